@@ -1,0 +1,232 @@
+"""build(): the whole compiler, top to bottom. Start reading here.
+
+    checkpoint ──load──▶ quantise ──▶ lower ──▶ plan ──check──▶ emit ──compile──▶ report ──▶ OUT
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec import __version__
+from edgec.artifact import FORMAT, Artifact
+from edgec.compress.quantized import QuantizedModel
+from edgec.compress.rtn import quantize_model
+from edgec.emit.project import Golden, fnv1a, project_files
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.load import load_checkpoint
+from edgec.ir.graph import Graph
+from edgec.ir.text import print_graph
+from edgec.lower.llama import NUMPY_TO_DTYPE, constants, lower
+from edgec.memory.capacity import longest_context
+from edgec.memory.check import check
+from edgec.memory.images import images
+from edgec.memory.plan import Plan
+from edgec.memory.planner import add_program, plan
+from edgec.memory.serialize import dump_plan
+from edgec.ops.sample import Sampling
+from edgec.output import replaced_folder, write_file
+from edgec.recipe import Recipe
+from edgec.report.report import make_report
+from edgec.report.text import plain_text
+from edgec.simulate.reference import ReferenceRunner
+from edgec.target import Target, load_target, target_path
+from edgec.verify.toolchain import compile_rv32, sizes
+
+DEFAULT_CONTEXT, DEFAULT_CHUNK = 512, 16
+GOLDEN_PROMPT, GOLDEN_TOKENS = "Once upon a time", 8
+
+Progress = Callable[[str], None]
+
+
+def build(
+    model: str,
+    *,
+    target: str = "siracusa",
+    recipe: Recipe | None = None,
+    out: Path,
+    tokenizer: str | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Build `model` for `target` into the folder `out`, which is replaced as a whole or left alone.
+
+    A model that does not fit is a result too: the folder then holds plan and report, and no program.
+    """
+    say = progress or (lambda text: None)
+    recipe = recipe or Recipe()
+    chip = load_target(target)
+    with replaced_folder(out) as folder:
+        say("load")
+        checkpoint = load_checkpoint(model, tokenizer)
+        context = _context(checkpoint, recipe)
+        quantized = quantize_model(checkpoint, recipe.quantize, lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"))
+        say("lower and plan")
+        consts = constants(quantized, context)
+        graphs, memory_plan = plan_model(quantized, consts, chip, context, recipe)
+        say("find the longest context")
+        longest = longest_context(
+            lambda c, n: {"decode": _decode_graph(quantized, consts, c, n)},
+            quantized.config.n_layers,
+            chip,
+            quantized.config.max_seq_len,
+        )
+        meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
+        plan_hash = _sha256(dump_plan(memory_plan).encode())
+        meta["provenance"]["plan_sha256"] = plan_hash
+        code_bytes = 0
+        if not memory_plan.deficits():
+            say("check the plan")
+            check(memory_plan)
+            say("emit")
+            golden = _golden(graphs, consts, checkpoint.tokenizer, context)
+            meta |= _emit(folder, memory_plan, consts, golden, meta)
+            code_bytes = meta["program"]["code_bytes"] + meta["program"]["data_bytes"]
+        add_program(memory_plan, code_bytes)
+        say("report")
+        _write_rest(folder, meta, graphs, memory_plan, checkpoint, target)
+        write_file(folder / "local.json", _where(model, tokenizer))
+    return Artifact.load(out)
+
+
+def plan_model(
+    model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target, context: int, recipe: Recipe
+) -> tuple[dict[str, Graph], Plan]:
+    """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1)."""
+    chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
+    while True:
+        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in (("prefill", chunk), ("decode", 1))}
+        made = plan(graphs, target, context)
+        if not made.deficits() or chunk == 1 or recipe.build.chunk is not None:
+            return graphs, made
+        chunk //= 2
+
+
+def _decode_graph(model: QuantizedModel, consts: dict[str, NDArray[Any]], context: int, layers: int) -> Graph:
+    """The decode graph at another context and with fewer layers, on shapes alone."""
+    table = consts["rope.table"]
+    shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
+    return lower(model, shaped, "decode", 1, context, layers)
+
+
+def _context(checkpoint: Checkpoint, recipe: Recipe) -> int:
+    longest = checkpoint.config.max_seq_len
+    context = recipe.build.context or min(longest, DEFAULT_CONTEXT)
+    if context > longest:
+        raise RecipeError(f"the model was made for {longest} positions, --context asks for {context}.")
+    return context
+
+
+def _golden(
+    graphs: dict[str, Graph], consts: Mapping[str, NDArray[Any]], tokenizer: TextTokenizer | None, context: int
+) -> Golden:
+    """The self-test's vectors, from the reference."""
+    prompt = (tokenizer.encode(GOLDEN_PROMPT) if tokenizer else [])[: max(1, context - 1)] or [0]
+    reference = ReferenceRunner(graphs, consts, keep_prepared=False)
+    reference.sampling(Sampling())
+    tokens = [reference.prefill(prompt)]
+    while len(tokens) < GOLDEN_TOKENS and reference.pos < context:
+        tokens.append(reference.decode(tokens[-1]))
+    return Golden(tuple(prompt), tuple(tokens), fnv1a(reference.logits.tobytes()))
+
+
+def _emit(folder: Path, made: Plan, consts: Mapping[str, NDArray[Any]], golden: Golden, meta: dict[str, Any]) -> dict[str, Any]:
+    """Write the C project and measure its program; what build.json says about both."""
+    data = images(made, consts)
+    files = project_files(
+        made, data, golden, meta["title"], meta["model"]["vocab_size"], meta["provenance"]["plan_sha256"]
+    )
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        raw = content.encode() if isinstance(content, str) else memoryview(content)
+        digest.update(path.encode() + hashlib.sha256(raw).digest())
+        write_file(folder / "project" / path, raw if isinstance(raw, bytes) else raw.cast("B"))
+    with tempfile.TemporaryDirectory(prefix="edgec-") as build:
+        measured = sizes(compile_rv32(folder / "project", Path(build) / "model.elf"))
+    homes = {b.name: b for b in made.buffers}
+    table = {
+        name: {
+            "level": homes[name].level,
+            "offset": homes[name].offset,
+            "dtype": NUMPY_TO_DTYPE[array.dtype.name],
+            "shape": list(array.shape),
+            "sha256": hashlib.sha256(np.ascontiguousarray(array).data).hexdigest(),
+        }
+        for name, array in sorted(consts.items())
+    }
+    meta["provenance"]["project_sha256"] = digest.hexdigest()
+    program = {
+        "code_bytes": measured.code_bytes,
+        "data_bytes": measured.data_bytes + measured.bss_bytes,
+        "stack_bytes": made.target.runtime.stack_bytes,
+    }
+    return {"program": program, "constants": table}
+
+
+def _describe(
+    checkpoint: Checkpoint, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
+) -> dict[str, Any]:
+    """build.json before emission."""
+    config = {k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor")}
+    parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
+    parameters += sum(f.size for f in model.floats.values())
+    source = Path(str(checkpoint.provenance.get("source", "model")))
+    tokenizer = checkpoint.tokenizer
+    return {
+        "format": FORMAT,
+        "edgec": __version__,
+        "title": f"{source.stem or source.name} for {chip.name}",
+        "model": config | {"parameters": parameters},
+        "recipe": recipe.to_dict(),
+        "target": chip.name,
+        "context": made.context,
+        "chunk": made.programs["prefill"].rows,
+        "max_context": longest,
+        "program": None,
+        "constants": {},
+        "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
+        "tokenizer": None
+        if tokenizer is None
+        else {
+            "bos_id": tokenizer.bos_id,
+            "eos_ids": list(tokenizer.eos_ids),
+            "add_bos": tokenizer.add_bos,
+            "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
+        },
+        "provenance": checkpoint.provenance
+        | {"source": source.name, "versions": {"python": platform.python_version(), "numpy": np.__version__}},
+    }
+
+
+def _write_rest(
+    folder: Path, meta: dict[str, Any], graphs: dict[str, Graph], made: Plan, checkpoint: Checkpoint, target: str
+) -> None:
+    for name, graph in graphs.items():
+        write_file(folder / "graph" / f"{name}.txt", print_graph(graph))
+    write_file(folder / "plan.json", dump_plan(made))
+    write_file(folder / "target.toml", target_path(target).read_bytes())
+    if checkpoint.tokenizer is not None:
+        write_file(folder / "tokenizer.json", checkpoint.tokenizer.backend.to_str())
+    report = make_report(meta, made, graphs, {})
+    write_file(folder / "report.json", json.dumps(report.to_dict(), indent=2, sort_keys=True) + "\n")
+    write_file(folder / "report.txt", plain_text(report))
+    write_file(folder / "build.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
+
+
+def _where(model: str, tokenizer: str | None) -> str:
+    """Where this machine has the checkpoint, for `edgec verify`; the only file that knows paths."""
+    found = [str(Path(name).resolve()) if name and Path(name).exists() else name for name in (model, tokenizer)]
+    return json.dumps({"model": found[0], "tokenizer": found[1]}) + "\n"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

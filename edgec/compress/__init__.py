@@ -1,0 +1,1 @@
+"""Compression: each stage turns a float model into a smaller one. One file a method."""

@@ -1,0 +1,42 @@
+"""What quantisation leaves behind: packed tensors beside the float tensors that stay float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.frontend.checkpoint import FloatArray, ModelConfig
+from edgec.ops.embed import dequantize
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """A matrix [n, k] in edgec's packed form (see `edgec/packing.py`).
+
+    packed u8[n, row_bytes], scale f16[n, groups], zero u8[n, groups] or None for the symmetric 2^(bits-1).
+    """
+
+    packed: NDArray[np.uint8]
+    scale: NDArray[np.float16]
+    zero: NDArray[np.uint8] | None
+    k: int
+    bits: int
+    group_size: int
+
+    def dequantized(self) -> FloatArray:
+        """The matrix that the device computes with, float32 [n, k]."""
+        return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size)
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A model ready for lowering: its shape, packed matrices, float norms and biases, and how well each was hit."""
+
+    config: ModelConfig
+    matrices: dict[str, QuantizedTensor]
+    floats: dict[str, FloatArray]
+    errors: dict[str, float] = field(default_factory=dict)  # NMSE per matrix: |W - Q|^2 / |W|^2
+    provenance: dict[str, Any] = field(default_factory=dict)

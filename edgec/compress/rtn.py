@@ -1,0 +1,86 @@
+"""Round-to-nearest: every group of weights on the grid of its own absolute maximum.
+
+scale = 2 absmax / (2^bits - 1), rounded to binary16 first, then u = rint(w / scale) + 2^(bits-1), clamped.
+The grid is symmetric about the zero point; the clamp costs the largest positive weight half a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgec.compress.quantized import QuantizedModel, QuantizedTensor
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.packing import n_groups, pack
+from edgec.recipe import Quantize
+
+ROWS_AT_ONCE = 4096  # bounds the temporaries of large embeddings to some tens of MB
+
+
+def quantize_matrix(w: FloatArray, bits: int, group_size: int) -> tuple[QuantizedTensor, float]:
+    """Quantise float32 [n, k]; returns the packed tensor and its NMSE."""
+    n, k = w.shape
+    size = min(group_size, k)
+    parts, scales, error = [], [], 0.0
+    for start in range(0, n, ROWS_AT_ONCE):
+        rows = w[start : start + ROWS_AT_ONCE]
+        u, scale, miss = _quantize_rows(rows, bits, size)
+        parts.append(pack(u, bits, size))
+        scales.append(scale)
+        error += miss
+    power = float(np.vdot(w, w))
+    tensor = QuantizedTensor(np.concatenate(parts), np.concatenate(scales), None, k, bits, size)
+    return tensor, error / power if power else 0.0
+
+
+def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[np.ndarray, np.ndarray, float]:
+    n, k = w.shape
+    groups = n_groups(k, size)
+    padded = np.zeros((n, groups * size), np.float32)
+    padded[:, :k] = w
+    grouped = padded.reshape(n, groups, size)
+    absmax = np.abs(grouped).max(axis=2)
+    scale = (absmax * np.float32(2.0 / (2**bits - 1))).astype(np.float16)
+    if not np.isfinite(scale).all():
+        raise RecipeError(f"a weight of magnitude {absmax.max():.3g} is beyond the 16-bit scales; the checkpoint is damaged.")
+    s = scale.astype(np.float32)
+    inv = np.divide(np.float32(1), s, out=np.zeros_like(s), where=s > 0)
+    zero = 2 ** (bits - 1)
+    q = np.clip(np.rint(grouped * inv[..., None]), -zero, zero - 1)
+    miss = grouped - q * s[..., None]
+    u = (q + zero).astype(np.uint8).reshape(n, -1)[:, :k]
+    return u, scale, float(np.vdot(miss, miss))
+
+
+def role_of(name: str) -> str:
+    """The recipe's role of a matrix: q, k, v, o, gate, up, down, embed or head."""
+    return {"embed_tokens": "embed", "lm_head": "head"}.get(name.split(".")[-2], name.split(".")[-2].removesuffix("_proj"))
+
+
+def quantize_model(
+    checkpoint: Checkpoint, recipe: Quantize, progress: Callable[[str, int, int], None] | None = None
+) -> QuantizedModel:
+    """Quantise every matrix of a checkpoint, one at a time; norms and biases stay float32.
+
+    A tied embedding is one matrix with both roles: an override for `head` or `embed` (head first) applies to it.
+    """
+    config = checkpoint.config
+    matrices: dict[str, QuantizedTensor] = {}
+    floats: dict[str, FloatArray] = {}
+    errors: dict[str, float] = {}
+    names = [*config.tensor_shapes(), *(n for n in config.optional_shapes() if n in checkpoint)]
+    for done, name in enumerate(names):
+        if progress:
+            progress(name, done, len(names))
+        tensor = checkpoint.tensor(name)
+        if tensor.ndim == 1:
+            floats[name] = tensor
+            continue
+        roles = [role_of(name)]
+        if config.tied_embeddings and roles[0] == "embed":
+            roles = ["head", "embed"]
+        bits, group_size = recipe.for_roles(roles)
+        matrices[name], errors[name] = quantize_matrix(tensor, bits, group_size or tensor.shape[1])
+    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance))

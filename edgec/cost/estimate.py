@@ -1,0 +1,72 @@
+"""Predicted time of phases, steps and programs: what the report prints and the planner minimises.
+
+Within a phase the engine and every DMA link work side by side, each link one transfer after another; the phase takes
+as long as the slowest of them. Phases follow each other. Nothing is simulated: the numbers follow from the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgec.cost.engine import call_cycles
+from edgec.memory.plan import Phase, Plan, Program, evaluate
+from edgec.target import Target
+
+
+@dataclass
+class Usage:
+    """Cycles of a run and what they were spent on: busy cycles per engine and link, bytes per link."""
+
+    cycles: float = 0.0
+    busy: dict[str, float] = field(default_factory=dict)
+    link_bytes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Usage) -> None:
+        """Accumulate another run behind this one."""
+        self.cycles += other.cycles
+        for name, value in other.busy.items():
+            self.busy[name] = self.busy.get(name, 0.0) + value
+        for name, size in other.link_bytes.items():
+            self.link_bytes[name] = self.link_bytes.get(name, 0) + size
+
+    @property
+    def bottleneck(self) -> str:
+        """The engine or link that is busy longest."""
+        return max(self.busy, key=lambda name: self.busy[name], default="")
+
+
+def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
+    """Cost of one phase in a run of m rows at position pos."""
+    usage = Usage()
+    for t in phase.transfers:
+        rows = int(evaluate(t.rows, m, pos))
+        if not rows:
+            continue
+        link = target.link_by_name[t.link]
+        size = rows * t.row_bytes
+        single = rows * link.cycles(t.row_bytes) if t.start == "token" else link.cycles(size)
+        usage.busy[link.name] = usage.busy.get(link.name, 0.0) + single
+        usage.link_bytes[link.name] = usage.link_bytes.get(link.name, 0) + size
+    call = phase.call
+    if call is not None and (phase.when is None or phase.when.at(m, pos)):
+        engine = next(e for e in target.engines if e.name == call.engine)
+        numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
+        usage.busy[engine.name] = call_cycles(engine, call.kernel, numbers)
+    usage.cycles = max(usage.busy.values(), default=0.0)
+    return usage
+
+
+def phases_usage(target: Target, phases: tuple[Phase, ...], m: int, pos: int) -> Usage:
+    """Cost of phases in a row."""
+    usage = Usage()
+    for phase in phases:
+        usage.add(phase_usage(target, phase, m, pos))
+    return usage
+
+
+def program_usage(plan: Plan, program: Program, m: int, pos: int) -> Usage:
+    """Cost of one run of a program."""
+    usage = Usage()
+    for step in program.steps:
+        usage.add(phases_usage(plan.target, step.phases, m, pos))
+    return usage

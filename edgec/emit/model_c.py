@@ -1,0 +1,120 @@
+"""model.c and model.h from a plan."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from edgec import __version__
+from edgec.emit.loops import roll
+from edgec.emit.phase_text import PhaseText, phase_text, symbol
+from edgec.emit.templates import render
+from edgec.memory.plan import Extent, Plan, Program, Region, Step
+from edgec.ops import find
+
+
+def value_ids(plan: Plan) -> dict[str, int]:
+    """Trace number of every value that some step writes."""
+    names = dict.fromkeys(v for p in plan.programs.values() for s in p.steps for v, *_ in s.writes)
+    return {name: number for number, name in enumerate(names)}
+
+
+def memories(plan: Plan, image_bytes: dict[str, int]) -> list[dict[str, Any]]:
+    """The arenas as the templates want them: sizes rounded up to 16 bytes."""
+    out = []
+    for memory in plan.target.memories:
+        used = -(-plan.arena_bytes(memory.name) // 16) * 16
+        if used:
+            name = memory.name
+            out.append(
+                {
+                    "name": name,
+                    "symbol": symbol(name),
+                    "bytes": used,
+                    "capacity": memory.capacity_bytes,
+                    "image": f"{name.lower()}.bin" if name in image_bytes else None,
+                    "image_bytes": image_bytes.get(name, 0),
+                    "writable": not memory.read_only,
+                }
+            )
+    return out
+
+
+def model_c(plan: Plan, title: str) -> str:
+    """The text of model.c."""
+    ids = value_ids(plan)
+    calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
+    ops = {s.op for g in plan.programs.values() for s in g.steps}
+    modules = {find(op).module for op in ops} | {"quantize_dynamic", "sample_params"}
+    last = plan.programs["decode"].steps[-1]
+    homes = {name: region for p in plan.programs.values() for s in p.steps for name, region, *_ in s.writes}
+    sampling = next(b for b in plan.buffers if b.name == "sampling")
+    return render(
+        "model.c.j2",
+        title=title,
+        version=__version__,
+        target=plan.target.name,
+        headers=sorted(f"{m}.h" for m in modules),
+        kernels=sorted(calls),
+        programs=[_program(p, ids) for p in plan.programs.values()],
+        counts={name: len(p.steps) for name, p in plan.programs.items()},
+        token=_address(last.writes[0][1]),
+        logits=_address(homes["logits"]),
+        sampling=f"{symbol(sampling.level)} + {sampling.offset}u",
+    )
+
+
+def model_h(plan: Plan, title: str, vocab: int, plan_hash: str) -> str:
+    """The text of model.h."""
+    return render(
+        "model.h.j2",
+        title=title,
+        version=__version__,
+        target=plan.target.name,
+        plan_hash=plan_hash,
+        vocab=vocab,
+        context=plan.context,
+        chunk=plan.programs["prefill"].rows,
+        memories=memories(plan, {}),
+    )
+
+
+def _address(region: Region) -> str:
+    return f"{symbol(region.level)} + {region.offset}u"
+
+
+def _program(program: Program, ids: dict[str, int]) -> dict[str, Any]:
+    return {"name": program.name, "rows": program.rows, "steps": [_step(program, s, ids) for s in program.steps]}
+
+
+def _step(program: Program, step: Step, ids: dict[str, int]) -> dict[str, str]:
+    body = roll([phase_text(phase) for phase in step.phases])
+    for value, region, rows, row_bytes in step.writes:
+        w = phase_trace(ids[value], region, rows, row_bytes)
+        body += w
+    comment = f"step {step.index}: {step.op} {step.node}" + (f", {step.source}" if step.source else "")
+    function = re.sub(r"\W", "_", f"{program.name}_{step.index}_{step.node}")
+    return {"comment": comment, "function": function, "body": _indent(body)}
+
+
+def phase_trace(number: int, region: Region, rows: int | float | Extent | Any, row_bytes: int) -> str:
+    """The trace call of one value."""
+    count = f"{row_bytes}u"
+    if isinstance(rows, Extent):
+        count = f"rows(r, {rows.bound}u, {rows.first}u, {rows.limit}u) * {rows.times * row_bytes}u"
+    elif rows != 1:
+        count = f"{int(rows) * row_bytes}u"
+    return f"TRACE({number}u, {_address(region)}, {count});\n"
+
+
+def _indent(text: str) -> str:
+    """Indent by braces, four spaces a level."""
+    out, depth = [], 1
+    for line in text.splitlines():
+        depth -= line.startswith("}")
+        out.append("    " * depth + line if line else line)
+        depth += line.endswith("{")
+    return "\n".join(out) + "\n"
+
+
+

@@ -1,0 +1,162 @@
+"""One phase as C, in two halves: its shape (text with holes) and the integers that fill the holes.
+
+Phases of one shape whose integers grow by constant steps become a loop (`loops.py`); so the shape must hold everything
+but integers, and rendering takes any C expressions for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
+from edgec.ops import kernel
+
+C_TYPES = {"f32": "float", "f16": "uint16_t", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
+HOLE = "\0"  # stands for one integer in a shape
+
+
+@dataclass(frozen=True)
+class PhaseText:
+    """Lines of C with holes, and the integers for them in order."""
+
+    shape: str
+    integers: tuple[int, ...]
+
+    def render(self, expressions: Sequence[str]) -> str:
+        """The lines with C expressions in the holes."""
+        parts = self.shape.split(HOLE)
+        return "".join(p + e for p, e in zip(parts, [*expressions, ""], strict=True))
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.integers: list[int] = []
+
+    def put(self, text: str) -> None:
+        self.text.append(text)
+
+    def hole(self, value: int) -> None:
+        self.text.append(HOLE)
+        self.integers.append(value)
+
+    def address(self, region: Region) -> None:
+        self.put(f"{symbol(region.level)} + ")
+        self.hole(region.offset)
+
+    def number(self, value: Number) -> None:
+        if isinstance(value, Extent):
+            self.put("seen(r, " if value.from_start else "rows(r, ")
+            for i, part in enumerate((value.bound, value.first, value.limit)):
+                self.put(", " if i else "")
+                self.hole(part)
+            self.put(")")
+            if value.times != 1:
+                self.put(" * ")
+                self.hole(value.times)
+        elif isinstance(value, Position):
+            self.put("r->pos + ")
+            self.hole(value.add)
+        elif isinstance(value, float):
+            self.put(float_literal(value))
+        else:
+            self.hole(value)
+
+
+def symbol(level: str) -> str:
+    """C name of a memory's arena."""
+    return f"edgec_{level.lower()}"
+
+
+def float_literal(value: float) -> str:
+    """The float32 nearest to value, as a hexadecimal literal: exact and locale-free."""
+    return f"{float(np.float32(value)).hex()}f"
+
+
+def phase_text(phase: Phase, tail: str = "") -> PhaseText:
+    """A phase as C: start transfers, run the call beside them, wait."""
+    w = _Writer()
+    for transfer in phase.transfers:
+        _transfer(w, transfer)
+    if phase.call is not None:
+        guarded = phase.when is not None
+        if phase.when is not None:
+            w.put("if (")
+            w.number(phase.when)
+            w.put(" > 0) {\n")
+        _call(w, phase.call)
+        if guarded:
+            w.put("}\n")
+    if phase.transfers:
+        w.put("hal_dma_wait();\n")
+    w.put(tail)
+    return PhaseText("".join(w.text), tuple(w.integers))
+
+
+def _transfer(w: _Writer, t: Transfer) -> None:
+    if t.start == "token":
+        w.put("for (uint32_t row = 0; row < ")
+        w.number(t.rows)
+        w.put("; row++)\nhal_dma_start(")
+        w.address(t.target)
+        w.put(" + row * ")
+        w.hole(t.row_bytes)
+        w.put(", ")
+        w.address(t.source)
+        w.put(" + (uint32_t)r->tokens[row] * ")
+        w.hole(t.row_bytes)
+        w.put(", ")
+        w.hole(t.row_bytes)
+        w.put(");\n")
+        return
+    if isinstance(t.rows, Extent):
+        w.put("copy_rows(")
+        _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+        w.put(", ")
+        _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+        w.put(", ")
+        w.number(t.rows)
+        w.put(", ")
+        w.hole(t.row_bytes)
+        w.put(");\n")
+        return
+    w.put("hal_dma_start(")
+    _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+    w.put(", ")
+    _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+    w.put(", ")
+    assert isinstance(t.rows, int)
+    w.hole(t.rows * t.row_bytes)
+    w.put(");\n")
+
+
+def _end(w: _Writer, region: Region, row_bytes: int) -> None:
+    w.address(region)
+    if row_bytes:
+        w.put(" + r->pos * ")
+        w.hole(row_bytes)
+
+
+def _call(w: _Writer, call: Call) -> None:
+    code = kernel(call.kernel)
+    w.put(f"HAL_FORK(edgec_{call.kernel}, (&(edgec_{call.kernel}_args){{\n")
+    for p in code.params:
+        w.put(f".{p.name} = ")
+        if p.is_pointer:
+            region = call.regions[p.name]
+            const = "const " if p.kind == "in" else ""
+            if region is None:
+                w.put("NULL")
+            else:
+                w.put(f"({const}{C_TYPES[p.dtype]} *)(")
+                w.address(region)
+                w.put(")")
+        elif p.kind == "f32":
+            w.put(float_literal(float(call.numbers[p.name])))  # type: ignore[arg-type]
+        else:
+            w.number(call.numbers[p.name])
+        w.put(",\n")
+    w.put("}));\n")

@@ -1,0 +1,79 @@
+"""The emitted project: a plan and its constants become files by path.
+
+model.c model.h         the plan as C           arenas.S *.bin      the memories and their initial bytes
+kernels/                what model.c calls      hal* crt0.S link.ld the ground it stands on
+main.c golden.h         demo and self-test      verify_main.c       the program that `edgec verify` drives
+CMakeLists.txt Makefile how to compile it all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.emit.model_c import memories, model_c, model_h
+from edgec.emit.templates import render
+from edgec.memory.plan import Plan
+from edgec.ops import find
+from edgec.resources import folder
+
+COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "crt0.S", "main.c", "verify_main.c")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the self-test compares: a prompt, the greedy tokens that follow, FNV-1a of the last logits' bytes."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logits_fnv: int
+
+
+def fnv1a(data: bytes) -> int:
+    """The 32-bit FNV-1a hash."""
+    value = 2166136261
+    for byte in data:
+        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
+    return value
+
+
+def project_files(
+    plan: Plan, images: Mapping[str, NDArray[np.uint8]], golden: Golden, title: str, vocab: int, plan_hash: str
+) -> dict[str, str | bytes | NDArray[np.uint8]]:
+    """Contents of every file by path; the same plan gives the same bytes."""
+    arenas = memories(plan, {level: image.size for level, image in images.items()})
+    stack = plan.target.runtime.stack_bytes
+    files: dict[str, str | bytes | NDArray[np.uint8]] = {
+        "model.c": model_c(plan, title),
+        "model.h": model_h(plan, title, vocab, plan_hash),
+        "arenas.S": render("arenas.S.j2", memories=arenas),
+        "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
+        "golden.h": render("golden.h.j2", golden=golden),
+    }
+    kernels = _kernel_files(plan)
+    kinds = {"kernels": sorted(p for p in kernels if p.endswith(".c"))}
+    kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
+    files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
+    files["Makefile"] = render("Makefile.j2", **kinds)
+    for name in COPIED:
+        files[name] = (folder("templates") / name).read_bytes()
+    files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
+    files.update({f"{level.lower()}.bin": image for level, image in images.items()})
+    return files
+
+
+def _kernel_files(plan: Plan) -> list[str]:
+    """Paths of the kernels that the plan calls, and of what they share."""
+    ops = {s.op for g in plan.programs.values() for s in g.steps}
+    modules = {find(op).module for op in ops} | {"quantize_dynamic", "common"}
+    root = folder("kernels")
+    return sorted(
+        f"kernels/{path.relative_to(root).as_posix()}"
+        for module in modules
+        for path in (root / module).rglob("*")
+        if path.suffix in (".c", ".h", ".inc")
+    )

@@ -1,0 +1,133 @@
+"""Checkpoint: what every front end produces, whatever the file format was.
+
+Conventions that each front end must establish (so that nothing behind it knows formats):
+
+* tensors carry the Hugging Face LLaMA names (`model.layers.0.self_attn.q_proj.weight`, ...) and
+  are float32 arrays of shape [out_features, in_features] (matrices) or [features] (norms, biases);
+* rotary embedding pairs element i with i + head_dim/2 inside a head (Hugging Face's order);
+  front ends of formats that pair (2i, 2i+1) permute the rows of q and k;
+* a tied head has no `lm_head.weight`; `ModelConfig.tied_embeddings` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a LLaMA-family decoder. All sizes in elements."""
+
+    family: str  # "llama", "mistral", "qwen2", "qwen3"
+    vocab_size: int
+    hidden_dim: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    ffn_dim: int
+    norm_eps: float
+    max_seq_len: int  # longest position the checkpoint was made for
+    rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
+    rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
+    tied_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n_heads % self.n_kv_heads:
+            raise ModelError(f"{self.n_heads} query heads cannot share {self.n_kv_heads} key/value heads evenly.")
+        if self.head_dim % 2:
+            raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
+        if len(self.rope_inv_freq) != self.head_dim // 2:
+            raise ModelError(f"{len(self.rope_inv_freq)} rotary frequencies for head_dim {self.head_dim}.")
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
+        q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
+        for layer in range(self.n_layers):
+            p = f"model.layers.{layer}."
+            shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+            shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
+            shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
+            shapes[p + "mlp.down_proj.weight"] = (self.hidden_dim, self.ffn_dim)
+        shapes["model.norm.weight"] = (self.hidden_dim,)
+        if not self.tied_embeddings:
+            shapes["lm_head.weight"] = (self.vocab_size, self.hidden_dim)
+        return shapes
+
+    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Tensors that some families have: projection biases and per-head q/k norms."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, shape in self.tensor_shapes().items():
+            if name.endswith("_proj.weight"):
+                shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
+        for layer in range(self.n_layers):
+            for norm in ("q_norm", "k_norm"):
+                shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
+        return shapes
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A `tokenizers` tokenizer with the ids that generation needs."""
+
+    backend: Tokenizer
+    bos_id: int | None
+    eos_ids: tuple[int, ...]
+    add_bos: bool  # a prompt starts with BOS
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, with BOS in front where the model expects it."""
+        ids = list(self.backend.encode(text, add_special_tokens=False).ids)
+        return [self.bos_id, *ids] if self.add_bos and self.bos_id is not None else ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of `ids`, special tokens left out."""
+        return str(self.backend.decode(ids, skip_special_tokens=True))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A float model as loaded: configuration, tensors read on demand, tokenizer, and where it all came from.
+
+    `readers` maps each tensor's name to a function that reads it as float32; nothing is kept, so
+    a large model passes through memory one tensor at a time.
+    """
+
+    config: ModelConfig
+    readers: Mapping[str, Callable[[], FloatArray]]
+    tokenizer: TextTokenizer | None
+    provenance: dict[str, Any] = field(default_factory=dict)  # "source" (as given), "format", "files": {name: sha256}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.readers
+
+    def tensor(self, name: str) -> FloatArray:
+        """Read one tensor as contiguous float32. Raises ModelError if it is missing, misshapen or not finite."""
+        if name not in self.readers:
+            raise ModelError(f"the checkpoint has no tensor {name}; it is damaged or not of the family {self.config.family}.")
+        array = np.ascontiguousarray(self.readers[name](), dtype=np.float32)
+        known = self.config.tensor_shapes()
+        want = known.get(name) or self.config.optional_shapes().get(name)
+        if want is not None and array.shape != want:
+            raise ModelError(f"tensor {name} has shape {list(array.shape)}, the configuration says {list(want)}.")
+        if not np.isfinite(array).all():
+            raise ModelError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged.")
+        return array

@@ -1,0 +1,1 @@
+"""Lowering: a quantised model to graphs of ops."""

@@ -1,0 +1,155 @@
+"""The LLaMA family's decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
+
+    embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
+          → last_row → norm → head → sample
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.compress.quantized import QuantizedModel, QuantizedTensor
+from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
+from edgec.ir.verify import verify_graph
+from edgec.ops import find, rope
+
+Array = NDArray[Any]
+NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
+
+
+def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
+    """Every constant of the graphs by name: packed matrices, `.scale`, `.zero`, norms, biases, the rope table."""
+    consts: dict[str, Array] = {}
+    for name, matrix in model.matrices.items():
+        consts[name] = matrix.packed
+        consts[f"{name}.scale"] = matrix.scale
+        if matrix.zero is not None:
+            consts[f"{name}.zero"] = matrix.zero
+    consts.update(model.floats)
+    consts["rope.table"] = rope.table(model.config.rope_inv_freq, context)
+    return consts
+
+
+@dataclass
+class _Builder:
+    graph: Graph
+    model: QuantizedModel
+    consts: dict[str, Array]
+
+    def const(self, name: str) -> str:
+        if name not in self.graph.values:
+            array = self.consts[name]
+            kind = TensorType(array.shape, NUMPY_TO_DTYPE[array.dtype.name])
+            source = name.rsplit(".", 2)[0] if name.endswith((".scale", ".zero")) else name.rpartition(".")[0]
+            self.graph.values[name] = Value(name, kind, "const", source)
+        return name
+
+    def state(self, name: str, kind: TensorType, source: str) -> str:
+        self.graph.values[name] = Value(name, kind, "state", source)
+        return name
+
+    def add(self, op: str, name: str, inputs: dict[str, str], attrs: dict[str, Attr], source: str) -> dict[str, str]:
+        """Append a node; its outputs are named after it, the main one (first) without a suffix."""
+        types = find(op).infer({role: self.graph.type_of(v) for role, v in inputs.items()}, attrs)
+        outputs = {role: name if i == 0 else f"{name}.{role}" for i, role in enumerate(types)}
+        for role, value in outputs.items():
+            self.graph.values[value] = Value(value, types[role], "activation", source)
+        self.graph.nodes.append(Node(name, op, inputs, outputs, attrs, source))
+        return outputs
+
+    def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
+        """Quantised x with the group sums that its consuming matrices need, by group size."""
+        q = self.add("quantize_dynamic", f"{x}.q8", {"x": x}, {}, source)
+        sums: dict[int, dict[str, str]] = {}
+        for name in consumers:
+            size = self.model.matrices[name].group_size
+            if size not in sums:
+                node = self.add("group_sums", f"{x}.sums{size}", {"x": q["q"]}, {"group_size": size}, source)
+                sums[size] = {"x": q["q"], "x_scale": q["scale"], "x_sums": node["sums"]}
+        return sums
+
+    def matmul(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+        """x W^T + bias of the matrix `source`.weight."""
+        weight = f"{source}.weight"
+        matrix: QuantizedTensor = self.model.matrices[weight]
+        inputs = dict(quantized[matrix.group_size])
+        inputs |= {"w": self.const(weight), "w_scale": self.const(f"{weight}.scale")}
+        if matrix.zero is not None:
+            inputs["w_zero"] = self.const(f"{weight}.zero")
+        if f"{source}.bias" in self.consts:
+            inputs["bias"] = self.const(f"{source}.bias")
+        attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
+        return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
+
+    def norm(self, x: str, name: str, source: str) -> str:
+        eps = self.model.config.norm_eps
+        return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
+
+
+def lower(
+    model: QuantizedModel, consts: dict[str, Array], name: str, rows: int, context: int, layers: int | None = None
+) -> Graph:
+    """The graph of one run of at most `rows` tokens over a cache of `context` positions.
+
+    Of the constants only shapes and types matter. layers: of the first so many blocks only.
+    """
+    config = model.config
+    b = _Builder(Graph(name, rows), model, consts)
+    b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
+    b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
+    table = "model.embed_tokens.weight"
+    matrix = model.matrices[table]
+    inputs = {"tokens": "tokens", "w": b.const(table), "w_scale": b.const(f"{table}.scale")}
+    if matrix.zero is not None:
+        inputs["w_zero"] = b.const(f"{table}.zero")
+    attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
+    x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
+    for layer in range(config.n_layers if layers is None else layers):
+        x = _block(b, x, layer, context)
+    if rows > 1:
+        x = b.add("last_row", "last", {"x": x}, {}, "model.norm")["y"]
+    x = b.norm(x, "norm", "model.norm")
+    head = "model.embed_tokens" if config.tied_embeddings else "lm_head"
+    logits = b.matmul(b.quantize(x, [f"{head}.weight"], "model.norm"), "logits", head)
+    token = b.add("sample", "token", {"logits": logits, "params": "sampling"}, {}, "sample")["token"]
+    b.graph.outputs = [logits, token]
+    verify_graph(b.graph, "lowering")
+    return b.graph
+
+
+def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+    config = b.model.config
+    p, source = f"l{layer}", f"model.layers.{layer}"
+    attn, mlp = f"{source}.self_attn", f"{source}.mlp"
+    kv, d = config.n_kv_heads, config.head_dim
+    heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
+
+    h = b.norm(x, f"{p}.attn_norm", f"{source}.input_layernorm")
+    quantized = b.quantize(h, [f"{attn}.{r}_proj.weight" for r in "qkv"], f"{source}.input_layernorm")
+    projected = {r: b.matmul(quantized, f"{p}.{r}", f"{attn}.{r}_proj") for r in "qkv"}
+    for r in "qk":
+        if f"{attn}.{r}_norm.weight" in b.consts:
+            projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
+        unit = config.rope_factor / rope.ONE
+        inputs = {"x": projected[r], "table": b.const("rope.table")}
+        projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, {"head_dim": d, "unit": unit}, attn)["y"]
+    cache = {}
+    for r in "kv":
+        cache[f"{r}_cache"] = b.state(f"{p}.{r}_cache", TensorType((context, kv * d), "i8"), attn)
+        cache[f"{r}_scale"] = b.state(f"{p}.{r}_cache.scale", TensorType((context, kv), "f16"), attn)
+    b.add("kv_append", f"{p}.kv", {"k": projected["k"], "v": projected["v"], **cache}, {"head_dim": d}, attn)
+    a = b.add("attention", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
+    o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
+    x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
+
+    h = b.norm(x, f"{p}.mlp_norm", f"{source}.post_attention_layernorm")
+    weights = [f"{mlp}.{r}_proj.weight" for r in ("gate", "up")]
+    quantized = b.quantize(h, weights, f"{source}.post_attention_layernorm")
+    gate, up = (b.matmul(quantized, f"{p}.{r}", f"{mlp}.{r}_proj") for r in ("gate", "up"))
+    h = b.add("silu_mul", f"{p}.silu", {"gate": gate, "up": up}, {}, mlp)["y"]
+    down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
+    return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]

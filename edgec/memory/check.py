@@ -1,0 +1,246 @@
+"""check(plan): an independent proof that a plan is sound. Knows nothing of how plans are made.
+
+Checked: buffers lie inside their level, aligned, and never share a byte while both are alive; every transfer uses an
+existing link within its length limit and stays inside live buffers; nothing in a phase touches what another part of
+it writes; and, following what every byte holds from step to step, every operand of every kernel call holds the bytes
+of the value that it is meant to hold. A wrong offset, a lost transfer or one too early is found without running it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import combinations, groupby, pairwise
+
+from edgec.memory.plan import ALIGN, Buffer, Call, Phase, Plan, Program, Region, Step, Transfer, most
+from edgec.ops import kernel
+
+PERMANENT = ("weight", "scale", "table", "kv", "state")
+
+
+class PlanError(Exception):
+    """A plan breaks a rule; the message names step, node and buffer."""
+
+
+def check(plan: Plan) -> None:
+    """Raise PlanError at the first unsound thing in a plan."""
+    _check_buffers(plan)
+    for program in plan.programs.values():
+        _Walk(plan, program).run()
+
+
+def _check_buffers(plan: Plan) -> None:
+    for b in plan.all_buffers():
+        capacity = plan.target.memory_by_name[b.level].capacity_bytes
+        if b.offset < 0 or b.size <= 0 or b.offset + b.size > capacity:
+            raise PlanError(f"buffer {b.name} [{b.offset}, {b.offset + b.size}) leaves {b.level} of {capacity} B")
+        if b.offset % ALIGN:
+            raise PlanError(f"buffer {b.name} at {b.offset} of {b.level} is not aligned to {ALIGN}")
+    for level in plan.target.memory_by_name:
+        permanent = sorted((b for b in plan.buffers if b.level == level), key=lambda b: b.offset)
+        _check_disjoint(permanent)
+        for program in plan.programs.values():
+            ours = [b for b in program.buffers if b.level == level]
+            index = _ByOffset(permanent)
+            for b in ours:
+                if b.start >= b.end or b.program != program.name:
+                    raise PlanError(f"buffer {b.name} of {program.name} lives for steps [{b.start}, {b.end}) of {b.program!r}")
+                if other := index.touching(b.offset, b.offset + b.size):
+                    raise PlanError(f"buffers {b.name} and {other.name} share bytes of {level} while both are alive")
+            for alive in _alive_by_step(ours):
+                _check_disjoint(sorted(alive, key=lambda b: b.offset))
+
+
+def _check_disjoint(buffers: list[Buffer]) -> None:
+    for a, b in pairwise(buffers):
+        if a.offset + a.size > b.offset:
+            raise PlanError(f"buffers {a.name} and {b.name} share bytes of {a.level} while both are alive")
+
+
+def _alive_by_step(buffers: list[Buffer]) -> Iterator[list[Buffer]]:
+    """The buffers alive at each step at which one begins."""
+    alive: list[Buffer] = []
+    ordered = sorted(buffers, key=lambda b: b.start)
+    for step, starting in groupby(ordered, key=lambda b: b.start):
+        alive = [b for b in alive if b.end > step] + list(starting)
+        yield alive
+
+
+class _ByOffset:
+    """Disjoint buffers of one level, searched by address."""
+
+    def __init__(self, buffers: list[Buffer]) -> None:
+        self.buffers = sorted(buffers, key=lambda b: b.offset)
+        self.offsets = [b.offset for b in self.buffers]
+
+    def touching(self, start: int, end: int) -> Buffer | None:
+        """A buffer that shares a byte with [start, end)."""
+        first = max(bisect_right(self.offsets, start) - 1, 0)
+        for b in self.buffers[first:]:
+            if b.offset >= end:
+                return None
+            if b.offset + b.size > start:
+                return b
+        return None
+
+    def holding(self, start: int, end: int) -> bool:
+        """Whether one buffer contains [start, end)."""
+        at = bisect_right(self.offsets, start) - 1
+        return at >= 0 and end <= self.buffers[at].offset + self.buffers[at].size
+
+
+class _Contents:
+    """What each byte of a level holds: disjoint intervals (start, end, value, at)."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.items: list[tuple[int, int, str, int]] = []
+
+    def write(self, r: Region) -> None:
+        first, last = self._span(r.offset, r.offset + r.size)
+        kept = []
+        for start, end, value, at in self.items[first:last]:
+            if start < r.offset:
+                kept.append((start, r.offset, value, at))
+            if end > r.offset + r.size:
+                cut = r.offset + r.size
+                kept.append((cut, end, value, at + cut - start))
+        kept.append((r.offset, r.offset + r.size, r.value, r.at))
+        kept.sort()
+        self.items[first:last] = kept
+        self.starts[first:last] = [k[0] for k in kept]
+
+    def holds(self, r: Region) -> str:
+        """Empty if the region holds its value, else what is wrong."""
+        at, end = r.offset, r.offset + r.size
+        first, last = self._span(at, end)
+        for start, stop, value, inside in self.items[first:last]:
+            if start > at:
+                break
+            if value != r.value or inside + at - start != r.at + at - r.offset:
+                return f"holds byte {inside + at - start} of {value} at {at}"
+            at = stop
+            if at >= end:
+                return ""
+        return f"was never written at {at}"
+
+    def _span(self, start: int, end: int) -> tuple[int, int]:
+        first = max(bisect_right(self.starts, start) - 1, 0)
+        if first < len(self.items) and self.items[first][1] <= start:
+            first += 1
+        last = first
+        while last < len(self.items) and self.items[last][0] < end:
+            last += 1
+        return first, last
+
+
+class _Walk:
+    """Follows one program from an empty compute memory."""
+
+    def __init__(self, plan: Plan, program: Program) -> None:
+        self.plan, self.program = plan, program
+        self.contents = {level: _Contents() for level in plan.target.memory_by_name}
+        for b in plan.buffers:
+            if b.kind in PERMANENT:
+                self.contents[b.level].write(Region(b.level, b.offset, b.size, b.name))
+        self.permanent = {
+            level: _ByOffset([b for b in plan.buffers if b.level == level]) for level in plan.target.memory_by_name
+        }
+        self.starting: dict[int, list[Buffer]] = {}
+        for b in program.buffers:
+            self.starting.setdefault(b.start, []).append(b)
+        self.alive: list[Buffer] = []
+        self.indexed: dict[str, _ByOffset] = {}
+
+    def run(self) -> None:
+        for number, step in enumerate(self.program.steps):
+            if step.index != number:
+                raise PlanError(f"step {number} of {self.program.name} carries the index {step.index}")
+            self.alive = [b for b in self.alive if b.end > number] + self.starting.get(number, [])
+            self.indexed = {
+                level: _ByOffset([b for b in self.alive if b.level == level]) for level in self.contents
+            }
+            for phase in step.phases:
+                self.phase(step, phase)
+            for value, region, rows, row_bytes in step.writes:
+                if most(rows) * row_bytes > region.size:
+                    self.fail(step, f"{value} needs {most(rows) * row_bytes} B, its region has {region.size}")
+                self.expect(step, region, f"output {value}")
+
+    def fail(self, step: Step, what: str) -> None:
+        raise PlanError(f"{self.program.name} step {step.index} ({step.op} {step.node}): {what}")
+
+    def expect(self, step: Step, region: Region, role: str) -> None:
+        wrong = self.contents[region.level].holds(region)
+        if wrong:
+            size = f"{region.level}[{region.offset}, {region.offset + region.size})"
+            self.fail(step, f"{role} expects byte {region.at} of {region.value} in {size}, which {wrong}")
+
+    def inside(self, step: Step, region: Region, role: str) -> None:
+        """A region lies in one buffer that is alive at the step."""
+        start, end = region.offset, region.offset + region.size
+        if not (self.indexed[region.level].holding(start, end) or self.permanent[region.level].holding(start, end)):
+            self.fail(step, f"{role} {region.value} [{start}, {end}) of {region.level} is in no live buffer")
+
+    def phase(self, step: Step, phase: Phase) -> None:
+        reads: list[tuple[Region, int]] = []
+        writes: list[tuple[Region, int]] = []
+        for part, transfer in enumerate(phase.transfers):
+            self.transfer(step, transfer)
+            reads.append((transfer.source, part))
+            writes.append((transfer.target, part))
+        for direction, region in _operands(phase.call):
+            self.inside(step, region, "operand")
+            if region.level != self.plan.target.compute and not self.may_reach(phase.call, region):
+                self.fail(step, f"the kernel cannot reach {region.value} in {region.level}")
+            if direction != "out":
+                reads.append((region, -1))
+            if direction != "in":
+                writes.append((region, -1))
+        for (a, part_a), (b, part_b) in combinations(writes, 2):
+            if part_a != part_b and _touch(a, b):
+                self.fail(step, f"{a.value} and {b.value} are written to the same bytes in one phase")
+        for w, part_w in writes:
+            for r, part_r in reads:
+                if part_w != part_r and _touch(w, r):
+                    self.fail(step, f"{r.value} is read while {w.value} is written to the same bytes")
+        for region, _ in reads:
+            self.expect(step, region, "read")
+        for region, _ in writes:
+            self.contents[region.level].write(region)
+
+    def may_reach(self, call: Call | None, region: Region) -> bool:
+        """Sampling reads the logits and its state where they are; all other operands must be in the compute memory."""
+        return call is not None and call.kernel == "sample" and region.level != "L3"
+
+    def transfer(self, step: Step, t: Transfer) -> None:
+        link = self.plan.target.link_by_name.get(t.link)
+        if link is None or (link.source, link.destination) != (t.source.level, t.target.level):
+            self.fail(step, f"no link {t.link} joins {t.source.level} and {t.target.level}")
+            return
+        size = most(t.rows) * t.row_bytes
+        if t.start != "token" and size > link.max_bytes:
+            self.fail(step, f"a transfer of {size} B exceeds {link.name}'s limit of {link.max_bytes}")
+        if t.row_bytes > link.max_bytes:
+            self.fail(step, f"a row of {t.row_bytes} B exceeds {link.name}'s limit of {link.max_bytes}")
+        exact = {"": (t.source, t.target), "source_pos": (t.target,), "target_pos": (t.source,), "token": (t.target,)}
+        for region in exact[t.start]:
+            if region.size != size:
+                self.fail(step, f"transfer of {size} B between regions of {t.source.size} and {t.target.size} B")
+        if not t.start and (t.source.value, t.source.at) != (t.target.value, t.target.at):
+            self.fail(step, f"transfer turns {t.source.value}+{t.source.at} into {t.target.value}+{t.target.at}")
+        self.inside(step, t.source, "source")
+        self.inside(step, t.target, "target")
+
+
+def _operands(call: Call | None) -> Iterator[tuple[str, Region]]:
+    if call is not None:
+        params = {p.name: p for p in kernel(call.kernel).params}
+        for name, region in call.regions.items():
+            if region is not None:
+                p = params[name]
+                yield "out" if p.fresh and call.numbers[p.fresh] == 0 else p.kind, region
+
+
+def _touch(a: Region, b: Region) -> bool:
+    return a.level == b.level and a.offset < b.offset + b.size and b.offset < a.offset + a.size

@@ -1,0 +1,33 @@
+"""Placement of buffers with lifetimes in one level: first fit, largest first (Pisarchyk & Lee 2020, greedy by size)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgec.memory.plan import ALIGN, Buffer
+
+
+def align(size: int) -> int:
+    """Round up to the buffers' alignment."""
+    return -(-size // ALIGN) * ALIGN
+
+
+def free_gaps(taken: Iterable[tuple[int, int]], floor: int, capacity: int) -> list[tuple[int, int]]:
+    """Free (offset, size) intervals of [floor, capacity) between taken (offset, end) intervals, ascending."""
+    gaps, at = [], align(floor)
+    for start, end in sorted(taken):
+        if start > at:
+            gaps.append((at, start - at))
+        at = max(at, align(end))
+    if capacity > at:
+        gaps.append((at, capacity - at))
+    return gaps
+
+
+def first_fit(buffer: Buffer, placed: Iterable[Buffer], floor: int, capacity: int) -> int | None:
+    """The lowest offset at which a buffer collides with nothing alive at the same time, or None."""
+    taken = [(b.offset, b.offset + b.size) for b in placed if b.level == buffer.level and b.meets(buffer)]
+    for offset, size in free_gaps(taken, floor, capacity):
+        if size >= buffer.size:
+            return offset
+    return None

@@ -1,0 +1,219 @@
+"""Streams operands through the compute memory: a sequence of kernel calls becomes phases with double buffering.
+
+An operand that lies in the compute memory is used in place. Any other is loaded over its route (one hop per link,
+e.g. L3>L2, L2>L1) into slots, the next call's load running beside the present call; two slots per operand and hop
+suffice because a load is issued one phase before its use. Results that live elsewhere leave the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgec.memory.placement import align, free_gaps
+from edgec.memory.plan import Buffer, Call, Extent, Number, Phase, Region, Transfer, most
+from edgec.target import Link, Target
+
+
+class NoRoom(Exception):
+    """A workspace cannot hold a buffer: `needed` bytes at `level`, `free` in its largest gap."""
+
+    def __init__(self, level: str, needed: int, free: int) -> None:
+        super().__init__(f"{needed} B do not fit {level}, whose largest gap is {free} B")
+        self.level, self.needed, self.free = level, needed, free
+
+
+@dataclass
+class Workspace:
+    """Room beside what is alive at one step; hands out buffers that live for that step."""
+
+    target: Target
+    program: str
+    step: int
+    alive: list[Buffer]
+    overflow: bool = False  # place behind the level's end what does not fit, to say by how much
+    made: list[Buffer] = field(default_factory=list)
+
+    def allocate(self, name: str, size: int, kind: str, level: str | None = None) -> Region:
+        """A new buffer in the smallest gap that holds it. Raises NoRoom."""
+        level = level or self.target.compute
+        capacity = self.target.memory_by_name[level].capacity_bytes
+        taken = [(b.offset, b.offset + b.size) for b in (*self.alive, *self.made) if b.level == level]
+        gaps = free_gaps(taken, 0, capacity)
+        fitting = [(room, offset) for offset, room in gaps if room >= align(size)]
+        if not fitting and not self.overflow:
+            raise NoRoom(level, size, max((room for _, room in gaps), default=0))
+        offset = min(fitting)[1] if fitting else align(max([capacity, *(end for _, end in taken)]))
+        self.made.append(Buffer(name, level, offset, size, kind, self.program, self.step, self.step + 1))
+        return Region(level, offset, size, name)
+
+
+@dataclass(frozen=True)
+class Load:
+    """An operand to bring in: rows of row_bytes of `source`; see Transfer.start. `value` labels the slot's contents."""
+
+    source: Region
+    row_bytes: int
+    rows: Number
+    start: str = ""
+    value: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes at most."""
+        return most(self.rows) * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Store:
+    """A result computed in a slot and taken to `home`."""
+
+    home: Region
+    row_bytes: int
+    rows: Number
+    start: str = ""
+    value: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes at most."""
+        return most(self.rows) * self.row_bytes
+
+
+Operand = Region | Load | Store | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One kernel call whose operands may lie anywhere; `after` are transfers out of the compute memory behind it."""
+
+    kernel: str
+    operands: Mapping[str, Operand]
+    numbers: Mapping[str, Number]
+    when: Extent | None = None
+    after: tuple[tuple[Region, Store], ...] = ()
+
+
+def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase, ...]:
+    """Phases that run the tiles in order with loads and stores overlapped."""
+    slots = _Slots(workspace, tiles)
+    target = workspace.target
+    deepest = max((len(r) for t in tiles for r in _routes(target, t)), default=0)
+    transfers: list[list[Transfer]] = [[] for _ in range(len(tiles) + 2 * deepest + 1)]
+    calls: list[Call] = []
+    for index, tile in enumerate(tiles):
+        regions: dict[str, Region | None] = {}
+        for name, operand in tile.operands.items():
+            if isinstance(operand, Load):
+                hops = target.route(operand.source.level, target.compute)
+                places = slots.next(name, [h.destination for h in hops], operand.size, operand.value or operand.source.value)
+                _hops_in(transfers, index + deepest - len(hops), hops, operand, places)
+                regions[name] = places[-1]
+            elif isinstance(operand, Store):
+                hops = target.route(target.compute, operand.home.level)
+                levels = [target.compute, *(h.destination for h in hops[:-1])]
+                places = slots.next(name, levels, operand.size, operand.home.value, operand.home.at)
+                _hops_out(transfers, index + deepest + 1, hops, operand, places)
+                regions[name] = places[0]
+            else:
+                regions[name] = operand
+        for region, store in tile.after:
+            hops = target.route(target.compute, store.home.level)
+            places = [region, *slots.next(region.value, [h.destination for h in hops[:-1]], store.size, region.value)]
+            _hops_out(transfers, index + deepest + 1, hops, store, places)
+        calls.append(Call(tile.kernel, engine, regions, dict(tile.numbers)))
+    phases = []
+    for number, moving in enumerate(transfers):
+        index = number - deepest
+        inside = 0 <= index < len(tiles)
+        if moving or inside:
+            phases.append(Phase(tuple(moving), calls[index] if inside else None, tiles[index].when if inside else None))
+    return tuple(phases)
+
+
+def _routes(target: Target, tile: Tile) -> list[tuple[Link, ...]]:
+    loads = [target.route(o.source.level, target.compute) for o in tile.operands.values() if isinstance(o, Load)]
+    stores = [o for o in tile.operands.values() if isinstance(o, Store)] + [s for _, s in tile.after]
+    return loads + [target.route(target.compute, s.home.level) for s in stores]
+
+
+class _Slots:
+    """Two buffers (one, if used once) per operand and level, taken in turn."""
+
+    def __init__(self, workspace: Workspace, tiles: list[Tile]) -> None:
+        self.workspace = workspace
+        self.sizes: dict[str, int] = {}
+        self.uses: dict[str, int] = {}
+        for tile in tiles:
+            items = [(n, o.size) for n, o in tile.operands.items() if isinstance(o, (Load, Store))]
+            for name, size in items + [(r.value, s.size) for r, s in tile.after]:
+                self.sizes[name] = max(self.sizes.get(name, 0), size)
+                self.uses[name] = self.uses.get(name, 0) + 1
+        self.turn: dict[str, int] = {}
+        self.buffers: dict[tuple[str, str, int], Region] = {}
+
+    def next(self, name: str, levels: list[str], size: int, value: str, at: int | None = None) -> list[Region]:
+        """The slots of this operand's next use on each level, cut to size and labelled."""
+        turn = self.turn.get(name, 0)
+        self.turn[name] = turn + 1
+        places = []
+        for level in levels:
+            key = (name, level, turn % min(2, self.uses[name]))
+            if key not in self.buffers:
+                kind = "scratch" if level == self.workspace.target.compute else "stage"
+                label = f"{name}.slot{key[2]}" if kind == "scratch" else f"{name}.stage{key[2]}"
+                self.buffers[key] = self.workspace.allocate(label, self.sizes[name], kind, level)
+            place = self.buffers[key]
+            places.append(Region(level, place.offset, size, value, at or 0))
+        return places
+
+
+def _hops_in(
+    transfers: list[list[Transfer]], phase: int, hops: tuple[Link, ...], load: Load, places: list[Region]
+) -> None:
+    """Source to slot over each hop, one phase a hop; long transfers are split at the links' limits."""
+    here, start = load.source, load.start
+    value, at = (load.value, 0) if load.value else (load.source.value, load.source.at)
+    for number, (hop, place) in enumerate(zip(hops, places, strict=True)):
+        place = Region(place.level, place.offset, place.size, value, at)
+        places[number] = place
+        transfers[phase + number] += split(hop, here, place, load.row_bytes, load.rows, start)
+        here, start = place, ""
+
+
+def _hops_out(
+    transfers: list[list[Transfer]], phase: int, hops: tuple[Link, ...], store: Store, places: list[Region]
+) -> None:
+    here = places[0]
+    for number, hop in enumerate(hops):
+        last = number == len(hops) - 1
+        if last:
+            place = store.home
+        else:
+            following = places[number + 1]
+            place = Region(following.level, following.offset, following.size, here.value, here.at)
+        transfers[phase + number] += split(hop, here, place, store.row_bytes, store.rows, store.start if last else "")
+        here = place
+
+
+def split(link: Link, source: Region, target: Region, row_bytes: int, rows: Number, start: str) -> list[Transfer]:
+    """One transfer, or several where the link's length limit asks for it. Rows are never cut unless they are fixed."""
+    total = most(rows) * row_bytes
+    if start == "token" or total <= link.max_bytes:
+        return [Transfer(link.name, source, target, row_bytes, rows, start)]
+    if start:
+        raise NoRoom(link.destination, total, link.max_bytes)
+    if isinstance(rows, Extent):
+        if row_bytes * rows.times > link.max_bytes:
+            raise NoRoom(link.destination, row_bytes * rows.times, link.max_bytes)
+        step = link.max_bytes // (row_bytes * rows.times)
+        parts = []
+        for first in range(0, rows.limit, step):
+            limit = min(step, rows.limit - first)
+            extent = Extent(rows.bound, rows.first + first, limit, rows.times, rows.from_start)
+            at, size = first * rows.times * row_bytes, limit * rows.times * row_bytes
+            parts.append(Transfer(link.name, source.part(at, size), target.part(at, size), row_bytes, extent, ""))
+        return parts
+    piece = link.max_bytes // 16 * 16
+    sizes = [(at, min(piece, total - at)) for at in range(0, total, piece)]
+    return [Transfer(link.name, source.part(at, n), target.part(at, n), n, 1, "") for at, n in sizes]

@@ -1,0 +1,92 @@
+"""attention: for a block of rows, quantise q, stream K for scores, softmax, stream V, finish.
+
+The cache is streamed in tiles of positions. Candidates: rows a block and positions a tile; more rows a block read the
+cache less often, larger tiles start fewer transfers, and both need room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edgec.memory.plan import Extent, Number, Position, Region
+from edgec.memory.streaming import Load, Operand, Tile, Workspace
+from edgec.memory.tiling.step import StepContext, times
+from edgec.ops.attention import factor
+
+
+def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """Blocks of all rows, half, ... one; tiles of the whole context, half, ... 16 positions."""
+    block = step.graph.rows
+    while True:
+        positions = step.context
+        while True:
+            yield lambda workspace, block=block, positions=positions: _tiles(step, workspace, block, positions)
+            if positions <= 16 or step.resident("k_cache"):
+                break
+            positions = -(-positions // 2)
+        if block == 1:
+            return
+        block = -(-block // 2)
+
+
+def _tiles(step: StepContext, workspace: Workspace, block: int, positions: int) -> list[Tile]:
+    heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
+    lds = -(-step.context // 4) * 4
+    name = step.node.name
+    q8 = workspace.allocate(f"{name}.q8", block * heads * d, "scratch")
+    qs = workspace.allocate(f"{name}.q8_scale", block * heads * 4, "scratch")
+    s = workspace.allocate(f"{name}.scores", block * heads * lds * 4, "scratch")
+    p = workspace.allocate(f"{name}.p", block * heads * lds, "scratch")
+    ps = workspace.allocate(f"{name}.p_scale", block * heads * 4, "scratch")
+    acc = workspace.allocate(f"{name}.acc", block * heads * d * 4, "scratch")
+    shape: dict[str, Number] = {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}
+    tiles: list[Tile] = []
+    total = step.graph.rows
+    for first in range(0, total, block):
+        limit = min(block, total - first)
+        m: Number = Extent(total, first, limit) if total > 1 else 1
+        guard = Extent(total, first, limit) if first else None
+        seen = first + limit  # rows whose positions the block may see
+
+        def span(t: int, count: int, seen: int = seen) -> Extent:
+            return Extent(seen, t, count, from_start=True)
+
+        def rows(region: Region, m: Number = m, first: int = first, limit: int = limit) -> Region:
+            size = region.size // total
+            return region.part(first * size, limit * size)
+
+        quantize: dict[str, Operand] = {"x": rows(step.home("q")), "q": q8, "scale": qs}
+        tiles.append(Tile("quantize_dynamic", quantize, {"rows": times(m, heads), "k": d}, guard))
+        for t in range(0, step.context, positions):
+            count = span(t, min(positions, step.context - t))
+            operands = {"q": q8, "q_scale": qs, "k": _cache(step, "k_cache", t, count), "s": s}
+            operands["k_scale"] = _cache(step, "k_scale", t, count)
+            numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": float(factor(d))}
+            tiles.append(Tile("attention_scores", operands, numbers, _both(count, guard)))
+        everything = span(0, step.context)
+        operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
+        numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}
+        tiles.append(Tile("attention_softmax", operands, numbers, guard))
+        for t in range(0, step.context, positions):
+            count = span(t, min(positions, step.context - t))
+            operands = {"p": p, "v": _cache(step, "v_cache", t, count), "acc": acc}
+            numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds}
+            tiles.append(Tile("attention_values", operands, numbers, _both(count, guard)))
+        operands = {"acc": acc, "p_scale": ps, "y": rows(step.home("y"))}
+        tiles.append(Tile("attention_finish", operands, {"m": m, "n_heads": heads, "head_dim": d}, guard))
+    return tiles
+
+
+def _both(count: Extent, guard: Extent | None) -> Extent:
+    """A call of a block's tile runs where the block has rows and the tile has positions.
+
+    A block without rows (m <= first) still sees the positions of the rows before it, so its tiles are told apart by
+    the block's guard: positions seen by at least first + 1 rows.
+    """
+    return count if guard is None else Extent(guard.bound, guard.first, guard.limit)
+
+
+def _cache(step: StepContext, role: str, first: int, count: Extent) -> Operand:
+    kind, home = step.type(role), step.home(role)
+    part = home.part(first * kind.row_bytes, count.limit * kind.row_bytes)
+    return part if step.resident(role) else Load(part, kind.row_bytes, count)

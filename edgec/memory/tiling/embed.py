@@ -1,0 +1,22 @@
+"""embed: gathers the tokens' packed rows, then one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edgec.memory.streaming import Load, Operand, Tile, Workspace
+from edgec.memory.tiling.step import StepContext
+
+
+def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """The only candidate."""
+    rows = step.rows("tokens")
+    operands: dict[str, Operand] = {"y": step.deliver("y")}
+    for role in ("w", "w_scale", "w_zero"):
+        operands[role] = (
+            Load(step.home(role), step.type(role).row_bytes, rows, "token", f"{step.node.name}.{role}_rows")
+            if step.has(role)
+            else None
+        )
+    numbers = {"m": rows} | {key: step.attr(key) for key in ("k", "bits", "group_size")}
+    yield lambda workspace: [Tile("embed", operands, numbers)]

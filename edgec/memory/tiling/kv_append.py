@@ -1,0 +1,24 @@
+"""kv_append: quantises keys, then values, and takes both to their rows of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edgec.memory.streaming import Store, Tile, Workspace
+from edgec.memory.tiling.step import StepContext, times
+
+
+def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """The only candidate."""
+    d = step.attr("head_dim")
+    rows = step.rows("k")
+    tiles = []
+    for role in ("k", "v"):
+        q, scale = step.home(f"{role}_q"), step.home(f"{role}_q_scale")
+        after = tuple(
+            (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
+            for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
+        )
+        numbers = {"rows": times(rows, step.type(role).shape[1] // d), "k": d}
+        tiles.append(Tile("kv_quantize", {"x": step.fetch(role), "q": q, "scale": scale}, numbers, after=after))
+    yield lambda workspace: tiles

@@ -1,0 +1,54 @@
+"""matmul: output channels in tiles, each tile's packed weights, scales, zeros and biases streamed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edgec.memory.plan import Region
+from edgec.memory.streaming import NoRoom, Operand, Store, Tile, Workspace
+from edgec.memory.tiling.step import StepContext
+
+GRAIN = 8  # channels of a tile are a multiple of the cores
+
+
+def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """From one tile up, doubling, down to GRAIN channels a tile."""
+    n = step.type("w").shape[0]
+    if step.resident("w") and step.resident("y"):
+        yield lambda workspace: _tiles(step, n)
+        return
+    count = 1
+    while True:
+        size = -(-n // count)
+        size = -(-size // GRAIN) * GRAIN
+        yield lambda workspace, size=size: _tiles(step, size)
+        if size == GRAIN:
+            return
+        count *= 2
+
+
+def _tiles(step: StepContext, size: int) -> list[Tile]:
+    n, y = step.type("w").shape[0], step.type("y")
+    m = step.rows("x")
+    resident = step.resident("y")
+    if not resident and y.shape[0] > 1:
+        raise NoRoom(step.target.compute, y.nbytes, 0)  # a strided store of many rows: not planned
+    longest = min((link.max_bytes for link in step.target.links), default=0)
+    weight_row = step.type("w").row_bytes
+    if not step.resident("w") and min(size, n) * weight_row > longest and size > GRAIN:
+        raise NoRoom(step.target.compute, min(size, n) * weight_row, longest)
+    tiles = []
+    for first in range(0, n, size):
+        rows = min(size, n - first)
+        operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "x_sums")}
+        for role in ("w", "w_scale", "w_zero", "bias"):
+            operands[role] = step.fetch(role, first, rows)
+        home = step.home("y")
+        # Columns [first, first + rows) of every row: from the first row's first to the last row's last byte.
+        span = (y.shape[0] - 1) * y.row_bytes + rows * 4
+        part: Region = home.part(first * 4, span)
+        operands["y"] = part if resident else Store(part, rows * 4, 1)
+        numbers = {"m": m, "n": rows, "k": step.attr("k"), "group_size": step.attr("group_size")}
+        numbers["ldy"] = n if resident else rows
+        tiles.append(Tile(step.node.op, operands, numbers))
+    return tiles

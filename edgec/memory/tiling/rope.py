@@ -1,0 +1,18 @@
+"""rope: the table's rows from position pos on, then one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edgec.memory.streaming import Load, Tile, Workspace
+from edgec.memory.tiling.step import StepContext
+
+
+def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """The only candidate."""
+    table, d = step.home("table"), step.attr("head_dim")
+    rows = step.rows("x")
+    load = Load(table, step.type("table").row_bytes, rows, "source_pos", f"{step.node.name}.rows")
+    numbers = {"m": rows, "heads": step.type("x").shape[1] // d, "head_dim": d, "unit": float(step.node.attrs["unit"])}
+    operands = {"x": step.fetch("x"), "table": load, "y": step.deliver("y")}
+    yield lambda workspace: [Tile("rope", operands, numbers)]

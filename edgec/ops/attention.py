@@ -1,0 +1,238 @@
+"""attention: causal attention of new queries over the int8 cache, grouped-query, integer softmax weights.
+
+Per row r (position pos + r, which sees len = pos + r + 1 positions) and query head h with key/value head j:
+
+    q8, qs   = quantize_dynamic of the head's query
+    s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) / sqrt(head_dim)
+    e[t]     = exp2_q15(rint((s[t] - max s) * 4096))                          integer in [0, 32768]
+    w[t]     = float32(e[t]) * v_scale[t, j];   top = max w
+    p[t]     = rint(w[t] * (255 / top))                                       integer in [0, 255]
+    y        = float32(sum over t of p[t] * v[t, j]) * ((top * 1/255) / float32(sum of e))
+
+Sums run over integers, maxima are order-free: the result does not depend on tiles, cores or chunks.
+Kernels stream K, then V, through memory in tiles; only scores stay.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.ir.graph import TensorType
+from edgec.ops.numerics import F32, ONE_255TH, Array, exp2_q15, f32, rint_i32
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.quantize_dynamic import quantize_rows
+
+MAX_CONTEXT = 65536  # 2^15 * 2^16 sums of e fit 32 unsigned bits; 255 * 127 * 2^16 sums of p*v fit 31
+
+
+def factor(head_dim: int) -> np.float32:
+    """log2(e) / sqrt(head_dim), so that softmax is a power of two."""
+    return f32(math.log2(math.e) / math.sqrt(head_dim))
+
+
+def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+    """q f32[m, n_heads * head_dim] over the cache's four states gives y of q's type."""
+    q, cache = types["q"], types["k_cache"]
+    heads, kv_heads, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
+    require(q.shape[1] == heads * d, f"attention rows of {q.shape[1]} are not {heads} heads of {d}")
+    require(cache.shape[1] == kv_heads * d, f"cache rows of {cache.shape[1]} are not {kv_heads} heads of {d}")
+    require(heads % kv_heads == 0, f"{heads} query heads do not share {kv_heads} key/value heads evenly")
+    require(cache.shape[0] <= MAX_CONTEXT, f"a context of {cache.shape[0]} overflows the softmax sum ({MAX_CONTEXT})")
+    return {"y": q}
+
+
+def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: int) -> F32:
+    """s [m, heads, t] of q8 [m, heads, d], scale [m, heads] (factor applied), k [t, kv, d], k_scale [t, kv]."""
+    m, _, d = q8.shape
+    kv = k.shape[1]
+    grouped = q8.reshape(m, kv, heads // kv, d).astype(np.float32)
+    keys = k.astype(np.float32).transpose(1, 2, 0)  # kv, d, t: integer dot products below 2^24, exact in float32
+    acc = np.matmul(grouped.transpose(1, 0, 2, 3).reshape(kv, -1, d), keys)
+    acc = acc.reshape(kv, m, heads // kv, -1).transpose(1, 0, 2, 3)
+    factors = scale.reshape(m, kv, heads // kv, 1) * k_scale.astype(np.float32).T[None, :, None, :]
+    s: F32 = (acc * factors).reshape(m, heads, -1)
+    return s
+
+
+def softmax(s: F32, v_scale: Array, pos: int) -> tuple[NDArray[np.uint8], F32]:
+    """p [m, heads, t] and the factor of p . v, from scores [m, heads, t] of which row r sees pos + r + 1."""
+    m, heads, t = s.shape
+    kv = v_scale.shape[1]
+    hidden = np.arange(t)[None, :] > pos + np.arange(m)[:, None]
+    s = np.where(hidden[:, None, :], f32(-np.inf), s)
+    top = s.max(axis=-1, keepdims=True)
+    d = np.maximum(s - top, f32(-17.0)) * f32(4096.0)
+    e = np.where(hidden[:, None, :], 0, exp2_q15(rint_i32(d)))
+    total = e.sum(axis=-1, dtype=np.uint32)
+    scales = np.repeat(v_scale.astype(np.float32).T, heads // kv, axis=0)  # heads, t
+    w = e.astype(np.float32) * scales[None]
+    wmax = w.max(axis=-1)
+    inv = np.divide(f32(255.0), wmax, out=np.zeros_like(wmax), where=wmax > 0)
+    p = rint_i32(w * inv[..., None]).astype(np.uint8)
+    return p, (wmax * ONE_255TH) / total.astype(np.float32)
+
+
+def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Integer sums over t of p [m, heads, t] times v [t, kv, d]: int32 [m, heads, d]."""
+    m, heads, t = p.shape
+    kv, d = v.shape[1:]
+    # Products up to 255 * 127 over t positions: exact in float32 for t <= 518, in float64 always.
+    kind = np.float32 if t <= 512 else np.float64
+    grouped = p.reshape(m, kv, heads // kv, t).transpose(1, 0, 2, 3).reshape(kv, -1, t).astype(kind)
+    acc = np.matmul(grouped, v.astype(kind).transpose(1, 0, 2))
+    out: NDArray[np.int32] = acc.reshape(kv, m, heads // kv, d).transpose(1, 0, 2, 3).reshape(m, heads, d).astype(np.int32)
+    return out
+
+
+def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """Bit-exact definition."""
+    heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
+    q = inputs["q"]
+    m = q.shape[0]
+    t = pos + m
+    q8, qs = quantize_rows(q.reshape(m, heads, d))
+    k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
+    s = scores(q8, qs * factor(d), k, inputs["k_scale"][:t], heads)
+    p, p_scale = softmax(s, inputs["v_scale"][:t], pos)
+    y = mix(p, v).astype(np.float32) * p_scale[..., None]
+    return {"y": y.reshape(m, heads * d)}
+
+
+def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """Softmax attention over a float32 cache."""
+    heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
+    q = inputs["q"]
+    m = q.shape[0]
+    t = pos + m
+    queries = q.reshape(m, kv, heads // kv, d)
+    k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
+    s = np.einsum("mjgd,tjd->mjgt", queries, k, optimize=True) / math.sqrt(d)
+    s = np.where((np.arange(t)[None, :] > pos + np.arange(m)[:, None])[:, None, None, :], -np.inf, s)
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    y = np.einsum("mjgt,tjd->mjgd", e / e.sum(axis=-1, keepdims=True), v, optimize=True)
+    return {"y": y.reshape(m, heads * d).astype(np.float32)}
+
+
+def _shape(a: dict[str, Any]) -> tuple[int, int, int, int]:
+    return a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
+
+
+def run_scores(a: dict[str, Any]) -> None:
+    """Kernel twin: positions first .. first+count of K into the score rows ([m][heads][lds])."""
+    m, heads, kv, d = _shape(a)
+    first, count, lds = a["first"], a["count"], a["lds"]
+    if not count:
+        return
+    q8 = a["q"][: m * heads * d].reshape(m, heads, d)
+    scale = a["q_scale"][: m * heads].reshape(m, heads) * f32(a["factor"])
+    s = scores(q8, scale, a["k"][: count * kv * d].reshape(count, kv, d), a["k_scale"][: count * kv].reshape(count, kv), heads)
+    a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count] = s
+
+
+def run_softmax(a: dict[str, Any]) -> None:
+    """Kernel twin: score rows to p rows ([m][heads][lds]) and one factor per row and head."""
+    m, heads, kv = a["m"], a["n_heads"], a["n_kv_heads"]
+    pos, lds = a["pos"], a["lds"]
+    t = pos + m
+    s = a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, :t]
+    p, p_scale = softmax(s, a["v_scale"][: t * kv].reshape(t, kv), pos)
+    a["p"][: m * heads * lds].reshape(m, heads, lds)[:, :, :t] = p
+    a["p_scale"][: m * heads] = p_scale.reshape(-1)
+
+
+def run_values(a: dict[str, Any]) -> None:
+    """Kernel twin: adds positions first .. first+count of V to the int32 accumulators; first = 0 starts them."""
+    m, heads, kv, d = _shape(a)
+    first, count, lds = a["first"], a["count"], a["lds"]
+    p = a["p"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count]
+    acc = a["acc"][: m * heads * d].reshape(m, heads, d)
+    if first == 0:
+        acc[:] = 0
+    if count:
+        acc += mix(p, a["v"][: count * kv * d].reshape(count, kv, d))
+
+
+def run_finish(a: dict[str, Any]) -> None:
+    """Kernel twin: accumulators times factors."""
+    m, heads, d = a["m"], a["n_heads"], a["head_dim"]
+    acc = a["acc"][: m * heads * d].reshape(m, heads, d).astype(np.float32)
+    a["y"][: m * heads * d] = (acc * a["p_scale"][: m * heads].reshape(m, heads, 1)).reshape(-1)
+
+
+def example(rng: np.random.Generator) -> Example:
+    """Random queries over a random cache, grouped-query, peaked or flat."""
+    kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 17))
+    m, pos = int(rng.integers(1, 4)), int(rng.integers(0, 70))
+    context = pos + m + int(rng.integers(0, 5))
+    inputs: Arrays = {"q": (rng.normal(size=(m, kv * group * d)) * 10.0 ** rng.integers(-2, 2)).astype(np.float32)}
+    for role in ("k", "v"):
+        inputs[f"{role}_cache"] = rng.integers(-127, 128, size=(context, kv * d)).astype(np.int8)
+        inputs[f"{role}_scale"] = (rng.random((context, kv)) * 0.05).astype(np.float16)
+    if rng.random() < 0.1:
+        inputs["v_scale"][:] = 0
+    return Example(inputs, {"n_heads": kv * group, "n_kv_heads": kv, "head_dim": d}, pos)
+
+
+def _u32(*keys: str) -> tuple[Param, ...]:
+    return tuple(Param(key, "u32") for key in keys)
+
+
+def _macs(a: dict[str, Any]) -> int:
+    return int(a["m"] * a["n_heads"] * a["head_dim"] * a["count"])
+
+
+KERNELS = (
+    Kernel(
+        "attention_scores",
+        (
+            Param("q", "in", "i8"),
+            Param("q_scale", "in", "f32"),
+            Param("k", "in", "i8"),
+            Param("k_scale", "in", "f16"),
+            Param("s", "out", "f32"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "first", "count", "lds"),
+            Param("factor", "f32"),
+        ),
+        run_scores,
+        lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], a["m"] * a["n_heads"]),
+    ),
+    Kernel(
+        "attention_softmax",
+        (
+            Param("s", "inout", "f32"),
+            Param("v_scale", "in", "f16"),
+            Param("p", "out", "u8"),
+            Param("p_scale", "out", "f32"),
+            *_u32("m", "n_heads", "n_kv_heads", "pos", "lds"),
+        ),
+        run_softmax,
+        lambda a: Work(flops=16 * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]),
+    ),
+    Kernel(
+        "attention_values",
+        (
+            Param("p", "in", "u8"),
+            Param("v", "in", "i8"),
+            Param("acc", "inout", "i32", fresh="first"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "first", "count", "lds"),
+        ),
+        run_values,
+        lambda a: Work(_macs(a), 0, a["m"] * a["n_heads"]),
+    ),
+    Kernel(
+        "attention_finish",
+        (
+            Param("acc", "in", "i32"),
+            Param("p_scale", "in", "f32"),
+            Param("y", "out", "f32"),
+            *_u32("m", "n_heads", "head_dim"),
+        ),
+        run_finish,
+        lambda a: Work(flops=2 * a["m"] * a["n_heads"] * a["head_dim"], parallel=a["m"] * a["n_heads"]),
+    ),
+)
+OPS = (Op("attention", "causal grouped-query attention over the int8 cache", infer, reference, ideal, KERNELS, example),)

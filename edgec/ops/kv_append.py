@@ -1,0 +1,102 @@
+"""kv_append: keys and values of new tokens, quantised to int8 with one binary16 scale per token and head, into the cache.
+
+The cache is four states: k i8[context, n_kv_heads * head_dim], k_scale f16[context, n_kv_heads], and v, v_scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.ir.graph import TensorType
+from edgec.ops.numerics import F32, ONE_127TH, f16_from_f32, f32, rint_i32
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+
+CACHE = ("k", "k_scale", "v", "v_scale")
+
+
+def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+    """k and v f32[m, n_kv_heads * head_dim] give the rows written: k_q, k_q_scale, v_q, v_q_scale."""
+    (head_dim,) = ints(attrs, "head_dim")
+    out = {}
+    for role in ("k", "v"):
+        x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
+        require(x.shape[1] == cache.shape[1], f"kv_append of rows of {x.shape[1]} to a cache of {cache.shape[1]}")
+        require(scale.shape == (cache.shape[0], x.shape[1] // head_dim), f"cache scales {scale} are not one a head")
+        out[f"{role}_q"] = TensorType(x.shape, "i8")
+        out[f"{role}_q_scale"] = TensorType((x.shape[0], x.shape[1] // head_dim), "f16")
+    return out
+
+
+def quantize_heads(x: F32) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """q and binary16 scale of rows [..., head_dim]; q is clamped because the scale is rounded after absmax/127."""
+    scale = f16_from_f32(np.abs(x).max(axis=-1) * ONE_127TH)
+    s = scale.astype(np.float32)
+    inv = np.divide(f32(1.0), s, out=np.zeros_like(s), where=s > 0)
+    limit = f32(127.0)
+    q = np.minimum(np.maximum(x * inv[..., None], -limit), limit)
+    return rint_i32(q).astype(np.int8), scale
+
+
+def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """Bit-exact definition; writes rows pos, pos+1, ... of the cache."""
+    (head_dim,) = ints(attrs, "head_dim")
+    out: Arrays = {}
+    for role in ("k", "v"):
+        x = inputs[role]
+        m = x.shape[0]
+        q, scale = quantize_heads(x.reshape(m, -1, head_dim))
+        out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
+        inputs[f"{role}_cache"][pos : pos + m] = out[f"{role}_q"]
+        inputs[f"{role}_scale"][pos : pos + m] = scale
+    return out
+
+
+def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """A float32 cache."""
+    out: Arrays = {}
+    for role in ("k", "v"):
+        x = inputs[role]
+        inputs[f"{role}_cache"][pos : pos + x.shape[0]] = x
+        out[f"{role}_q"] = x
+        out[f"{role}_q_scale"] = np.ones((x.shape[0], 1), np.float32)
+    return out
+
+
+def run(a: dict[str, Any]) -> None:
+    """Kernel twin (kv_quantize): `rows` heads of k elements."""
+    rows, k = a["rows"], a["k"]
+    q, scale = quantize_heads(a["x"][: rows * k].reshape(rows, k))
+    a["q"][: rows * k] = q.reshape(-1)
+    a["scale"][:rows] = scale
+
+
+def example(rng: np.random.Generator) -> Example:
+    """Random rows appended somewhere in a small cache; magnitudes reach binary16's subnormals and its limit."""
+    m, heads, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), int(rng.integers(1, 40))
+    pos = int(rng.integers(0, 10))
+    context = pos + m + int(rng.integers(0, 5))
+    inputs: Arrays = {}
+    for role in ("k", "v"):
+        x = rng.normal(size=(m, heads * d)) * 10.0 ** rng.integers(-9, 8)
+        inputs[role] = x.astype(np.float32)
+        inputs[f"{role}_cache"] = np.zeros((context, heads * d), np.int8)
+        inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
+    return Example(inputs, {"head_dim": d}, pos)
+
+
+KERNEL = Kernel(
+    "kv_quantize",
+    (
+        Param("x", "in", "f32"),
+        Param("q", "out", "i8"),
+        Param("scale", "out", "f16"),
+        Param("rows", "u32"),
+        Param("k", "u32"),
+    ),
+    run,
+    lambda a: Work(flops=5 * a["rows"] * a["k"] + 30 * a["rows"], parallel=a["rows"]),
+)
+OPS = (Op("kv_append", "quantised keys and values appended to the cache", infer, reference, ideal, (KERNEL,), example),)

@@ -1,0 +1,195 @@
+"""matmul_w4a8 and its siblings matmul_w2a8 ... matmul_w8a8: int8 activations times packed 2- to 8-bit weights.
+
+    y[m, n] = (sum over groups g, ascending: float32(sum over k in g of (u[n, k] - zero[n, g]) * x[m, k]) * w_scale[n, g])
+              * x_scale[m]  (+ bias[n])
+
+The inner sum is exact in int32; everything outside it is float32 in the written order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.ir.graph import TensorType
+from edgec.ops.group_sums import sum_groups
+from edgec.ops.numerics import F32
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.packing import n_groups, pack, row_bytes, unpack
+
+INT32_MAX = 2**31 - 1
+FLOAT32_EXACT = 2**24  # integers up to here are exact in float32, whatever the order of summation
+
+
+def bits_of(op_name: str) -> int:
+    """Weight width of an op or kernel name: matmul_w4a8 is 4."""
+    return int(op_name[len("matmul_w") : -len("a8")])
+
+
+def infer_for(bits: int) -> Any:
+    """The type rule of one width."""
+
+    def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+        x, w, scale = types["x"], types["w"], types["w_scale"]
+        k, group_size = ints(attrs, "k", "group_size")
+        n, groups = w.shape[0], n_groups(k, group_size)
+        require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
+        require(w.shape[1] == row_bytes(k, bits, group_size), f"packed rows of {w.shape[1]} B do not hold {k} weights")
+        require(scale.shape == (n, groups), f"scales {scale} are not [{n}, {groups}]")
+        require(types["x_sums"].shape[1] == groups, f"group sums {types['x_sums']} are not of {groups} groups")
+        widest = min(k, group_size) * (2**bits - 1) * 127
+        require(widest <= INT32_MAX, f"a group of {min(k, group_size)} can overflow its 32-bit accumulator")
+        return {"y": TensorType((x.shape[0], n), "f32")}
+
+    return infer
+
+
+def prepare(w: Array, zero: Array | None, k: int, bits: int, group_size: int) -> Array:
+    """Signed weights (u - zero) as floats [groups, group_size, n], the short last group padded with zeros.
+
+    The float type is wide enough for every partial sum with int8 activations to be an exact integer, so
+    a BLAS product in any order equals the int32 accumulator.
+    """
+    n, groups, size = w.shape[0], n_groups(k, group_size), min(k, group_size)
+    exact32 = size * 2**bits * 127 <= FLOAT32_EXACT
+    out = np.zeros((n, groups * size), np.float32 if exact32 else np.float64)
+    out[:, :k] = unpack(w, k, bits, group_size)
+    if zero is None:
+        out[:, :k] -= 2 ** (bits - 1)
+    else:
+        out[:, :k] -= np.repeat(zero, size, axis=1)[:, :k]
+    return np.ascontiguousarray(out.reshape(n, groups, size).transpose(1, 2, 0))
+
+
+def multiply(
+    x: NDArray[np.int8], x_scale: F32, weights: Array, scale: F32, bias: F32 | None, error: Array | None = None
+) -> F32:
+    """The definition on prepared weights [groups, size, n] and scales [n, groups].
+
+    error [groups, m, n] is added to the accumulators (what wrong group sums in memory would cause).
+    """
+    groups, size, n = weights.shape
+    m, k = x.shape
+    padded = np.zeros((m, groups * size), weights.dtype)
+    padded[:, :k] = x
+    acc = np.matmul(padded.reshape(m, groups, size).transpose(1, 0, 2), weights)
+    if error is not None:
+        acc = acc + error
+    acc = acc.astype(np.float32, copy=False)
+    scaled = acc * scale.T[:, None, :]
+    y = scaled[0]
+    for g in range(1, groups):
+        y = y + scaled[g]
+    y = y * x_scale[:, None]
+    return y if bias is None else y + bias
+
+
+def reference_for(bits: int) -> Any:
+    """The bit-exact definition of one width. `prepared` among the inputs saves unpacking constant weights again."""
+
+    def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+        k, group_size = ints(attrs, "k", "group_size")
+        weights = inputs.get("prepared")
+        if weights is None:
+            weights = prepare(inputs["w"], inputs.get("w_zero"), k, bits, group_size)
+        scale = inputs["w_scale"].astype(np.float32)
+        return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, inputs.get("bias"))}
+
+    return reference
+
+
+def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """x W^T (+ bias) in float32, W the checkpoint's own matrix [n, k]."""
+    y = inputs["x"] @ inputs["w"].T
+    return {"y": y + inputs["bias"] if "bias" in inputs else y}
+
+
+def run_for(bits: int) -> Any:
+    """Kernel twin of one width: `n` consecutive output channels, rows of y `ldy` elements apart."""
+
+    def run(a: dict[str, Any]) -> None:
+        m, n, k, group_size, ldy = a["m"], a["n"], a["k"], a["group_size"], a["ldy"]
+        groups = n_groups(k, group_size)
+        stride = row_bytes(k, bits, group_size)
+        zero = a["w_zero"]
+        weights = prepare(
+            a["w"][: n * stride].reshape(n, stride),
+            None if zero is None else zero[: n * groups].reshape(n, groups),
+            k,
+            bits,
+            group_size,
+        )
+        x = a["x"][: m * k].reshape(m, k)
+        sums = a["x_sums"][: m * groups].reshape(m, groups)
+        scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
+        bias = None if a["bias"] is None else a["bias"][:n]
+        # C computes sum(u x) - zero * sums: sums that are wrong in memory must give C's wrong outputs here too.
+        error = None
+        shift = sum_groups(x, group_size) - sums
+        if shift.any():
+            z = np.full((n, groups), 2 ** (bits - 1)) if zero is None else zero[: n * groups].reshape(n, groups)
+            error = shift.T[:, :, None] * z.T[:, None, :].astype(np.int64)
+        y = multiply(x, a["x_scale"][:m], weights, scale, bias, error)
+        for row in range(m):
+            a["y"][row * ldy : row * ldy + n] = y[row]
+
+    return run
+
+
+def example_for(bits: int) -> Any:
+    """A random instance of one width, with and without zero points, bias and a short last group."""
+
+    def example(rng: np.random.Generator) -> Example:
+        m, n, k = int(rng.integers(1, 5)), int(rng.integers(1, 20)), int(rng.integers(1, 200))
+        group_size = int(rng.choice([8, 16, 32, 64, 128, 252]))
+        groups = n_groups(k, group_size)
+        x = rng.integers(-127, 128, size=(m, k)).astype(np.int8)
+        inputs: Arrays = {
+            "x": x,
+            "x_scale": rng.random(m).astype(np.float32),
+            "x_sums": sum_groups(x, group_size),
+            "w": pack(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size),
+            "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
+        }
+        if rng.random() < 0.5:
+            inputs["w_zero"] = rng.integers(0, 2**bits, size=(n, groups)).astype(np.uint8)
+        if rng.random() < 0.5:
+            inputs["bias"] = rng.normal(size=n).astype(np.float32)
+        return Example(inputs, {"k": k, "group_size": group_size})
+
+    return example
+
+
+def _op(bits: int) -> Op:
+    name = f"matmul_w{bits}a8"
+    kernel = Kernel(
+        name,
+        (
+            Param("x", "in", "i8"),
+            Param("x_scale", "in", "f32"),
+            Param("x_sums", "in", "i32"),
+            Param("w", "in", "u8"),
+            Param("w_scale", "in", "f16"),
+            Param("w_zero", "in", "u8", optional=True),
+            Param("bias", "in", "f32", optional=True),
+            Param("y", "out", "f32"),
+            Param("m", "u32"),
+            Param("n", "u32"),
+            Param("k", "u32"),
+            Param("group_size", "u32"),
+            Param("ldy", "u32"),
+        ),
+        run_for(bits),
+        lambda a: Work(
+            macs=a["m"] * a["n"] * a["k"],
+            flops=2 * a["m"] * a["n"] * (n_groups(a["k"], a["group_size"]) + 1),
+            parallel=a["n"],
+        ),
+    )
+    doc = f"int8 rows times packed {bits}-bit weights, float32 scales per output channel and group"
+    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits))
+
+
+OPS = tuple(_op(bits) for bits in range(2, 9))

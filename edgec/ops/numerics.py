@@ -1,0 +1,105 @@
+"""edgec's own float32 functions: fixed sequences of IEEE operations, the same here and in kernels/common/.
+
+NumPy's and the C library's `exp` and `sqrt` differ between versions and hosts; these do not. Each
+function below is a straight line of float32 additions, multiplications, divisions and integer
+operations on the bits, none contracted, so that C compiled with -ffp-contract=off gives the same bits.
+The C twins are in `kernels/common/edgec_math.h`, under the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+Array = NDArray[Any]
+
+f32 = np.float32
+
+# Adding 1.5 * 2^23 leaves the rounded integer in the low mantissa bits (ties to even), for |x| < 2^22.
+MAGIC = f32(12582912.0)
+MAGIC_BITS = np.int32(0x4B400000)
+
+LOG2E = f32(1.4426950408889634)
+# Minimax polynomial of 2^r on [-0.5, 0.5], degree 6 (relative error < 1.5e-7); highest power first.
+EXP2_POLY = tuple(
+    f32(c)
+    for c in (
+        1.535336188319500e-4,
+        1.339887440266574e-3,
+        9.618437357674640e-3,
+        5.550332471162809e-2,
+        2.402264791363012e-1,
+        6.931472028550421e-1,
+        1.0,
+    )
+)
+ONE_127TH = f32(1.0 / 127.0)
+ONE_255TH = f32(1.0 / 255.0)
+F16_MAX = f32(65504.0)
+
+
+def rint_i32(x: F32) -> I32:
+    """Nearest integer, ties to even, of |x| < 2^22."""
+    return (x + MAGIC).view(np.int32) - MAGIC_BITS
+
+
+def exp(x: F32) -> F32:
+    """e^x with a relative error below 1e-6; x is clamped to [-87, 88] (no infinities, no subnormals)."""
+    t = np.minimum(np.maximum(x, f32(-87.0)), f32(88.0)) * LOG2E
+    n = rint_i32(t)
+    r = t - n.astype(np.float32)
+    p = np.full_like(r, EXP2_POLY[0])
+    for c in EXP2_POLY[1:]:
+        p = p * r + c
+    bits: I32 = p.view(np.int32) + (n << 23)
+    return bits.view(np.float32)
+
+
+def rsqrt(x: F32) -> F32:
+    """1/sqrt(x) for normal positive x: an integer first guess and four Newton steps."""
+    y = (np.int32(0x5F3759DF) - (x.view(np.int32) >> 1)).view(np.float32)
+    half = f32(0.5) * x
+    for _ in range(4):
+        y = y * (f32(1.5) - (half * y) * y)
+    return y
+
+
+def exp2_q15(i: I32) -> I32:
+    """2^(i/4096) for i <= 0 as a Q15 integer in [0, 32768], truncated; 0 below i = -16 * 4096.
+
+    The cubic's coefficients (Q15) make 2^f exact at f = 0 and within 1.2e-4 elsewhere.
+    """
+    i = np.maximum(i, np.int32(-65536))
+    f = i & 4095
+    p = (f * 2589) >> 12
+    p = (f * (7355 + p)) >> 12
+    p = (f * (22824 + p)) >> 12
+    e: I32 = (32768 + p) >> -(i >> 12)
+    return e
+
+
+def f16_from_f32(x: F32) -> NDArray[np.float16]:
+    """Nearest binary16 (ties to even) of a non-negative x, saturated at 65504."""
+    return np.minimum(x, F16_MAX).astype(np.float16)
+
+
+def lane_sum(x: F32) -> F32:
+    """Sum over the last axis in the written order: eight lanes (element i in lane i % 8), each ascending,
+    then lanes j and j+4, j and j+2, j and j+1.
+    """
+    k = x.shape[-1]
+    pad = -k % 8
+    if pad:
+        x = np.concatenate([x, np.zeros((*x.shape[:-1], pad), np.float32)], axis=-1)
+    lanes = x.reshape(*x.shape[:-1], -1, 8)
+    s = lanes[..., 0, :]
+    if lanes.shape[-2] > 1:
+        s = np.add.accumulate(lanes, axis=-2)[..., -1, :]
+    s = s[..., :4] + s[..., 4:]
+    s = s[..., :2] + s[..., 2:]
+    total: F32 = s[..., 0] + s[..., 1]
+    return total

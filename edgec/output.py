@@ -1,0 +1,55 @@
+"""Writes an output folder whole or not at all: into a temporary folder beside it, then renamed into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgec.errors import OutputError
+
+MARK = "build.json"  # what makes a folder one of ours, which may be replaced
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """A new folder to fill; on success it takes the place of `out`, on any error it vanishes and `out` is untouched.
+
+    Raises OutputError if `out` exists and was not built by edgec, or cannot be written.
+    """
+    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
+        raise OutputError(f"{out} exists and was not built by edgec; choose another -o or remove it.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
+    try:
+        work.chmod(0o755)
+        yield work
+        old = None
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+            os.replace(out, old / "out")
+        os.replace(work, out)
+        if old:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_file(path: Path, data: str | bytes | memoryview) -> None:
+    """Write one file through a temporary name, so that it is never half there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None

@@ -1,0 +1,113 @@
+"""The graph's reference: every node by its op's NumPy definition. What all other backends must equal.
+
+The same runner with `ideal` semantics is the float model: original weights, no quantisation anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.errors import EdgecError
+from edgec.ir.graph import DTYPES, Graph, Node
+from edgec.ops import find
+from edgec.ops.matmul_w4a8 import bits_of, prepare
+from edgec.ops.sample import Sampling
+
+Array = NDArray[Any]
+Trace = Callable[[Node, str, Array], None]
+
+
+class ReferenceRunner:
+    """Runs prefill and decode graphs over shared states. Not thread-safe; one generation at a time.
+
+    consts: every constant by name; in `ideal` mode matrices are the float32 originals [n, k].
+    keep_prepared: keep unpacked weights between calls (4 bytes a weight) instead of unpacking each time.
+    """
+
+    def __init__(
+        self, graphs: Mapping[str, Graph], consts: Mapping[str, Array], *, ideal: bool = False, keep_prepared: bool = True
+    ) -> None:
+        self.graphs = graphs
+        self.ideal = ideal
+        self.keep_prepared = keep_prepared
+        self._consts = consts
+        self._prepared: dict[str, Array] = {}
+        self._programs = {name: self._compile(graph) for name, graph in graphs.items()}
+        decode = next(iter(graphs.values()))
+        self._states = {
+            v.name: np.zeros(v.type.shape, np.float32 if ideal and v.type.dtype in ("i8", "f16") else DTYPES[v.type.dtype])
+            for v in decode.of_kind("state")
+        }
+        self.context = max((v.type.shape[0] for v in decode.of_kind("state") if v.name.endswith("_cache")), default=0)
+        self.pos = 0
+        self.trace: Trace | None = None
+        self.logits: Array = np.zeros(0, np.float32)
+
+    def reset(self) -> None:
+        """Empty the cache."""
+        self.pos = 0
+
+    def sampling(self, settings: Sampling) -> None:
+        """Choose how the next tokens are sampled, and seed the generator."""
+        self._states["sampling"][:] = settings.params()
+
+    def prefill(self, tokens: list[int]) -> int:
+        """Append tokens in chunks; returns the next token sampled from the last one's logits."""
+        token = -1
+        rows = self.graphs["prefill"].rows
+        for start in range(0, len(tokens), rows):
+            token = self.run("prefill", tokens[start : start + rows])
+        return token
+
+    def decode(self, token: int) -> int:
+        """Append one token; returns the next."""
+        return self.run("decode", [token])
+
+    def run(self, program: str, tokens: list[int]) -> int:
+        """One run of a graph on at most `rows` tokens; returns the sampled token."""
+        env = self.values(program, tokens)
+        logits, token = self.graphs[program].outputs
+        self.logits = env[logits][0]
+        return int(env[token][0])
+
+    def values(self, program: str, tokens: list[int]) -> dict[str, Array]:
+        """One run of a graph: every activation by name."""
+        if self.pos + len(tokens) > self.context:
+            raise EdgecError(f"{self.pos + len(tokens)} positions do not fit a context of {self.context}.")
+        env: dict[str, Array] = {"tokens": np.asarray(tokens, np.int32)}
+        consts, states, pos, trace = self._consts, self._states, self.pos, self.trace
+        for node, compute, inputs, constant in self._programs[program]:
+            arrays = dict(constant)
+            for role, name in inputs:
+                arrays[role] = env[name] if name in env else states[name] if name in states else consts[name]
+            out = compute(arrays, node.attrs, pos)
+            for role, name in node.outputs.items():
+                env[name] = out[role]
+                if trace:
+                    trace(node, name, out[role])
+        self.pos += len(tokens)
+        return env
+
+    def _compile(self, graph: Graph) -> list[tuple[Node, Any, list[tuple[str, str]], dict[str, Array]]]:
+        program = []
+        for node in graph.nodes:
+            op = find(node.op)
+            constant: dict[str, Array] = {}
+            inputs = list(node.inputs.items())
+            if node.op.startswith("matmul_") and not self.ideal and self.keep_prepared:
+                name = node.inputs["w"]
+                if name not in self._prepared:
+                    zero = node.inputs.get("w_zero")
+                    k, group_size = int(node.attrs["k"]), int(node.attrs["group_size"])
+                    zeros = None if zero is None else self._consts[zero]
+                    self._prepared[name] = prepare(self._consts[name], zeros, k, bits_of(node.op), group_size)
+                constant = {"prepared": self._prepared[name]}
+                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_zero")]
+            if self.ideal:
+                inputs = [(r, n) for r, n in inputs if n in self._consts or graph.values[n].kind != "const"]
+            program.append((node, op.ideal if self.ideal else op.reference, inputs, constant))
+        return program

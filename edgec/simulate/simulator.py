@@ -1,0 +1,149 @@
+"""The plan's simulator: one byte array per memory, every transfer and kernel call carried out on bytes.
+
+Nothing but the plan and the memories' initial images goes in, so a planning mistake changes the answer. Memory that
+no image initialises starts filled with a pattern. `late` performs a phase's transfers after its call instead of before:
+a sound plan gives the same bits either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.cost.estimate import Usage, phase_usage
+from edgec.errors import EdgecError
+from edgec.ir.graph import DTYPES
+from edgec.memory.plan import Call, Phase, Plan, Region, Step, Transfer, evaluate
+from edgec.ops import kernel
+from edgec.ops.sample import Sampling
+
+U8 = NDArray[np.uint8]
+Trace = Callable[[Step, str, bytes], None]
+PATTERN = 0xA5
+
+
+@dataclass
+class StepTime:
+    """When a step of a run began and ended, in cycles."""
+
+    program: str
+    step: int
+    start: float
+    end: float
+
+
+@dataclass
+class Simulator:
+    """Runs a plan. images: initial bytes per level (weights, tables), at offset 0 of the level."""
+
+    plan: Plan
+    images: Mapping[str, U8]
+    late: bool = False
+    timed: bool = True
+    trace: Trace | None = None
+    pos: int = 0
+    usage: Usage = field(default_factory=Usage)  # of the last run
+    timeline: list[StepTime] = field(default_factory=list)  # of the last run
+
+    def __post_init__(self) -> None:
+        self.memory: dict[str, U8] = {}
+        for level in self.plan.target.memory_by_name:
+            used = self.plan.arena_bytes(level)
+            image = self.images.get(level)
+            memory = np.full(used, PATTERN, np.uint8)
+            if image is not None:
+                memory[: image.size] = image
+            self.memory[level] = memory
+        self._homes = {b.name: b for b in self.plan.all_buffers()}
+
+    def reset(self) -> None:
+        """Empty the cache."""
+        self.pos = 0
+
+    def sampling(self, settings: Sampling) -> None:
+        """Choose how tokens are sampled."""
+        home = self._homes["sampling"]
+        self.memory[home.level][home.offset : home.offset + home.size] = settings.params().view(np.uint8)
+
+    def prefill(self, tokens: list[int]) -> int:
+        """Append tokens in chunks; returns the next token."""
+        token = -1
+        rows = self.plan.programs["prefill"].rows
+        for start in range(0, len(tokens), rows):
+            token = self.run("prefill", tokens[start : start + rows])
+        return token
+
+    def decode(self, token: int) -> int:
+        """Append one token; returns the next."""
+        return self.run("decode", [token])
+
+    def run(self, name: str, tokens: list[int]) -> int:
+        """One run of a program; the sampled token. Cycles of the run are in `usage` and `timeline`."""
+        program = self.plan.programs[name]
+        m, pos = len(tokens), self.pos
+        if pos + m > self.plan.context:
+            raise EdgecError(f"{pos + m} positions do not fit a context of {self.plan.context}.")
+        for step in program.steps:
+            for phase in step.phases:
+                self._phase(phase, m, pos, tokens)
+            if self.trace:
+                for value, region, rows, row_bytes in step.writes:
+                    size = int(evaluate(rows, m, pos)) * row_bytes
+                    self.trace(step, value, self._view(region)[:size].tobytes())
+        if self.timed:
+            self.usage, self.timeline = self._clock(name, m, pos)
+        self.pos += m
+        _, region, _, _ = program.steps[-1].writes[0]
+        return int(self._view(region).view(np.int32)[0])
+
+    def _clock(self, name: str, m: int, pos: int) -> tuple[Usage, list[StepTime]]:
+        total, timeline = Usage(), []
+        for step in self.plan.programs[name].steps:
+            start = total.cycles
+            for phase in step.phases:
+                total.add(phase_usage(self.plan.target, phase, m, pos))
+            timeline.append(StepTime(name, step.index, start, total.cycles))
+        return total, timeline
+
+    def _view(self, region: Region) -> U8:
+        return self.memory[region.level][region.offset : region.offset + region.size]
+
+    def _phase(self, phase: Phase, m: int, pos: int, tokens: list[int]) -> None:
+        if not self.late:
+            for transfer in phase.transfers:
+                self._transfer(transfer, m, pos, tokens)
+        if phase.call is not None and (phase.when is None or phase.when.at(m, pos)):
+            self._call(phase.call, m, pos)
+        if self.late:
+            for transfer in phase.transfers:
+                self._transfer(transfer, m, pos, tokens)
+
+    def _transfer(self, t: Transfer, m: int, pos: int, tokens: list[int]) -> None:
+        rows = int(evaluate(t.rows, m, pos))
+        if not rows:
+            return
+        source, target = self.memory[t.source.level], self.memory[t.target.level]
+        from_, to, size = t.source.offset, t.target.offset, rows * t.row_bytes
+        if t.start == "token":
+            for row in range(rows):
+                at = from_ + tokens[row] * t.row_bytes
+                target[to + row * t.row_bytes : to + (row + 1) * t.row_bytes] = source[at : at + t.row_bytes]
+            return
+        if t.start == "source_pos":
+            from_ += pos * t.row_bytes
+        elif t.start == "target_pos":
+            to += pos * t.row_bytes
+        target[to : to + size] = source[from_ : from_ + size]
+
+    def _call(self, call: Call, m: int, pos: int) -> None:
+        code = kernel(call.kernel)
+        arguments: dict[str, Any] = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
+        for p in code.params:
+            if p.is_pointer:
+                region = call.regions[p.name]
+                arguments[p.name] = None if region is None else self._view(region).view(DTYPES[p.dtype])
+        code.run(arguments)

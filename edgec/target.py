@@ -1,0 +1,192 @@
+"""Target: what a chip has, as data. `targets/<name>.toml` holds every number with its unit and source."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgec.errors import TargetError
+from edgec.resources import folder
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One memory level. Sizes in bytes; `base` is its address on the chip, None where the linker chooses."""
+
+    name: str
+    capacity_bytes: int
+    on_chip: bool
+    base: int | None = None
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A DMA path: a transfer of n bytes takes setup_cycles + n / bytes_per_cycle and is at most max_bytes."""
+
+    source: str
+    destination: str
+    bytes_per_cycle: float
+    setup_cycles: int
+    max_bytes: int
+
+    @property
+    def name(self) -> str:
+        """`MRAM>L1`."""
+        return f"{self.source}>{self.destination}"
+
+    def cycles(self, nbytes: int) -> float:
+        """Cycles of one transfer."""
+        return self.setup_cycles + nbytes / self.bytes_per_cycle
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Cores that run the kernels: cycles per multiply-accumulate and per float operation of one core."""
+
+    name: str
+    kind: str
+    cores: int
+    cycles_per_mac: float
+    cycles_per_flop: float
+    fork_cycles: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Levels by preference for each kind of data; program_bytes of level `program` are kept for code and staging."""
+
+    weights: tuple[str, ...]
+    kv: tuple[str, ...]
+    large: tuple[str, ...]
+    program: str
+    program_bytes: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the emitted program itself takes."""
+
+    stack_bytes: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """A chip: memories, links between them, engines, and where things go."""
+
+    name: str
+    summary: str
+    clock_hz: int
+    compute: str
+    placement: Placement
+    runtime: Runtime
+    memories: tuple[Memory, ...]
+    links: tuple[Link, ...]
+    engines: tuple[Engine, ...]
+
+    @cached_property
+    def memory_by_name(self) -> dict[str, Memory]:
+        """Memories by name."""
+        return {m.name: m for m in self.memories}
+
+    @cached_property
+    def link_by_name(self) -> dict[str, Link]:
+        """Links by name."""
+        return {link.name: link for link in self.links}
+
+    def route(self, source: str, destination: str) -> tuple[Link, ...]:
+        """The shortest chain of links between two memories (a link from a memory to itself is a copy inside it).
+
+        Raises TargetError if there is none.
+        """
+        direct = self.link_by_name.get(f"{source}>{destination}")
+        if direct:
+            return (direct,)
+        frontier: list[tuple[str, tuple[Link, ...]]] = [(source, ())]
+        seen = {source}
+        while frontier:
+            level, path = frontier.pop(0)
+            if level == destination and path:
+                return path
+            for link in self.links:
+                if link.source == level and link.destination not in seen:
+                    seen.add(link.destination)
+                    frontier.append((link.destination, (*path, link)))
+        raise TargetError(f"target {self.name} has no link from {source} to {destination}.")
+
+
+def names() -> list[str]:
+    """Names of the targets that ship with edgec."""
+    return sorted(p.stem for p in folder("targets").glob("*.toml"))
+
+
+def target_path(name_or_path: str) -> Path:
+    """The file of a shipped target, or the path itself if it names a .toml file."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder("targets") / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise TargetError(f"there is no target {name_or_path!r}; known: {', '.join(names())}, or give a .toml file.")
+    return path
+
+
+def load_target(name_or_path: str) -> Target:
+    """A shipped target by name, or a TOML file by path. TargetError says what is wrong with it."""
+    path = target_path(name_or_path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"target file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(f"target file {path} is not TOML: {error}.") from None
+    return _target(data, str(path))
+
+
+def _target(data: dict[str, Any], where: str) -> Target:
+    top = dict(data)
+    memories = tuple(_make(Memory, m, f"{where}: [[memory]]") for m in top.pop("memory", []))
+    links = tuple(
+        _make(Link, {"source": e.pop("from", None), "destination": e.pop("to", None), **e}, f"{where}: [[link]]")
+        for e in map(dict, top.pop("link", []))
+    )
+    engines = tuple(_make(Engine, e, f"{where}: [[engine]]") for e in top.pop("engine", []))
+    runtime = _make(Runtime, top.pop("runtime", {}), f"{where}: [runtime]")
+    levels = {k: tuple(v) if isinstance(v, list) else v for k, v in top.pop("placement", {}).items()}
+    target: Target = _make(
+        Target,
+        {
+            **top,
+            "placement": _make(Placement, levels, f"{where}: [placement]"),
+            "runtime": runtime,
+            "memories": memories,
+            "links": links,
+            "engines": engines,
+        },
+        where,
+    )
+    known = set(target.memory_by_name)
+    p = target.placement
+    used = {target.compute, p.program, *p.weights, *p.kv, *p.large}
+    used |= {level for link in links for level in (link.source, link.destination)}
+    if missing := sorted(used - known):
+        raise TargetError(f"{where} names memory {missing[0]}, which it does not define.")
+    if not engines:
+        raise TargetError(f"{where} defines no [[engine]].")
+    if any(m.capacity_bytes <= 0 for m in memories) or any(e.bytes_per_cycle <= 0 or e.max_bytes <= 0 for e in links):
+        raise TargetError(f"{where} has a capacity, rate or limit that is not positive.")
+    return target
+
+
+def _make(kind: Any, table: dict[str, Any], where: str) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    for key in table:
+        if key not in known:
+            raise TargetError(f"{where} has an unknown key {key!r}; known: {', '.join(known)}.")
+    try:
+        return kind(**table)
+    except TypeError:
+        missing = [k for k, f in known.items() if k not in table]
+        raise TargetError(f"{where} lacks the key {missing[0]!r}.") from None

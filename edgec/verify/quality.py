@@ -1,0 +1,102 @@
+"""Float model ↔ reference: the only comparison with a tolerance, reported as numbers instead of a verdict.
+
+Both run the same graph, once by the ops' ideals on the checkpoint's own weights, once by their exact definitions; so
+every tensor has a float twin, and the table of the worst ones says which layer quantisation hurts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.evaluate.perplexity import likelihood, score
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.ir.graph import Graph, Node
+from edgec.passes.score_rows import score_rows
+from edgec.simulate.reference import ReferenceRunner
+
+WORST = 8  # tensors named in the report
+SKIPPED = ("quantize_dynamic", "group_sums", "kv_append")  # outputs in other units than the float twin's
+
+Array = NDArray[Any]
+
+
+def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> ReferenceRunner:
+    """The float model over a scoring graph: original matrices, and the constants that have no original."""
+    names = {v.name for v in graph.of_kind("const")}
+    floats = {name: checkpoint.tensor(name) for name in names if name in checkpoint}
+    floats["rope.table"] = consts["rope.table"]
+    return ReferenceRunner({"score": graph}, floats, ideal=True)
+
+
+def compare_float(
+    checkpoint: Checkpoint,
+    prefill: Graph,
+    consts: Mapping[str, Array],
+    tokenizer: TextTokenizer,
+    text: str,
+    window: int,
+    text_name: str,
+) -> dict[str, Any]:
+    """One entry of the report's `quality`: likelihood of the text under both, and closeness of their tensors."""
+    graph = score_rows(prefill)
+    runners = {
+        "float": float_runner(checkpoint, graph, consts),
+        "reference": ReferenceRunner({"score": graph}, consts),
+    }
+    found = {name: likelihood(runner, tokenizer, text, window) for name, runner in runners.items()}
+    sample = tokenizer.encode(text)[: min(graph.rows, 64)]
+    tensors = {name: _tensors(runner, sample) for name, runner in runners.items()}
+    closeness = {
+        key: (source, *_closeness(exact, tensors["float"][key][1]))
+        for key, (source, exact) in tensors["reference"].items()
+    }
+    logits = closeness[graph.outputs[0]]
+    worst = sorted(closeness.items(), key=lambda item: -item[1][1])[:WORST]
+    return {
+        "kind": "float_vs_reference",
+        "text": text_name,
+        "tokens": found["float"].tokens,
+        "window": found["float"].window,
+        "perplexity_float": _round(found["float"].perplexity),
+        "perplexity_reference": _round(found["reference"].perplexity),
+        "perplexity_delta": _round(found["reference"].perplexity - found["float"].perplexity),
+        "bits_per_byte_float": _round(found["float"].bits_per_byte),
+        "bits_per_byte_reference": _round(found["reference"].bits_per_byte),
+        "cosine_logits": _round(logits[2]),
+        "nmse_logits": _round(logits[1]),
+        "worst_tensors": [
+            {"value": key, "source": source, "nmse": _round(nmse), "cosine": _round(cosine)}
+            for key, (source, nmse, cosine) in worst
+        ],
+    }
+
+
+def _tensors(runner: ReferenceRunner, tokens: list[int]) -> dict[str, tuple[str, Array]]:
+    seen: dict[str, tuple[str, Array]] = {}
+
+    def keep(node: Node, name: str, array: Array) -> None:
+        if node.op not in SKIPPED:
+            seen[name] = (node.source, array.copy())
+
+    runner.reset()
+    runner.trace = keep
+    score(runner, tokens)
+    runner.trace = None
+    return seen
+
+
+def _closeness(exact: Array, ideal: Array) -> tuple[float, float]:
+    """Normalised mean squared error |a - b|^2 / |b|^2, and cosine, in float64."""
+    a, b = exact.astype(np.float64).ravel(), ideal.astype(np.float64).ravel()
+    power, norm = float(b @ b), float(np.sqrt((a @ a) * (b @ b)))
+    error = float((a - b) @ (a - b))
+    return (error / power if power else 0.0), (float(a @ b) / norm if norm else 1.0)
+
+
+def _round(value: float) -> float:
+    """Six significant digits."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,93 @@
+"""Runs an emitted project as a bare RV32IMFC program in an emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgec.errors import VerifyError
+from edgec.verify.driver import Backend
+from edgec.verify.rv32_machine import Machine
+from edgec.verify.toolchain import compile_rv32
+
+MODEL_CALLS = ("model_prefill", "model_decode")
+
+
+class Rv32Backend(Backend):
+    """The project's C, compiled for RV32 and run in an emulator that traps every access outside its memories.
+
+    count    count instructions exactly; 20 to 50 times slower
+    traced   build with trace calls, which cost instructions; without, `trace` is never called
+    seconds  how long one command may take
+    """
+
+    name = "the RV32 program"
+
+    def __init__(
+        self,
+        project_dir: Path,
+        build_dir: Path,
+        *,
+        count: bool = False,
+        traced: bool = True,
+        optimize: str = "-O2",
+        seconds: float = 3600.0,
+    ) -> None:
+        build_dir.mkdir(parents=True, exist_ok=True)
+        self.elf = build_dir / f"verify_rv32{'_traced' * traced}.elf"
+        defines = ["EDGEC_VERIFY"] + ["EDGEC_TRACE"] * traced
+        compile_rv32(project_dir, self.elf, defines, "verify_main.c", optimize)
+        self._machine = Machine(self.elf, MODEL_CALLS if count else ())
+        self._counts, self._seconds, self._closed = count, seconds, False
+
+    def instructions(self) -> int:
+        """Instructions that model_prefill and model_decode have executed so far; needs count=True."""
+        if not self._counts:
+            raise ValueError("instructions are only counted by an Rv32Backend made with count=True")
+        return self._machine.instructions
+
+    def stack_high_water(self) -> int:
+        """The largest number of stack bytes in use at any time so far, main and the HAL included."""
+        return self._machine.stack_high_water()
+
+    def printed(self) -> str:
+        """What the program has printed for a person."""
+        return self._machine.printed
+
+    def close(self) -> None:
+        """Take no more commands; counts and texts stay readable."""
+        self._closed = True
+
+    def _send(self, data: bytes) -> None:
+        if self._closed:
+            raise VerifyError(f"{self.name} was closed")
+        self._machine.input += data
+
+    def _receive(self, count: int) -> bytes:
+        output = self._machine.output
+        if len(output) < count:
+            self._run()
+        if len(output) < count:
+            self.close()
+            said = self.printed().strip().splitlines()[-1:]
+            raise VerifyError(": ".join([f"{self.name} ended with exit code {self._machine.exit_code}", *said]))
+        data = bytes(output[:count])
+        del output[:count]
+        return data
+
+    def _run(self) -> None:
+        self._machine.on_trace = self.trace
+        try:
+            self._machine.run(self._seconds)
+        except BaseException:
+            self.close()  # its state is not that of a finished command
+            raise
+
+
+def run_selftest(project_dir: Path, build_dir: Path, seconds: float = 3600.0) -> tuple[int, str]:
+    """Build the project with its own main program, boot it, and return its exit code and what it printed."""
+    build_dir.mkdir(parents=True, exist_ok=True)
+    machine = Machine(compile_rv32(project_dir, build_dir / "model.elf"))
+    machine.run(seconds)
+    if machine.exit_code is None:
+        raise VerifyError("the RV32 program waits for input during its self-test")
+    return machine.exit_code, machine.printed

@@ -1,0 +1,214 @@
+"""Compiles an emitted project for the host or for RV32, or says in one sentence why that failed.
+
+Both builds use the same rules: C11, no contraction of a multiply and an add into one rounding, no fast-math,
+no assumptions from C's aliasing rules (the arenas are byte arrays that hold numbers of every type).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from edgec.errors import ToolError
+
+NUMERICS = ("-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-strict-aliasing")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
+RV32 = ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+f+c+zicsr", "-mabi=ilp32f", "-ffreestanding")
+SMALL = ("-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-ffunction-sections")
+HOST_FILES = ("model.c", "arenas.S", "hal_host.c")
+RV32_FILES = ("model.c", "arenas.S", "hal_rv32.c", "crt0.S")
+WORKERS = 2
+TIMEOUT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of an RV32 program by kind; arenas are the plan's memories by name."""
+
+    code_bytes: int
+    data_bytes: int
+    bss_bytes: int
+    stack_bytes: int
+    arenas: dict[str, int]
+
+
+def zig() -> list[str]:
+    """The command line of the C compiler in the ziglang package; a ToolError if it is not installed."""
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or not spec.submodule_search_locations:
+        raise ToolError("the compiler in the ziglang package is not installed: pip install ziglang")
+    program = Path(spec.submodule_search_locations[0]) / "zig"
+    # what `python -m ziglang` starts, without starting a Python for each file
+    return [str(program), "cc"] if program.is_file() else [sys.executable, "-m", "ziglang", "cc"]
+
+
+def find_host_compiler() -> list[str]:
+    """The command line of a C compiler for this machine: $CC, gcc, clang, cc, or ziglang's; else a ToolError."""
+    chosen = shlex.split(os.environ.get("CC", ""))
+    if chosen:
+        if shutil.which(chosen[0]) is None:
+            raise ToolError(f"the compiler that CC names, {chosen[0]}, is not installed: change or unset CC")
+        return chosen
+    for name in ("gcc", "clang", "cc"):
+        if shutil.which(name):
+            return [name]
+    try:
+        return zig()
+    except ToolError:
+        raise ToolError(
+            "no C compiler found (CC, gcc, clang, cc, ziglang): install one, or pip install ziglang"
+        ) from None
+
+
+def compile_host(
+    project_dir: Path,
+    out: Path,
+    defines: Sequence[str] = (),
+    main: str = "main.c",
+    optimize: str = "-O2",
+    compiler: Sequence[str] | None = None,
+) -> Path:
+    """Build the project's program for this machine at `out`.
+
+    main      the file with main()
+    defines   for the model, the HAL and main; kernels must not depend on any
+    compiler  a command line; default: what find_host_compiler() finds
+    """
+    command = list(compiler) if compiler else find_host_compiler()
+    return _build(command, project_dir, out, (*HOST_FILES, main), [optimize, *NUMERICS, *WARNINGS], defines, [])
+
+
+def compile_rv32(
+    project_dir: Path,
+    out: Path,
+    defines: Sequence[str] = (),
+    main: str = "main.c",
+    optimize: str = "-O2",
+) -> Path:
+    """Build the project's ELF for a bare RV32IMFC machine at `out`.
+
+    Nothing but the project is linked, so a kernel that needs double or 64-bit division fails here by name.
+    """
+    flags = [*RV32, optimize, *SMALL, *NUMERICS, *WARNINGS]
+    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", str(project_dir / "link.ld")]
+    return _build(zig(), project_dir, out, (*RV32_FILES, main), flags, defines, link)
+
+
+def sizes(elf: Path) -> Sizes:
+    """Sizes of an ELF that compile_rv32 built; code_bytes is text and read-only data without the arenas."""
+    kinds = {"code": 0, "data": 0, "bss": 0, "stack": 0}
+    arenas: dict[str, int] = {}
+    with elf.open("rb") as file:
+        for section in ELFFile(file).iter_sections():
+            flags, size, name = section["sh_flags"], section["sh_size"], section.name
+            if not flags & 2:  # SHF_ALLOC
+                continue
+            if name.startswith(".edgec."):
+                arenas[name.removeprefix(".edgec.")] = size
+            elif name == ".stack":
+                kinds["stack"] += size
+            elif not flags & 1:  # SHF_WRITE
+                kinds["code"] += size
+            else:
+                kinds["bss" if section["sh_type"] == "SHT_NOBITS" else "data"] += size
+    return Sizes(kinds["code"], kinds["data"], kinds["bss"], kinds["stack"], arenas)
+
+
+def _build(
+    command: Sequence[str],
+    project_dir: Path,
+    out: Path,
+    files: Sequence[str],
+    flags: Sequence[str],
+    defines: Sequence[str],
+    link: Sequence[str],
+) -> Path:
+    """Compile the named files and every kernel of the project and link them at `out`."""
+    folder = project_dir / "kernels"
+    named = [project_dir / name for name in files]
+    kernels = sorted(folder.rglob("*.c"))
+    headers = [project_dir, folder / "common", *sorted({path.parent for path in folder.rglob("*.[ch]")})]
+    flags = [*flags, *(f"-I{header}" for header in dict.fromkeys(headers))]
+    # zig's cache does not see the files that .incbin names, so their bytes become part of the command.
+    special = [*(f"-D{define}" for define in defines), f"-DEDGEC_IMAGES=0x{_digest(project_dir, ['.bin'])}"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if _name(command) == "ziglang":  # works on several files at a time and caches, by itself
+        _run([*command, *flags, *special, *link, *map(str, named + kernels), "-o", str(out)], out.name)
+        return out
+    objects = out.parent / "objects"
+    objects.mkdir(exist_ok=True)
+    included = _digest(project_dir, [".h", ".inc"])
+
+    def compile_one(source: Path) -> str:
+        """The object of a file, made unless it exists; kernels are the same in all variants of a program."""
+        arguments = [*command, *flags, *([] if source in kernels else special), "-c", str(source)]
+        key = hashlib.sha256("\0".join([*arguments, included]).encode() + source.read_bytes()).hexdigest()[:16]
+        made = objects / f"{source.stem}.{key}.o"
+        if not made.exists():
+            unfinished = made.with_suffix(f".{os.getpid()}")
+            _run([*arguments, "-o", str(unfinished)], source.name)
+            unfinished.replace(made)
+        return str(made)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        _run([*command, *link, *pool.map(compile_one, named + kernels), "-o", str(out)], out.name)
+    return out
+
+
+def _digest(folder: Path, suffixes: Sequence[str]) -> str:
+    """16 hexadecimal digits that change with the names and bytes of the folder's files of these kinds."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes):
+        with path.open("rb") as file:
+            digest.update(str(path.relative_to(folder)).encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    """Run a compiler; its first error line becomes the ToolError."""
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            env=_environment(),
+        )
+    except FileNotFoundError:
+        raise ToolError(f"the compiler {command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise ToolError(
+            f"{_name(command)} took more than {TIMEOUT_SECONDS} s for {what}: is the machine busy?"
+        ) from None
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if re.search("error: |undefined (symbol|reference)", line)] or lines
+        said = errors[0] if errors else f"exit code {done.returncode}"
+        raise ToolError(f"{_name(command)} cannot build {what}: {said}")
+
+
+def _environment() -> dict[str, str]:
+    """The environment, with a place for zig's cache where the home folder cannot hold it."""
+    environment = dict(os.environ)
+    if not os.access(Path.home(), os.W_OK):
+        environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(os.environ.get("TMPDIR", "/tmp")) / "edgec-zig-cache"))
+    return environment
+
+
+def _name(command: Sequence[str]) -> str:
+    """What to call the compiler in a message."""
+    return "ziglang" if "ziglang" in command or Path(command[0]).name == "zig" else Path(command[0]).name

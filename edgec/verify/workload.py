@@ -1,0 +1,64 @@
+"""What verification runs: a prefill that crosses chunk and tile borders, then decodes, greedy and sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgec.artifact import Artifact
+from edgec.ir.graph import Graph
+from edgec.memory.plan import Extent, Plan
+from edgec.ops.sample import Sampling
+
+TEXT = (
+    "Once upon a time, in a small house near the forest, there lived a girl named Lily. She loved to count things: "
+    "3 red apples, 12 birds, and 100 leaves. One day her friend Tom said, \"Let's go to the river!\" They walked for a "
+    "long time, and when they came to the water they saw a boat. It was old and blue. Lily was not sure that it could "
+    "swim, but Tom was brave. \"Look,\" he said, \"it has a name on it.\" The name was Hope."
+)
+# Work in multiply-accumulates that a backend gets, so that verification takes seconds; small models get all they ask for.
+BUDGET = {"simulator": 1_500_000_000, "host": 3_000_000_000, "rv32": 400_000_000}
+LEAST_PROMPT, DECODES = 16, 8
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Calls to make, in order: a prefill of `prompt`, then `decodes` tokens, the second half of them sampled."""
+
+    prompt: list[int]
+    decodes: int
+    sampling: Sampling = Sampling(temperature=0.8, top_k=40, top_p=0.9, seed=7)
+
+
+def workload(artifact: Artifact, backend: str) -> Workload:
+    """The workload of one backend."""
+    plan, graph = artifact.plan, artifact.graphs["decode"]
+    wanted = _tokens_that_cross(plan)
+    affordable = BUDGET[backend] // max(1, macs_per_token(graph))
+    decodes = min(DECODES, max(1, plan.context - 1))
+    least = LEAST_PROMPT if backend != "rv32" else 2
+    length = max(1, min(wanted, max(least, affordable - decodes), plan.context - decodes))
+    ids = artifact.tokenizer.encode(TEXT)
+    repeated = ids * (length // len(ids) + 1)
+    return Workload(repeated[:length], decodes)
+
+
+def macs_per_token(graph: Graph) -> int:
+    """Multiply-accumulates of the matrices for one token."""
+    return sum(
+        graph.type_of(n.inputs["w"]).shape[0] * int(n.attrs["k"]) for n in graph.nodes if n.op.startswith("matmul_")
+    )
+
+
+def _tokens_that_cross(plan: Plan) -> int:
+    """Tokens after which every tile of the cache's first two has been entered and a chunk was cut short."""
+    chunk = plan.programs["prefill"].rows
+    tiles = [
+        count.limit
+        for program in plan.programs.values()
+        for step in program.steps
+        for phase in step.phases
+        if phase.call is not None and phase.call.kernel == "attention_scores"
+        for count in [phase.call.numbers["count"]]
+        if isinstance(count, Extent) and count.limit < plan.context
+    ]
+    return max(2 * chunk + 3, max(tiles, default=0) + 3)

@@ -1,0 +1,62 @@
+/* What every kernel relies on: float arithmetic as written, the split of work over cores, loop unrolling.
+ *
+ * A kernel is `void edgec_<kernel>(const edgec_<kernel>_args *a, uint32_t core, uint32_t n_cores)`.
+ * It is called once for every core in 0 .. n_cores - 1, in any order or concurrently, and the calls
+ * together do the work. No call reads what another one of the same kernel writes, so no barrier is needed
+ * inside; the caller puts one between kernels. Pointers obey their element type's alignment and, unless a
+ * kernel's header says otherwise, outputs overlap no input.
+ *
+ * Compile with -ffp-contract=off and without fast-math: results are compared bit by bit.
+ */
+#ifndef EDGEC_KERNEL_H
+#define EDGEC_KERNEL_H
+
+#include <float.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if __STDC_HOSTED__
+#include <string.h>
+#else /* a freestanding compiler brings no string.h; the HAL defines these */
+void *memcpy(void *restrict dst, const void *restrict src, size_t bytes);
+void *memset(void *dst, int value, size_t bytes);
+#endif
+
+_Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in float");
+#ifdef __FAST_MATH__
+#error "edgec kernels need IEEE arithmetic in the written order: compile without -ffast-math"
+#endif
+
+/* Bodies written once for several constant arguments are inlined, so that the constants fold. */
+#if defined(__GNUC__)
+#define EDGEC_INLINE static inline __attribute__((always_inline))
+#else
+#define EDGEC_INLINE static inline
+#endif
+
+/* Unroll the loop that follows, at most that often: it saves instructions and changes no result. */
+#if defined(__GNUC__)
+#define EDGEC_UNROLL_1 _Pragma("GCC unroll 1")
+#define EDGEC_UNROLL_4 _Pragma("GCC unroll 4")
+#define EDGEC_UNROLL_8 _Pragma("GCC unroll 8")
+#else
+#define EDGEC_UNROLL_1
+#define EDGEC_UNROLL_4
+#define EDGEC_UNROLL_8
+#endif
+
+/* Units begin .. end - 1. */
+typedef struct {
+    uint32_t begin;
+    uint32_t end;
+} edgec_range;
+
+/* This core's contiguous share of `total` independent units; shares differ by at most one unit. */
+static inline edgec_range edgec_split(uint32_t total, uint32_t core, uint32_t n_cores) {
+    const uint32_t share = total / n_cores;
+    const uint32_t rest = total % n_cores;
+    const uint32_t begin = core * share + (core < rest ? core : rest);
+    return (edgec_range){begin, begin + share + (core < rest ? 1u : 0u)};
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* edgec's own float functions: the C twins of edgec/ops/numerics.py, under the same names.
+ *
+ * Each is a fixed sequence of IEEE binary32 operations and integer operations on the bits, and gives the
+ * bits that NumPy gives. NaN is not handled: no kernel produces one from finite inputs.
+ */
+#ifndef EDGEC_MATH_H
+#define EDGEC_MATH_H
+
+#include <stdint.h>
+
+/* Adding 1.5 * 2^23 leaves the rounded integer in the low mantissa bits, for |x| < 2^22. */
+#define EDGEC_MAGIC      12582912.0f
+#define EDGEC_MAGIC_BITS 0x4B400000u
+
+#define EDGEC_LOG2E     1.4426950408889634f
+#define EDGEC_ONE_127TH (1.0f / 127.0f)
+#define EDGEC_ONE_255TH (1.0f / 255.0f)
+#define EDGEC_F16_MAX   65504.0f
+
+/* Bits of a float and back. Through a union, as a freestanding memcpy is a call of a function. */
+typedef union {
+    float number;
+    uint32_t bits;
+} edgec_binary32;
+
+static inline uint32_t edgec_bits(float x) {
+    return ((edgec_binary32){.number = x}).bits;
+}
+
+static inline float edgec_float(uint32_t bits) {
+    return ((edgec_binary32){.bits = bits}).number;
+}
+
+/* The larger and the smaller of two numbers, and |x|. RISC-V has instructions that a comparison does not
+ * compile to; elsewhere the builtin could become a call of the maths library. */
+static inline float edgec_max(float a, float b) {
+#if defined(__riscv_flen)
+    return __builtin_fmaxf(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+static inline float edgec_min(float a, float b) {
+#if defined(__riscv_flen)
+    return __builtin_fminf(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+static inline float edgec_abs(float x) {
+#if defined(__riscv_flen)
+    return __builtin_fabsf(x);
+#else
+    return edgec_float(edgec_bits(x) & 0x7FFFFFFFu);
+#endif
+}
+
+/* Nearest integer, ties to even, of |x| < 2^22. */
+static inline int32_t edgec_rint_i32(float x) {
+    return (int32_t)(edgec_bits(x + EDGEC_MAGIC) - EDGEC_MAGIC_BITS);
+}
+
+/* e^x with a relative error below 1e-6; x is clamped to [-87, 88]. */
+static inline float edgec_exp(float x) {
+    const float t = edgec_min(edgec_max(x, -87.0f), 88.0f) * EDGEC_LOG2E;
+    const int32_t n = edgec_rint_i32(t);
+    const float r = t - (float)n;
+    float p = 1.535336188319500e-4f;
+    p = p * r + 1.339887440266574e-3f;
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+    return edgec_float(edgec_bits(p) + ((uint32_t)n << 23));
+}
+
+/* 1/sqrt(x) for normal positive x: an integer first guess and four Newton steps. */
+static inline float edgec_rsqrt(float x) {
+    float y = edgec_float(0x5F3759DFu - (edgec_bits(x) >> 1));
+    const float half = 0.5f * x;
+    y = y * (1.5f - (half * y) * y);
+    y = y * (1.5f - (half * y) * y);
+    y = y * (1.5f - (half * y) * y);
+    y = y * (1.5f - (half * y) * y);
+    return y;
+}
+
+/* 2^(i/4096) for i <= 0 in Q15, truncated: 32768 at 0, and 0 at -16 * 4096 and below. */
+static inline uint32_t edgec_exp2_q15(int32_t i) {
+    const uint32_t down = i < -65536 ? 65536u : 0u - (uint32_t)i; /* -i, so that every shift is unsigned */
+    const uint32_t f = (0u - down) & 4095u;
+    uint32_t p = (f * 2589u) >> 12;
+    p = (f * (7355u + p)) >> 12;
+    p = (f * (22824u + p)) >> 12;
+    return (32768u + p) >> ((down + 4095u) >> 12);
+}
+
+/* Exact value of a finite binary16, subnormals and negatives included. The 15 low bits, moved to where a
+ * binary32 has its exponent and mantissa, are the number times 2^-112; the product is exact. */
+static inline float edgec_f16_to_f32(uint16_t h) {
+    const uint32_t extended = (uint32_t)(int32_t)(int16_t)h
+                              << 13; /* four copies of the sign on top: one stays */
+    return edgec_float(extended & 0x8FFFFFFFu) * 0x1p112f;
+}
+
+/* Nearest binary16 (ties to even) of x >= 0, saturated at 65504. */
+static inline uint16_t edgec_f16_from_f32(float x) {
+    const float v = edgec_min(x, EDGEC_F16_MAX);
+    const uint32_t bits = edgec_bits(v);
+    if (v < 0x1p-14f) {
+        /* In [0.5, 1) floats are 2^-24 apart, as binary16's subnormals are: the addition rounds. */
+        return (uint16_t)(edgec_bits(v + 0.5f) - 0x3F000000u);
+    }
+    /* Half an ulp less one, plus the last kept bit: ties go to even. A carry moves on to the exponent. */
+    return (uint16_t)((bits + 0xFFFu + ((bits >> 13) & 1u) - (112u << 23)) >> 13);
+}
+
+#endif

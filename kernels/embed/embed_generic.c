@@ -1,0 +1,71 @@
+#include "embed.h"
+
+#include "edgec_math.h"
+#include "edgec_unpack.h"
+
+/* One group of `count` weights of a constant width. w: packed; y: [count]. */
+EDGEC_INLINE void edgec_embed_group(uint32_t bits, const uint8_t *w, float *y, uint32_t count, int32_t zero,
+                                    float scale) {
+    const uint32_t block = edgec_block_elements(bits);
+    while (count > 0) {
+        const uint32_t n = count < block ? count : block;
+        /* Not unrolled: all widths are in the program, and only a row per token goes through here. */
+        EDGEC_UNROLL_1
+        for (uint32_t j = 0; j < n; j++) {
+            y[j] = (float)(edgec_weight(bits, w, j) - zero) * scale;
+        }
+        w += edgec_block_bytes(bits);
+        y += n;
+        count -= n;
+    }
+}
+
+EDGEC_INLINE void edgec_embed_any(uint32_t bits, const edgec_embed_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;
+    const uint32_t group_bytes = edgec_group_bytes(a->group_size, bits);
+    const uint32_t short_bytes = edgec_group_bytes(a->k - (groups - 1u) * a->group_size, bits);
+    const uint32_t row_bytes = (groups - 1u) * group_bytes + short_bytes;
+    const edgec_range mine = edgec_split(a->m * groups, core, n_cores);
+    uint32_t row = mine.begin / groups;
+    uint32_t g = mine.begin % groups;
+    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t first = g * a->group_size; /* in the row */
+        const uint32_t left = a->k - first;
+        const uint32_t count = left < a->group_size ? left : a->group_size;
+        const uint8_t *w = a->w + (size_t)row * row_bytes + (size_t)g * group_bytes;
+        const int32_t zero = a->w_zero ? a->w_zero[unit] : 1 << (bits - 1u);
+        edgec_embed_group(bits, w, a->y + (size_t)row * a->k + first, count, zero,
+                          edgec_f16_to_f32(a->w_scale[unit]));
+        g++;
+        if (g == groups) {
+            g = 0;
+            row++;
+        }
+    }
+}
+
+void edgec_embed(const edgec_embed_args *a, uint32_t core, uint32_t n_cores) {
+    switch (a->bits) {
+    case 2:
+        edgec_embed_any(2, a, core, n_cores);
+        break;
+    case 3:
+        edgec_embed_any(3, a, core, n_cores);
+        break;
+    case 4:
+        edgec_embed_any(4, a, core, n_cores);
+        break;
+    case 5:
+        edgec_embed_any(5, a, core, n_cores);
+        break;
+    case 6:
+        edgec_embed_any(6, a, core, n_cores);
+        break;
+    case 7:
+        edgec_embed_any(7, a, core, n_cores);
+        break;
+    default:
+        edgec_embed_any(8, a, core, n_cores);
+        break;
+    }
+}

@@ -1,0 +1,119 @@
+#include "matmul_w4a8.h"
+
+#include "edgec_math.h"
+#include "edgec_unpack.h"
+
+/* Output channels computed together, so that one load of x serves them all: as many as the registers of a
+ * 32-bit core hold together with what the unpacking needs. */
+#define EDGEC_STRIP_MAX 4u
+EDGEC_INLINE uint32_t edgec_strip(uint32_t bits) {
+    return bits == 8 ? EDGEC_STRIP_MAX : 2u;
+}
+
+/* Adds u * x of one lane of a block to acc [rows]: the elements 4 apart, which share bytes of packed data, so
+ * that each byte is loaded once. w, x: the lane's first byte and element. */
+EDGEC_INLINE void edgec_matmul_lane(uint32_t bits, uint32_t rows, const uint8_t *w, uint32_t row_bytes,
+                                    const int8_t *x, int32_t *acc) {
+    EDGEC_UNROLL_8
+    for (uint32_t j = 0; j < edgec_block_elements(bits); j += 4u) {
+        EDGEC_UNROLL_4
+        for (uint32_t r = 0; r < rows; r++) {
+            acc[r] += edgec_weight(bits, w + r * row_bytes, j) * x[j];
+        }
+    }
+}
+
+/* Adds sum(u * x) over one group to acc [rows]. w: the group of the first channel, the next channels' are
+ * row_bytes apart; x: [count]. */
+EDGEC_INLINE void edgec_matmul_group(uint32_t bits, uint32_t rows, const uint8_t *w, uint32_t row_bytes,
+                                     const int8_t *x, uint32_t count, int32_t *acc) {
+    const uint32_t block = edgec_block_elements(bits);
+    for (; count >= block; count -= block) {
+        if (block <= 8u) {
+            EDGEC_UNROLL_4
+            for (uint32_t lane = 0; lane < 4; lane++) {
+                edgec_matmul_lane(bits, rows, w + lane, row_bytes, x + lane, acc);
+            }
+        } else { /* more would not stay in registers */
+            EDGEC_UNROLL_1
+            for (uint32_t lane = 0; lane < 4; lane++) {
+                edgec_matmul_lane(bits, rows, w + lane, row_bytes, x + lane, acc);
+            }
+        }
+        w += edgec_block_bytes(bits);
+        x += block;
+    }
+    /* What is left of a short block, one by one: behind x nothing may be readable. */
+    EDGEC_UNROLL_1
+    for (uint32_t j = 0; j < count; j++) {
+        EDGEC_UNROLL_4
+        for (uint32_t r = 0; r < rows; r++) {
+            acc[r] += edgec_weight(bits, w + r * row_bytes, j) * x[j];
+        }
+    }
+}
+
+/* y[row][n .. n + rows - 1] */
+EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_matmul_w4a8_args *a,
+                                     uint32_t row, uint32_t n, uint32_t groups, uint32_t row_bytes) {
+    const uint32_t group_bytes = edgec_group_bytes(a->group_size, bits);
+    const int8_t *x = a->x + (size_t)row * a->k;                              /* [k] */
+    const int32_t *x_sums = a->x_sums + (size_t)row * groups;                 /* [groups] */
+    const uint16_t *w_scale = a->w_scale + (size_t)n * groups;                /* [rows][groups] */
+    const uint8_t *w = a->w + (size_t)n * row_bytes;                          /* [rows][row_bytes] */
+    const uint8_t *zeros = a->w_zero ? a->w_zero + (size_t)n * groups : NULL; /* [rows][groups] */
+    /* -0 + p is p for every p; +0 would lose the sign of a first product of -0. */
+    float sum[EDGEC_STRIP_MAX] = {-0.0f, -0.0f, -0.0f, -0.0f};
+    uint32_t left = a->k;
+    for (uint32_t g = 0; g < groups; g++) {
+        const uint32_t count = left < a->group_size ? left : a->group_size;
+        int32_t acc[EDGEC_STRIP_MAX] = {0};
+        edgec_matmul_group(bits, rows, w, row_bytes, x, count, acc);
+        EDGEC_UNROLL_4
+        for (uint32_t r = 0; r < rows; r++) {
+            const int32_t zero = zeros ? zeros[r * groups + g] : 1 << (bits - 1u);
+            sum[r] += (float)(acc[r] - zero * x_sums[g]) * edgec_f16_to_f32(w_scale[r * groups + g]);
+        }
+        w += group_bytes;
+        x += count;
+        left -= count;
+    }
+    const float x_scale = a->x_scale[row];
+    float *y = a->y + (size_t)row * a->ldy + n; /* [rows] */
+    EDGEC_UNROLL_4
+    for (uint32_t r = 0; r < rows; r++) {
+        const float scaled = sum[r] * x_scale;
+        y[r] = a->bias ? scaled + a->bias[n + r] : scaled;
+    }
+}
+
+EDGEC_INLINE void edgec_matmul_any(uint32_t bits, const edgec_matmul_w4a8_args *a, uint32_t core,
+                                   uint32_t n_cores) {
+    const uint32_t strip = edgec_strip(bits);
+    const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;
+    const uint32_t row_bytes = (groups - 1u) * edgec_group_bytes(a->group_size, bits) +
+                               edgec_group_bytes(a->k - (groups - 1u) * a->group_size, bits);
+    const edgec_range mine = edgec_split(a->n, core, n_cores);
+    for (uint32_t row = 0; row < a->m; row++) {
+        uint32_t n = mine.begin;
+        for (; n + strip <= mine.end; n += strip) {
+            edgec_matmul_strip(bits, strip, a, row, n, groups, row_bytes);
+        }
+        for (; n < mine.end; n++) {
+            edgec_matmul_strip(bits, 1, a, row, n, groups, row_bytes);
+        }
+    }
+}
+
+#define EDGEC_MATMUL(bits)                                                                                   \
+    void edgec_matmul_w##bits##a8(const edgec_matmul_w##bits##a8_args *a, uint32_t core, uint32_t n_cores) { \
+        edgec_matmul_any(bits, a, core, n_cores);                                                            \
+    }
+
+EDGEC_MATMUL(2)
+EDGEC_MATMUL(3)
+EDGEC_MATMUL(4)
+EDGEC_MATMUL(5)
+EDGEC_MATMUL(6)
+EDGEC_MATMUL(7)
+EDGEC_MATMUL(8)

@@ -1,0 +1,23 @@
+#include "quantize_dynamic.h"
+
+#include "edgec_math.h"
+
+void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+    const edgec_range mine = edgec_split(a->rows, core, n_cores);
+    const uint32_t k = a->k;
+    for (uint32_t row = mine.begin; row < mine.end; row++) {
+        const float *x = a->x + (size_t)row * k; /* [k] */
+        int8_t *q = a->q + (size_t)row * k;      /* [k] */
+        float top = 0.0f;
+        EDGEC_UNROLL_4
+        for (uint32_t i = 0; i < k; i++) {
+            top = edgec_max(edgec_abs(x[i]), top);
+        }
+        const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+        EDGEC_UNROLL_4
+        for (uint32_t i = 0; i < k; i++) {
+            q[i] = (int8_t)edgec_rint_i32(x[i] * inverse);
+        }
+        a->scale[row] = top * EDGEC_ONE_127TH;
+    }
+}

@@ -1,0 +1,21 @@
+/* silu_mul: y = gate / (1 + exp(-gate)) * up, float32, with edgec_exp.
+ *
+ * Units: elements. y may be the same memory as gate or up; partial overlap is not allowed.
+ */
+#ifndef EDGEC_SILU_MUL_H
+#define EDGEC_SILU_MUL_H
+
+#include "edgec_kernel.h"
+
+typedef struct {
+
+    const float *gate; /* [rows][k] */
+    const float *up;   /* [rows][k] */
+    float *y;          /* [rows][k] */
+    uint32_t rows;
+    uint32_t k;
+} edgec_silu_mul_args;
+
+void edgec_silu_mul(const edgec_silu_mul_args *a, uint32_t core, uint32_t n_cores);
+
+#endif

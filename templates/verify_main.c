@@ -1,0 +1,86 @@
+/* The program that edgec's verification talks to, on the host and in the emulator.
+ *
+ * It reads commands from hal_read, little endian, and answers each with one HAL_REPLY record, before which
+ * come the HAL_TRACE records of the steps that ran: 1 reset → nothing 2 sampling  f32 temperature, u32 top_k,
+ * f32 top_p, u64 seed   → nothing 3 prefill   u32 count, i32 tokens[count]                      → i32 next
+ * token 4 decode    i32 token                                         → i32 next token 5 quit → nothing, and
+ * exits with 0 6 logits                                                      → f32 logits[EDGEC_VOCAB]
+ */
+#include "hal.h"
+#include "model.h"
+
+enum { RESET = 1, SAMPLING, PREFILL, DECODE, QUIT, LOGITS };
+
+static void receive(void *data, uint32_t bytes) {
+    if (hal_read(data, bytes) != bytes) {
+        hal_exit(1); /* the other side is gone */
+    }
+}
+
+static void reply(uint32_t command, const void *data, uint32_t bytes) {
+    const hal_record record = {HAL_REPLY, command, bytes};
+    hal_write(&record, sizeof record);
+    hal_write(data, bytes);
+}
+
+static void sampling(void) {
+    struct {
+        float temperature;
+        uint32_t top_k;
+        float top_p;
+        uint32_t seed[2]; /* low half first; a uint64_t would be padded */
+    } options;
+    receive(&options, sizeof options);
+    model_sampling(options.temperature, options.top_k, options.top_p,
+                   (uint64_t)options.seed[1] << 32 | options.seed[0]);
+}
+
+static int32_t prefill(void) {
+    /* One token more than fits, so that the model's own check of its context is what answers. */
+    static int32_t tokens[EDGEC_CONTEXT + 1u];
+    uint32_t count;
+    receive(&count, sizeof count);
+    if (count > EDGEC_CONTEXT + 1u) {
+        hal_print("prefill of more tokens than the context holds\n");
+        hal_exit(1);
+    }
+    receive(tokens, count * (uint32_t)sizeof tokens[0]);
+    return model_prefill(tokens, count);
+}
+
+int main(void) {
+    hal_init();
+    for (;;) {
+        uint32_t command;
+        int32_t token;
+        receive(&command, sizeof command);
+        switch (command) {
+        case RESET:
+            model_reset();
+            reply(command, NULL, 0);
+            break;
+        case SAMPLING:
+            sampling();
+            reply(command, NULL, 0);
+            break;
+        case PREFILL:
+            token = prefill();
+            reply(command, &token, sizeof token);
+            break;
+        case DECODE:
+            receive(&token, sizeof token);
+            token = model_decode(token);
+            reply(command, &token, sizeof token);
+            break;
+        case LOGITS:
+            reply(command, model_logits(), EDGEC_VOCAB * (uint32_t)sizeof(float));
+            break;
+        case QUIT:
+            reply(command, NULL, 0);
+            hal_exit(0);
+        default:
+            hal_print("unknown command\n");
+            hal_exit(1);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+"""Random arguments for every kernel: `CASES[name](rng)` gives flat arrays and numbers, outputs full of junk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.ops.attention import factor
+from edgec.ops.group_sums import sum_groups
+from edgec.ops.rope import ONE, table
+from edgec.ops.sample import Sampling
+from edgec.packing import n_groups, pack
+
+Args = dict[str, Any]
+Rng = np.random.Generator
+f32 = np.float32
+
+
+def _int(rng: Rng, low: int, high: int) -> int:
+    return int(rng.integers(low, high + 1))
+
+
+def _i8(rng: Rng, *shape: int) -> NDArray[np.int8]:
+    """Random activations; half of the time only the extremes, which is where an accumulator would overflow."""
+    x = rng.integers(-127, 128, size=shape) if rng.random() < 0.5 else 127 * rng.integers(-1, 2, size=shape)
+    return x.astype(np.int8)
+
+
+def _f32(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.float32]:
+    x: NDArray[np.float32] = (rng.normal(size=size) * 10.0 ** rng.uniform(low, high)).astype(f32)
+    return x
+
+
+def _junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
+    """What an output holds before the call: finite, so that untouched places compare as numbers too."""
+    return rng.integers(1, 100, size=size).astype(dtype)
+
+
+def add(rng: Rng) -> Args:
+    """Two tensors."""
+    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    n = rows * k
+    return {"a": _f32(rng, n), "b": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
+
+
+def silu_mul(rng: Rng) -> Args:
+    """Gates from tiny to huge."""
+    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    n = rows * k
+    return {"gate": _f32(rng, n), "up": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
+
+
+def last_row(rng: Rng) -> Args:
+    """A run of rows."""
+    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    return {"x": _f32(rng, m * k), "y": _junk(rng, k + 2, f32), "m": m, "k": k}
+
+
+def rmsnorm(rng: Rng) -> Args:
+    """Rows shorter and longer than the eight lanes, some of them zero."""
+    rows, k = _int(rng, 1, 9), _int(rng, 1, 50)
+    x = _f32(rng, rows * k, -6, 4)
+    if rng.random() < 0.2:
+        x[:k] = 0
+    gain, y = _f32(rng, k, -1, 1), _junk(rng, rows * k + 3, f32)
+    return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
+
+
+def rope(rng: Rng) -> Args:
+    """Heads of some rows at a random position."""
+    m, heads, d, pos = _int(rng, 1, 4), _int(rng, 1, 6), 2 * _int(rng, 1, 20), _int(rng, 0, 500)
+    rows = table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1)
+    n = m * heads * d
+    unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
+    numbers = {"m": m, "heads": heads, "head_dim": d, "unit": unit}
+    return {"x": _f32(rng, n), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
+
+
+def group_sums(rng: Rng) -> Args:
+    """Groups that may exceed the row."""
+    m, k, group_size = _int(rng, 1, 4), _int(rng, 1, 300), int(rng.choice([8, 32, 64, 252]))
+    sums = _junk(rng, m * n_groups(k, group_size) + 2, np.int32)
+    return {"x": _i8(rng, m * k), "sums": sums, "m": m, "k": k, "group_size": group_size}
+
+
+def _rows(rng: Rng, low: int, high: int, scale: type) -> Args:
+    rows, k = _int(rng, 1, 10), _int(rng, 1, 70)
+    x = _f32(rng, rows * k, low, high)
+    if rng.random() < 0.4:
+        x[:k] = 0
+    if rng.random() < 0.3:
+        x = np.round(x)
+    return {"x": x, "q": _junk(rng, rows * k + 5, np.int8), "scale": _junk(rng, rows + 2, scale), "rows": rows, "k": k}
+
+
+def quantize_dynamic(rng: Rng) -> Args:
+    """Rows over many magnitudes."""
+    return _rows(rng, -20, 20, f32)
+
+
+def kv_quantize(rng: Rng) -> Args:
+    """Rows whose scales reach binary16's subnormals, zero and limit."""
+    return _rows(rng, -9, 9, np.float16)
+
+
+def _weights(rng: Rng, n: int, k: int, bits: int, group_size: int) -> Args:
+    """Packed rows, scales and perhaps zero points."""
+    groups = n_groups(k, group_size)
+    u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
+    if rng.random() < 0.2:
+        u[:] = 2**bits - 1
+    scale = rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)
+    zero = rng.integers(0, 2**bits, size=n * groups).astype(np.uint8) if rng.random() < 0.5 else None
+    return {"w": pack(u, bits, group_size).reshape(-1), "w_scale": scale.astype(np.float16), "w_zero": zero}
+
+
+def embed(rng: Rng) -> Args:
+    """Gathered rows of a random width."""
+    m, k, bits = _int(rng, 1, 4), _int(rng, 1, 150), _int(rng, 2, 8)
+    group_size = int(rng.choice([8, 32, 64, 252]))
+    weights = _weights(rng, m, k, bits, group_size)
+    return {**weights, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k, "bits": bits, "group_size": group_size}
+
+
+def matmul(bits: int) -> Callable[[Rng], Args]:
+    """Arguments of one width."""
+
+    def case(rng: Rng) -> Args:
+        m, n, k = _int(rng, 1, 4), _int(rng, 1, 20), _int(rng, 1, 300)
+        group_size = int(rng.choice([8, 20, 32, 64, 128, 252, 1000]))
+        ldy = n + _int(rng, 0, 3)
+        x = _i8(rng, m, k)
+        sums = sum_groups(x, group_size)
+        if rng.random() < 0.1:
+            sums = sums + rng.integers(-50, 50, size=sums.shape).astype(np.int32)
+        return {
+            "x": x.reshape(-1),
+            "x_scale": _f32(rng, m),
+            "x_sums": sums.reshape(-1),
+            **_weights(rng, n, k, bits, group_size),
+            "bias": _f32(rng, n) if rng.random() < 0.5 else None,
+            "y": _junk(rng, m * ldy + 3, f32),
+            "m": m,
+            "n": n,
+            "k": k,
+            "group_size": group_size,
+            "ldy": ldy,
+        }
+
+    return case
+
+
+def _heads(rng: Rng) -> Args:
+    kv, group = _int(rng, 1, 3), _int(rng, 1, 3)
+    return {"m": _int(rng, 1, 4), "n_heads": kv * group, "n_kv_heads": kv, "head_dim": _int(rng, 1, 40)}
+
+
+def _tile(rng: Rng) -> Args:
+    first, count = int(rng.choice([0, 3, 20])), _int(rng, 1, 30)
+    return {"first": first, "count": count, "lds": first + count + _int(rng, 0, 4)}
+
+
+def attention_scores(rng: Rng) -> Args:
+    """One tile of keys."""
+    h, t = _heads(rng), _tile(rng)
+    units = h["m"] * h["n_heads"]
+    return {
+        "q": _i8(rng, units * h["head_dim"]),
+        "q_scale": np.abs(_f32(rng, units)),
+        "k": _i8(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
+        "k_scale": rng.random(t["count"] * h["n_kv_heads"]).astype(np.float16),
+        "s": _junk(rng, units * t["lds"] + 3, f32),
+        **h,
+        **t,
+        "factor": factor(h["head_dim"]),
+    }
+
+
+def attention_softmax(rng: Rng) -> Args:
+    """Score rows, peaked or flat, with scales of values that may be zero."""
+    h, pos = _heads(rng), _int(rng, 0, 60)
+    del h["head_dim"]
+    units, length = h["m"] * h["n_heads"], pos + h["m"]
+    lds = length + _int(rng, 0, 4)
+    scale = rng.random(length * h["n_kv_heads"]) * 10.0 ** rng.integers(-7, 1)
+    if rng.random() < 0.1:
+        scale[:] = 0
+    return {
+        "s": _f32(rng, units * lds, -2, 2),
+        "v_scale": scale.astype(np.float16),
+        "p": _junk(rng, units * lds + 3, np.uint8),
+        "p_scale": _junk(rng, units + 2, f32),
+        **h,
+        "pos": pos,
+        "lds": lds,
+    }
+
+
+def attention_values(rng: Rng) -> Args:
+    """One tile of values; the accumulators hold something before."""
+    h, t = _heads(rng), _tile(rng)
+    units = h["m"] * h["n_heads"]
+    return {
+        "p": rng.integers(0, 256, size=units * t["lds"]).astype(np.uint8),
+        "v": _i8(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
+        "acc": rng.integers(-(10**6), 10**6, size=units * h["head_dim"] + 3).astype(np.int32),
+        **h,
+        **t,
+    }
+
+
+def attention_finish(rng: Rng) -> Args:
+    """Accumulators above float32's 24 bits too."""
+    h = _heads(rng)
+    del h["n_kv_heads"]
+    units = h["m"] * h["n_heads"]
+    acc = rng.integers(-(2**31), 2**31, size=units * h["head_dim"]).astype(np.int32)
+    return {"acc": acc, "p_scale": np.abs(_f32(rng, units)), "y": _junk(rng, acc.size + 3, f32), **h}
+
+
+def sample(rng: Rng) -> Args:
+    """Logits with and without ties, all settings."""
+    n = int(rng.choice([1, 2, 7, 300, 2000]))
+    logits = (rng.normal(size=n) * rng.choice([0.0, 0.1, 2.0, 20.0])).astype(f32)
+    if rng.random() < 0.4:
+        logits = np.round(logits)
+    temperature = float(rng.choice([0.0, 0.3, 1.0, 2.5]))
+    top_k, top_p = int(rng.choice([0, 1, 5, 40, 1000])), float(rng.choice([0.0, 1e-4, 0.1, 0.5, 0.9, 0.99, 1.0]))
+    params = Sampling(temperature, top_k, top_p, int(rng.integers(0, 2**63))).params()
+    return {"logits": logits, "params": params, "token": _junk(rng, 2, np.int32), "n": n}
+
+
+_ONE_OF_A_NAME = (
+    *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed, group_sums),
+    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rope, sample, silu_mul),
+)
+CASES: dict[str, Callable[[Rng], Args]] = {
+    **{case.__name__: case for case in _ONE_OF_A_NAME},
+    **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
+}

@@ -1,0 +1,54 @@
+/* Every function of edgec_math.h over an array, for test_math.py. x: [n], y: [n]. */
+#include "edgec_math.h"
+
+void math_rint_i32(const float *x, int32_t *y, uint32_t n);
+void math_exp(const float *x, float *y, uint32_t n);
+void math_rsqrt(const float *x, float *y, uint32_t n);
+void math_exp2_q15(const int32_t *x, int32_t *y, uint32_t n);
+void math_f16_to_f32(const uint16_t *x, float *y, uint32_t n);
+void math_f16_from_f32(const float *x, uint16_t *y, uint32_t n);
+void math_constants(float *y);
+
+void math_rint_i32(const float *x, int32_t *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = edgec_rint_i32(x[i]);
+    }
+}
+
+void math_exp(const float *x, float *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = edgec_exp(x[i]);
+    }
+}
+
+void math_rsqrt(const float *x, float *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = edgec_rsqrt(x[i]);
+    }
+}
+
+void math_exp2_q15(const int32_t *x, int32_t *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = (int32_t)edgec_exp2_q15(x[i]);
+    }
+}
+
+void math_f16_to_f32(const uint16_t *x, float *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = edgec_f16_to_f32(x[i]);
+    }
+}
+
+void math_f16_from_f32(const float *x, uint16_t *y, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = edgec_f16_from_f32(x[i]);
+    }
+}
+
+/* y: [4] */
+void math_constants(float *y) {
+    y[0] = EDGEC_LOG2E;
+    y[1] = EDGEC_ONE_127TH;
+    y[2] = EDGEC_ONE_255TH;
+    y[3] = EDGEC_F16_MAX;
+}

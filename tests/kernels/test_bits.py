@@ -1,0 +1,79 @@
+"""Every C kernel gives its NumPy twin's bits, on any number of cores in any order, and writes nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+
+import numpy as np
+import pytest
+from kernel_cases import CASES
+from kernel_library import Args, assert_same, call, twin
+
+from edgec.ops import kernels
+
+BLOCKS, BLOCK = 4, 16  # tests a kernel, and cases a test
+N_CORES = (1, 2, 3, 8)
+# Arguments that may share memory, as the headers say.
+IN_PLACE = [
+    ("add", {"y": "a"}),
+    ("add", {"y": "b"}),
+    ("add", {"b": "a", "y": "a"}),
+    ("silu_mul", {"y": "gate"}),
+    ("silu_mul", {"y": "up"}),
+    ("rmsnorm", {"y": "x"}),
+    ("rope", {"y": "x"}),
+]
+
+
+def _case(name: str, seed: int) -> Args:
+    return CASES[name](np.random.default_rng([seed, zlib.crc32(name.encode())]))
+
+
+def test_every_kernel_has_cases() -> None:
+    """A new kernel needs random arguments here."""
+    assert set(CASES) == {k.name for k in kernels()}
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_bits(library: ctypes.CDLL, name: str, block: int) -> None:
+    """Same bytes in all arrays, unwritten places included."""
+    for seed in range(block * BLOCK, (block + 1) * BLOCK):
+        _compare(library, name, _case(name, seed))
+
+
+def _compare(library: ctypes.CDLL, name: str, args: Args) -> None:
+    want = twin(name, args)
+    for n_cores in N_CORES:
+        got = call(library, name, args, n_cores)
+        if name == "attention_softmax":  # its scores are used up, except behind the last position
+            length = args["pos"] + args["m"]
+            got["s"] = got["s"].reshape(-1, args["lds"]).copy()
+            got["s"][:, :length] = args["s"].reshape(-1, args["lds"])[:, :length]
+            got["s"] = got["s"].reshape(-1)
+        assert_same(name, got, want)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("name", "same"), IN_PLACE)
+def test_in_place(library: ctypes.CDLL, name: str, same: dict[str, str], seed: int) -> None:
+    """The same bits where the output is an input's memory."""
+    args = _case(name, seed)
+    args.update({new: args[old] for new, old in same.items() if new != "y"})
+    args["y"] = args["y"][: args[same["y"]].size]
+    want = twin(name, args)
+    for n_cores in N_CORES:
+        got = call(library, name, args, n_cores, same)
+        assert_same(name, {**want, "y": got["y"]}, want)
+
+
+def test_softmax_uses_up_nothing_else(library: ctypes.CDLL) -> None:
+    """A position that a row does not see, and its score, do not change the row."""
+    args = _case("attention_softmax", 3)
+    want = call(library, "attention_softmax", args, 1)
+    rows = args["s"].reshape(args["m"], args["n_heads"], args["lds"])
+    for row in range(args["m"]):
+        rows[row, :, args["pos"] + row + 1 :] = 1e6
+    got = call(library, "attention_softmax", args, 1)
+    assert (got["p"] == want["p"]).all() and (got["p_scale"] == want["p_scale"]).all()

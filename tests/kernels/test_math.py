@@ -1,0 +1,102 @@
+"""The C twins of edgec/ops/numerics.py give its bits: over all inputs where those are few, else over millions."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kernel_library import STRICT, compilers
+from numpy.typing import NDArray
+
+from edgec.ops import numerics
+
+f32 = np.float32
+
+
+@pytest.fixture(scope="module", params=sorted(compilers()))
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """edgec_math.h over arrays, compiled by each of the host's compilers."""
+    out = tmp_path_factory.mktemp("math") / "math.so"
+    source = Path(__file__).with_name("math_arrays.c")
+    command = [*compilers()[request.param], *STRICT, "-fPIC", "-shared", "-o", str(out), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return ctypes.CDLL(str(out))
+
+
+def _in_c(library: ctypes.CDLL, name: str, x: NDArray[Any], dtype: type) -> NDArray[Any]:
+    y: NDArray[Any] = np.empty(x.size, dtype)
+    library[f"math_{name}"](ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data), ctypes.c_uint32(x.size))
+    return y
+
+
+def _same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return a.dtype == b.dtype and bool((a.view(np.uint8) == b.view(np.uint8)).all())
+
+
+def _patterns(first: int, last: int, step: int) -> NDArray[np.float32]:
+    """Floats whose bits are first, first + step, ... and the 4,096 patterns at each end."""
+    ends = (np.arange(first, first + 4096), np.arange(last - 4095, last + 1))
+    x: NDArray[np.float32] = np.concatenate([np.arange(first, last, step), *ends]).astype(np.uint32).view(f32)
+    return x
+
+
+def test_constants(library: ctypes.CDLL) -> None:
+    """The rounded constants are NumPy's."""
+    y = np.empty(4, f32)
+    library.math_constants(ctypes.c_void_p(y.ctypes.data))
+    want = [numerics.LOG2E, numerics.ONE_127TH, numerics.ONE_255TH, numerics.F16_MAX]
+    assert _same_bits(y, np.array(want, f32))
+
+
+def test_rint_i32(library: ctypes.CDLL) -> None:
+    """Halves below 2^22 of both signs, and random floats."""
+    halves = (np.arange(-(2**21), 2**21) * 0.5).astype(f32)
+    random = np.random.default_rng(1).uniform(-(2**22), 2**22, size=2**20).astype(f32)
+    for x in (halves, random):
+        assert _same_bits(_in_c(library, "rint_i32", x, np.int32), numerics.rint_i32(x))
+        assert (numerics.rint_i32(x) == np.rint(x)).all()
+
+
+def test_exp(library: ctypes.CDLL) -> None:
+    """Four million bit patterns of both signs, up to infinity, and a dense line over the unclamped range."""
+    positive = _patterns(0, 0x7F800000, 1021)
+    for x in (positive, -positive, np.linspace(-90, 90, 2**20, dtype=f32)):
+        assert _same_bits(_in_c(library, "exp", x, f32), numerics.exp(x))
+
+
+def test_rsqrt(library: ctypes.CDLL) -> None:
+    """Four million normal positive bit patterns."""
+    x = _patterns(0x00800000, 0x7F7FFFFF, 509)
+    assert _same_bits(_in_c(library, "rsqrt", x, f32), numerics.rsqrt(x))
+
+
+def test_exp2_q15(library: ctypes.CDLL) -> None:
+    """All inputs down to far below the clamp."""
+    x = np.arange(-140000, 1, dtype=np.int32)
+    y = _in_c(library, "exp2_q15", x, np.int32)
+    assert _same_bits(y, numerics.exp2_q15(x))
+    assert (np.diff(y) >= 0).all() and y[-1] == 32768 and y[x <= -65536].max() == 0
+    lowest = np.array([-(2**31), -(2**31) + 1], np.int32)
+    assert (_in_c(library, "exp2_q15", lowest, np.int32) == 0).all()
+
+
+def test_f16_to_f32(library: ctypes.CDLL) -> None:
+    """All finite binary16 numbers."""
+    x = np.arange(65536, dtype=np.uint32).astype(np.uint16)
+    x = x[(x & 0x7C00) != 0x7C00]
+    assert _same_bits(_in_c(library, "f16_to_f32", x, f32), x.view(np.float16).astype(f32))
+
+
+def test_f16_from_f32(library: ctypes.CDLL) -> None:
+    """Eight million bit patterns up to infinity; every binary16 number, every midpoint, and their neighbours."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    exact = np.concatenate([halves, (halves[1:] + halves[:-1]) / 2]).astype(f32)
+    infinity = f32(np.inf)
+    near = np.concatenate([exact, np.nextafter(exact, f32(0)), np.nextafter(exact, infinity)])
+    for x in (_patterns(0, 0x7F800000, 257), near, np.array([65503.9, 65504, 65519.9, 65520, 1e9, np.inf], f32)):
+        got = _in_c(library, "f16_from_f32", x, np.uint16)
+        assert _same_bits(got, numerics.f16_from_f32(x).view(np.uint16))

@@ -1,0 +1,74 @@
+"""sample at its edges, which random settings do not reach: equalities, roundings, sums above 32 bits."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from kernel_library import Args, assert_same, call, twin
+
+from edgec.ops.numerics import F32, I32
+from edgec.ops.sample import STATE_HIGH, STATE_LOW, Sampling, draw
+
+
+def _pick(library: ctypes.CDLL, logits: F32, params: I32) -> tuple[int, I32]:
+    """The token, the same in C and NumPy, and the parameters afterwards."""
+    args: Args = {"logits": logits, "params": params, "token": np.zeros(1, np.int32), "n": logits.size}
+    got = call(library, "sample", args, 2)
+    assert_same("sample", got, twin("sample", args))
+    return int(got["token"][0]), got["params"].copy()
+
+
+def _drawing(params: I32, wanted: int) -> I32:
+    """The parameters with a generator state whose next draw is `wanted`.
+
+    The state's top five bits, the rotation, are 0; then bit i of state ^ (state >> 18) is a bit of the draw
+    for i in 27 .. 58, and they are solved from the top.
+    """
+    state = 0
+    for i in range(58, 26, -1):
+        state |= ((wanted >> (i - 27) & 1) ^ (state >> (i + 18) & 1)) << i
+    params = params.copy()
+    params.view(np.uint32)[[STATE_LOW, STATE_HIGH]] = state & 0xFFFFFFFF, state >> 32
+    assert draw(params.copy()) == wanted
+    return params
+
+
+@pytest.mark.parametrize("token", range(8))
+def test_draw_between_two_candidates(library: ctypes.CDLL, token: int) -> None:
+    """Of eight equal candidates, each has an eighth of the draws: its first and last one."""
+    params, logits = Sampling(1.0).params(), np.zeros(8, np.float32)
+    for wanted in (token << 29, (token + 1 << 29) - 1):
+        assert _pick(library, logits, _drawing(params, wanted))[0] == token
+
+
+@pytest.mark.parametrize(("parts", "kept"), [(28086, 3), (28087, 4), (0, 1), (1, 1), (65535, 7), (65536, 7)])
+def test_top_p_rounds_up(library: ctypes.CDLL, parts: int, kept: int) -> None:
+    """parts/65536 of seven equal candidates: 28087 is half a unit of weight more than three of them."""
+    params, logits = Sampling(1.0, 0, parts / 65536).params(), np.zeros(7, np.float32)
+    assert _pick(library, logits, _drawing(params, 0xFFFFFFFF))[0] == kept - 1
+
+
+@pytest.mark.parametrize("top_k", [0, 140000])
+@pytest.mark.parametrize("top_p", [0.7, 1.0])
+def test_sample_of_a_flat_large_vocabulary(library: ctypes.CDLL, top_k: int, top_p: float) -> None:
+    """Weights whose sum passes 2^32, so that its product with a draw passes 2^64; all of them tie."""
+    logits = np.zeros(200_000, np.float32)
+    for seed in range(3):
+        params = Sampling(1.0, top_k, top_p, seed).params()
+        _compare(
+            library, "sample", {"logits": logits, "params": params, "token": np.zeros(1, np.int32), "n": logits.size}
+        )
+
+
+def test_sample_draws_again(library: ctypes.CDLL) -> None:
+    """A run of draws from one generator state, each starting from what the call before left."""
+    rng = np.random.default_rng(5)
+    params = Sampling(1.0, 50, 0.95, 7).params()
+    for _ in range(50):
+        args: Args = {"logits": rng.normal(size=300).astype(np.float32), "token": np.zeros(1, np.int32), "n": 300}
+        args["params"] = params
+        got = call(library, "sample", args, 2)
+        assert_same("sample", got, twin("sample", args))
+        params = got["params"].copy()

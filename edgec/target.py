@@ -45,7 +45,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Engine:
-    """Cores that run the kernels: cycles per multiply-accumulate and per float operation of one core."""
+    """Cores that run the kernels: cycles per multiply-accumulate and per float operation of one core.
+
+    fork_cycles: to start and join a kernel call; transfer_cycles: of the first core to program one transfer.
+    """
 
     name: str
     kind: str
@@ -53,6 +56,7 @@ class Engine:
     cycles_per_mac: float
     cycles_per_flop: float
     fork_cycles: int
+    transfer_cycles: int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Predicted time of phases, steps and programs: what the report prints and the planner minimises.
 
 Within a phase the engine and every DMA link work side by side, each link one transfer after another; the phase takes
-as long as the slowest of them. Phases follow each other. Nothing is simulated: the numbers follow from the plan.
+as long as the slowest of them, and the first core's time to program the transfers before. Phases follow each other. Nothing is simulated: the numbers follow from the plan.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class Usage:
 def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     """Cost of one phase in a run of m rows at position pos."""
     usage = Usage()
+    programmed = 0
     for t in phase.transfers:
         rows = int(evaluate(t.rows, m, pos))
         if not rows:
             continue
+        programmed += rows if t.start == "token" else 1
         link = target.link_by_name[t.link]
         size = rows * t.row_bytes
         single = rows * link.cycles(t.row_bytes) if t.start == "token" else link.cycles(size)
@@ -52,7 +54,7 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
         engine = next(e for e in target.engines if e.name == call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
         usage.busy[engine.name] = call_cycles(engine, call.kernel, numbers)
-    usage.cycles = max(usage.busy.values(), default=0.0)
+    usage.cycles = max(usage.busy.values(), default=0.0) + programmed * target.engines[0].transfer_cycles
     return usage
 
 

@@ -7,33 +7,30 @@ the period before. The loop computes exactly the integers of the plan: `base + i
 
 from __future__ import annotations
 
-from edgec.emit.phase_text import PhaseText
+from edgec.emit.code_text import HOLE, CodeText
 
 SHORTEST = 3  # repetitions worth a loop
 
 
-def roll(phases: list[PhaseText]) -> str:
-    """C statements that carry out the phases in order."""
-    out: list[str] = []
+def roll(phases: list[CodeText]) -> CodeText:
+    """C statements that carry out the phases in order; bases, strides and counts stay holes."""
+    out = CodeText("", ())
     at = 0
     while at < len(phases):
         period, count = _longest_run(phases, at)
         if count >= SHORTEST:
-            out.append(f"for (uint32_t i = 0; i < {count}u; i++) {{\n")
+            out += CodeText(f"for (uint32_t i = 0; i < {HOLE}; i++) {{\n", (count,))
             for offset in range(period):
-                first, second = phases[at + offset], phases[at + offset + period]
-                out.append(
-                    first.render([_affine(a, b - a) for a, b in zip(first.integers, second.integers, strict=True)])
-                )
-            out.append("}\n")
+                out += _affine(phases[at + offset], phases[at + offset + period])
+            out += CodeText("}\n", ())
             at += period * count
         else:
-            out.append(phases[at].render([f"{v}u" for v in phases[at].integers]))
+            out += phases[at]
             at += 1
-    return "".join(out)
+    return out
 
 
-def _longest_run(phases: list[PhaseText], at: int) -> tuple[int, int]:
+def _longest_run(phases: list[CodeText], at: int) -> tuple[int, int]:
     """(period, repetitions) of the loop from `at` that covers most phases."""
     best = (1, 1)
     for period in (1, 2):
@@ -45,7 +42,7 @@ def _longest_run(phases: list[PhaseText], at: int) -> tuple[int, int]:
     return best
 
 
-def _repeats(phases: list[PhaseText], at: int, period: int, count: int) -> bool:
+def _repeats(phases: list[CodeText], at: int, period: int, count: int) -> bool:
     """Whether repetition number `count` exists and continues the progression of those before it."""
     start = at + period * count
     if start + period > len(phases):
@@ -53,17 +50,24 @@ def _repeats(phases: list[PhaseText], at: int, period: int, count: int) -> bool:
     for offset in range(period):
         first, second = phases[at + offset], phases[at + offset + period]
         this = phases[start + offset]
-        if this.shape != first.shape:
+        if this.shape != first.shape or this.shape != second.shape:
             return False
         expected = (a + count * (b - a) for a, b in zip(first.integers, second.integers, strict=True))
-        if this.shape != second.shape or tuple(expected) != this.integers:
+        if tuple(expected) != this.integers:
             return False
     return True
 
 
-def _affine(base: int, stride: int) -> str:
-    if not stride:
-        return f"{base}u"
-    if stride < 0:
-        return f"({base}u - i * {-stride}u)"
-    return f"({base}u + i * {stride}u)" if base else f"i * {stride}u"
+def _affine(first: CodeText, second: CodeText) -> CodeText:
+    """The first phase with `i` times the step to the second added to each integer that changes."""
+    parts = first.shape.split(HOLE)
+    shape, integers = [parts[0]], []
+    for part, a, b in zip(parts[1:], first.integers, second.integers, strict=True):
+        if a == b:
+            shape.append(HOLE)
+            integers.append(a)
+        else:
+            shape.append(f"({HOLE} {'+' if b > a else '-'} i * {HOLE})")
+            integers += [a, abs(b - a)]
+        shape.append(part)
+    return CodeText("".join(shape), tuple(integers))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from edgec import __version__
+from edgec.emit.code_text import CodeText
+from edgec.emit.functions import Function, share
 from edgec.emit.loops import roll
-from edgec.emit.phase_text import PhaseText, phase_text, symbol
+from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
-from edgec.memory.plan import Extent, Plan, Program, Region, Step
+from edgec.memory.plan import Plan, Region, Step
 from edgec.ops import find
 
 
@@ -42,7 +43,7 @@ def memories(plan: Plan, image_bytes: dict[str, int]) -> list[dict[str, Any]]:
 
 def model_c(plan: Plan, title: str) -> str:
     """The text of model.c."""
-    ids = value_ids(plan)
+    functions, programs = _programs(plan)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
     ops = {s.op for g in plan.programs.values() for s in g.steps}
     modules = {find(op).module for op in ops} | {"quantize_dynamic", "sample_params"}
@@ -56,7 +57,8 @@ def model_c(plan: Plan, title: str) -> str:
         target=plan.target.name,
         headers=sorted(f"{m}.h" for m in modules),
         kernels=sorted(calls),
-        programs=[_program(p, ids) for p in plan.programs.values()],
+        functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
+        programs=programs,
         counts={name: len(p.steps) for name, p in plan.programs.items()},
         token=_address(last.writes[0][1]),
         logits=_address(homes["logits"]),
@@ -83,28 +85,32 @@ def _address(region: Region) -> str:
     return f"{symbol(region.level)} + {region.offset}u"
 
 
-def _program(program: Program, ids: dict[str, int]) -> dict[str, Any]:
-    return {"name": program.name, "rows": program.rows, "steps": [_step(program, s, ids) for s in program.steps]}
+def _programs(plan: Plan) -> tuple[list[Function], list[dict[str, Any]]]:
+    """The functions that all programs share, and for each program its steps and its table of numbers."""
+    ids = value_ids(plan)
+    steps = [(program, step) for program in plan.programs.values() for step in program.steps]
+    shared = share([(step.op, _step_code(step, ids)) for _, step in steps])
+    programs = []
+    at = 0
+    for program in plan.programs.values():
+        rows, numbers = [], []
+        for step in program.steps:
+            name, values = shared.calls[at]
+            at += 1
+            comment = f"{step.index}: {step.op} {step.node}" + (f", {step.source}" if step.source else "")
+            offset = sum(len(row["values"]) for row in numbers)
+            rows.append({"function": name, "offset": offset if values else None, "comment": comment})
+            if values:
+                numbers.append({"values": values, "step": step.index})
+        programs.append({"name": program.name, "rows": program.rows, "steps": rows, "numbers": numbers})
+    return shared.functions, programs
 
 
-def _step(program: Program, step: Step, ids: dict[str, int]) -> dict[str, str]:
-    body = roll([phase_text(phase) for phase in step.phases])
+def _step_code(step: Step, ids: dict[str, int]) -> CodeText:
+    code = roll([phase_text(phase) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:
-        w = phase_trace(ids[value], region, rows, row_bytes)
-        body += w
-    comment = f"step {step.index}: {step.op} {step.node}" + (f", {step.source}" if step.source else "")
-    function = re.sub(r"\W", "_", f"{program.name}_{step.index}_{step.node}")
-    return {"comment": comment, "function": function, "body": _indent(body)}
-
-
-def phase_trace(number: int, region: Region, rows: int | float | Extent | Any, row_bytes: int) -> str:
-    """The trace call of one value."""
-    count = f"{row_bytes}u"
-    if isinstance(rows, Extent):
-        count = f"rows(r, {rows.bound}u, {rows.first}u, {rows.limit}u) * {rows.times * row_bytes}u"
-    elif rows != 1:
-        count = f"{int(rows) * row_bytes}u"
-    return f"TRACE({number}u, {_address(region)}, {count});\n"
+        code += trace_text(ids[value], region, rows, row_bytes)
+    return code
 
 
 def _indent(text: str) -> str:
@@ -115,6 +121,3 @@ def _indent(text: str) -> str:
         out.append("    " * depth + line if line else line)
         depth += line.endswith("{")
     return "\n".join(out) + "\n"
-
-
-

@@ -1,34 +1,14 @@
-"""One phase as C, in two halves: its shape (text with holes) and the integers that fill the holes.
-
-Phases of one shape whose integers grow by constant steps become a loop (`loops.py`); so the shape must hold everything
-but integers, and rendering takes any C expressions for them.
-"""
+"""One phase as C: its transfers start, its call runs beside them, all are waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
+from edgec.emit.code_text import HOLE, CodeText
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
 
 C_TYPES = {"f32": "float", "f16": "uint16_t", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
-HOLE = "\0"  # stands for one integer in a shape
-
-
-@dataclass(frozen=True)
-class PhaseText:
-    """Lines of C with holes, and the integers for them in order."""
-
-    shape: str
-    integers: tuple[int, ...]
-
-    def render(self, expressions: Sequence[str]) -> str:
-        """The lines with C expressions in the holes."""
-        parts = self.shape.split(HOLE)
-        return "".join(p + e for p, e in zip(parts, [*expressions, ""], strict=True))
 
 
 class _Writer:
@@ -76,7 +56,7 @@ def float_literal(value: float) -> str:
     return f"{float(np.float32(value)).hex()}f"
 
 
-def phase_text(phase: Phase, tail: str = "") -> PhaseText:
+def phase_text(phase: Phase) -> CodeText:
     """A phase as C: start transfers, run the call beside them, wait."""
     w = _Writer()
     for transfer in phase.transfers:
@@ -92,8 +72,25 @@ def phase_text(phase: Phase, tail: str = "") -> PhaseText:
             w.put("}\n")
     if phase.transfers:
         w.put("hal_dma_wait();\n")
-    w.put(tail)
-    return PhaseText("".join(w.text), tuple(w.integers))
+    return CodeText("".join(w.text), tuple(w.integers))
+
+
+def trace_text(number: int, region: Region, rows: Number, row_bytes: int) -> CodeText:
+    """The trace call of one value that a step wrote."""
+    w = _Writer()
+    w.put("TRACE(")
+    w.hole(number)
+    w.put(", ")
+    w.address(region)
+    w.put(", ")
+    if isinstance(rows, Extent):
+        w.number(rows)
+        w.put(" * ")
+        w.hole(row_bytes)
+    else:
+        w.hole(int(rows) * row_bytes)  # type: ignore[arg-type]
+    w.put(");\n")
+    return CodeText("".join(w.text), tuple(w.integers))
 
 
 def _transfer(w: _Writer, t: Transfer) -> None:

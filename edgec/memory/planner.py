@@ -21,6 +21,7 @@ from edgec.ops import find
 from edgec.target import Target
 
 UNBOUNDED = 1 << 60
+WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
 LARGE = 4  # an activation of one row that takes more than 1/LARGE of the compute memory lives elsewhere
 
@@ -182,7 +183,7 @@ class _ProgramPlanner:
             if built is None:
                 continue
             usage = phases_usage(self.target, built[0], self.graph.rows, self.context - self.graph.rows)
-            if best is None or usage.cycles < best[0]:
+            if best is None or usage.cycles < best[0] * WORTHWHILE:
                 best, kept, worse = (usage.cycles, number), built, 0
             else:
                 worse += 1

@@ -41,6 +41,7 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     require(q.shape[1] == heads * d, f"attention rows of {q.shape[1]} are not {heads} heads of {d}")
     require(cache.shape[1] == kv_heads * d, f"cache rows of {cache.shape[1]} are not {kv_heads} heads of {d}")
     require(heads % kv_heads == 0, f"{heads} query heads do not share {kv_heads} key/value heads evenly")
+    require(d * 127 * 127 < 2**24, f"a head_dim of {d} overflows the exact float32 dot product (1,040)")
     require(cache.shape[0] <= MAX_CONTEXT, f"a context of {cache.shape[0]} overflows the softmax sum ({MAX_CONTEXT})")
     return {"y": q}
 
@@ -52,7 +53,7 @@ def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: in
     grouped = q8.reshape(m, kv, heads // kv, d).astype(np.float32)
     keys = k.astype(np.float32).transpose(1, 2, 0)  # kv, d, t: integer dot products below 2^24, exact in float32
     acc = np.matmul(grouped.transpose(1, 0, 2, 3).reshape(kv, -1, d), keys)
-    acc = acc.reshape(kv, m, heads // kv, -1).transpose(1, 0, 2, 3)
+    acc = acc.reshape(kv, m, heads // kv, -1).transpose(1, 0, 2, 3) + f32(0)  # an integer 0 is never -0
     factors = scale.reshape(m, kv, heads // kv, 1) * k_scale.astype(np.float32).T[None, :, None, :]
     s: F32 = (acc * factors).reshape(m, heads, -1)
     return s

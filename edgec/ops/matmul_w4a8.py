@@ -77,7 +77,7 @@ def multiply(
     acc = np.matmul(padded.reshape(m, groups, size).transpose(1, 0, 2), weights)
     if error is not None:
         acc = acc + error
-    acc = acc.astype(np.float32, copy=False)
+    acc = acc.astype(np.float32, copy=False) + np.float32(0)  # an integer 0 is never -0
     scaled = acc * scale.T[:, None, :]
     y = scaled[0]
     for g in range(1, groups):

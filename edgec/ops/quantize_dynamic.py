@@ -20,7 +20,10 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
 
 
 def quantize_rows(x: F32) -> tuple[NDArray[np.int8], F32]:
-    """q and scale of rows [..., k]; a row of zeros has scale 0 and q 0."""
+    """q and scale of rows [..., k]; a row of zeros has scale 0 and q 0.
+
+    So has, but for its scale, a row whose absmax is below 3.8e-37, where 127 / absmax is infinite: its q are 0.
+    """
     amax = np.abs(x).max(axis=-1)
     inv = np.divide(f32(127.0), amax, out=np.zeros_like(amax), where=amax > 0)
     return rint_i32(x * inv[..., None]).astype(np.int8), amax * ONE_127TH

@@ -19,9 +19,9 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     return {"y": x}
 
 
-def normalise(x: F32, gain: F32, eps: np.float32) -> F32:
+def normalise(x: F32, gain: F32, inv_k: np.float32, eps: np.float32) -> F32:
     """The definition, on rows [..., k]: written-order sum of squares, times 1/k, plus eps, rsqrt, times gain."""
-    mean = lane_sum(x * x) * f32(1.0 / x.shape[-1])
+    mean = lane_sum(x * x) * inv_k
     r = rsqrt(mean + eps)
     return (x * r[..., None]) * gain
 
@@ -30,7 +30,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
     x, gain = inputs["x"], inputs["gain"]
     rows = x.reshape(-1, gain.shape[0])
-    return {"y": normalise(rows, gain, f32(attrs["eps"])).reshape(x.shape)}
+    return {"y": normalise(rows, gain, f32(1.0 / gain.shape[0]), f32(attrs["eps"])).reshape(x.shape)}
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
@@ -45,7 +45,7 @@ def run(a: dict[str, Any]) -> None:
     """Kernel twin: `rows` rows of k elements."""
     rows, k = a["rows"], a["k"]
     x = a["x"][: rows * k].reshape(rows, k)
-    a["y"][: rows * k] = normalise(x, a["gain"][:k], f32(a["eps"])).reshape(-1)
+    a["y"][: rows * k] = normalise(x, a["gain"][:k], f32(a["inv_k"]), f32(a["eps"])).reshape(-1)
 
 
 def example(rng: np.random.Generator) -> Example:

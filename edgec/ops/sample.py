@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from edgec.errors import RecipeError
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, I32, LOG2E, exp2_q15, f32, rint_i32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
@@ -26,6 +27,7 @@ from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types
 MULTIPLIER, INCREMENT, MASK = 6364136223846793005, 1442695040888963407, 2**64 - 1
 # The parameters of one call, as the op's input `params` i32[6]:
 # bits of float32 temperature, top_k, bits of float32 top_p, unused, and the two halves of the generator's state.
+COLDEST = 1e-6  # a temperature below is greedy: the division by it must not overflow
 TEMPERATURE, TOP_K, TOP_P, _UNUSED, STATE_LOW, STATE_HIGH = range(6)
 
 
@@ -38,10 +40,17 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and np.isfinite(self.temperature)):
+            raise RecipeError(f"the temperature is {self.temperature}; it is 0 (greedy) or positive.")
+        if self.top_k < 0 or not 0 <= self.top_p <= 1:
+            raise RecipeError(f"top_k is {self.top_k} and top_p {self.top_p}; they are at least 0, and 0 to 1.")
+
     def params(self) -> I32:
         """The op's `params` at the start of a generation."""
         state = ((self.seed & MASK) + INCREMENT) * MULTIPLIER + INCREMENT & MASK
-        floats = np.array([self.temperature, self.top_p], np.float32).view(np.int32)
+        temperature = self.temperature if f32(self.temperature) >= f32(COLDEST) else 0.0
+        floats = np.array([temperature, self.top_p], np.float32).view(np.int32)
         halves = np.array([state & 0xFFFFFFFF, state >> 32], np.uint32).view(np.int32)
         return np.array([floats[0], self.top_k, floats[1], 0, halves[0], halves[1]], np.int32)
 

@@ -30,6 +30,7 @@ SMALL = ("-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-ffu
 HOST_FILES = ("model.c", "arenas.S", "hal_host.c")
 RV32_FILES = ("model.c", "arenas.S", "hal_rv32.c", "crt0.S")
 WORKERS = 2
+OBJECTS: Path | None = None  # where objects are kept from one program to the next; None: beside each program
 TIMEOUT_SECONDS = 300
 
 
@@ -102,7 +103,7 @@ def compile_rv32(
     Nothing but the project is linked, so a kernel that needs double or 64-bit division fails here by name.
     """
     flags = [*RV32, optimize, *SMALL, *NUMERICS, *WARNINGS]
-    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", str(project_dir / "link.ld")]
+    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", "link.ld"]
     return _build(zig(), project_dir, out, (*RV32_FILES, main), flags, defines, link)
 
 
@@ -135,35 +136,40 @@ def _build(
     defines: Sequence[str],
     link: Sequence[str],
 ) -> Path:
-    """Compile the named files and every kernel of the project and link them at `out`."""
-    folder = project_dir / "kernels"
-    named = [project_dir / name for name in files]
-    kernels = sorted(folder.rglob("*.c"))
-    headers = [project_dir, folder / "common", *sorted({path.parent for path in folder.rglob("*.[ch]")})]
-    flags = [*flags, *(f"-I{header}" for header in dict.fromkeys(headers))]
+    """Compile the named files and every kernel of the project and link them at `out`.
+
+    The compiler runs in the project's folder and sees relative paths, so that an object does not depend on the place.
+    """
+    out = out.resolve()
+    kernels = sorted(path.relative_to(project_dir) for path in (project_dir / "kernels").rglob("*.c"))
+    folders = {path.parent.relative_to(project_dir) for path in (project_dir / "kernels").rglob("*.[ch]")}
+    includes = ["-Ikernels/common", *(f"-I{path}" for path in sorted(folders))]
     # zig's cache does not see the files that .incbin names, so their bytes become part of the command.
-    special = [*(f"-D{define}" for define in defines), f"-DEDGEC_IMAGES=0x{_digest(project_dir, ['.bin'])}"]
+    special = ["-I.", *(f"-D{define}" for define in defines), f"-DEDGEC_IMAGES=0x{_digest(project_dir, ['.bin'])}"]
     out.parent.mkdir(parents=True, exist_ok=True)
     if _name(command) == "ziglang":  # works on several files at a time and caches, by itself
-        _run([*command, *flags, *special, *link, *map(str, named + kernels), "-o", str(out)], out.name)
+        sources = [*files, *map(str, kernels)]
+        _run([*command, *flags, *special, *includes, *link, *sources, "-o", str(out)], out.name, project_dir)
         return out
-    objects = out.parent / "objects"
-    objects.mkdir(exist_ok=True)
-    included = _digest(project_dir, [".h", ".inc"])
+    objects = (OBJECTS or out.parent / "objects").resolve()
+    objects.mkdir(parents=True, exist_ok=True)
+    headers = _digest(project_dir, [".h", ".inc"]), _digest(project_dir / "kernels", [".h", ".inc"])
 
     def compile_one(source: Path) -> str:
         """The object of a file, made unless it exists; kernels are the same in all variants of a program."""
-        arguments = [*command, *flags, *([] if source in kernels else special), "-c", str(source)]
-        key = hashlib.sha256("\0".join([*arguments, included]).encode() + source.read_bytes()).hexdigest()[:16]
-        made = objects / f"{source.stem}.{key}.o"
+        own, included = ([], headers[1]) if source in kernels else (special, headers[0])
+        arguments = [*command, *flags, *own, *includes, "-c", str(source)]
+        key = "\0".join([*arguments, included]).encode() + (project_dir / source).read_bytes()
+        made = objects / f"{source.stem}.{hashlib.sha256(key).hexdigest()[:16]}.o"
         if not made.exists():
             unfinished = made.with_suffix(f".{os.getpid()}")
-            _run([*arguments, "-o", str(unfinished)], source.name)
+            _run([*arguments, "-o", str(unfinished)], source.name, project_dir)
             unfinished.replace(made)
         return str(made)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        _run([*command, *link, *pool.map(compile_one, named + kernels), "-o", str(out)], out.name)
+        sources = [*map(Path, files), *kernels]
+        _run([*command, *link, *pool.map(compile_one, sources), "-o", str(out)], out.name, project_dir)
     return out
 
 
@@ -176,11 +182,12 @@ def _digest(folder: Path, suffixes: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(command: Sequence[str], what: str) -> None:
-    """Run a compiler; its first error line becomes the ToolError."""
+def _run(command: Sequence[str], what: str, folder: Path) -> None:
+    """Run a compiler in a folder; its first error line becomes the ToolError."""
     try:
         done = subprocess.run(
             command,
+            cwd=folder,
             check=False,
             capture_output=True,
             text=True,

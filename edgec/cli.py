@@ -1,0 +1,228 @@
+"""The command line: click commands without logic. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgec import __version__
+from edgec.console import Commands, print_json, print_report, progress
+
+EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
+OUT = click.argument("out", type=click.Path(path_type=Path))
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgec")
+def cli() -> None:
+    """Put small language models on microcontrollers: plan every byte, emit C, prove it exact."""
+
+
+@cli.command()
+@click.argument("model", default="stories")
+@click.option("--target", default="siracusa", show_default=True, help="A target's name, or a .toml file.")
+@click.option("--recipe", "recipe_file", metavar="FILE", help="A recipe in TOML; excludes --bits and --group-size.")
+@click.option("--bits", type=int, help="Width of weights, 2 to 8.")
+@click.option("--group-size", type=int, help="Weights that share a scale; 0 is a whole row.")
+@click.option("--context", type=int, help="Positions of the KV cache.")
+@click.option("--chunk", type=int, help="Tokens of one prefill run.")
+@click.option("--tokenizer", metavar="FILE", help="A tokenizer in place of the checkpoint's own.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to make; default out/MODEL-TARGET.")
+@click.option("--require", type=click.Choice(["on-chip"]), help="Fail with exit code 3 if off-chip memory is used.")
+@click.option("--verify", "verify_it", is_flag=True, help="Verify the result with every backend.")
+@JSON
+def build(
+    model: str,
+    target: str,
+    recipe_file: str | None,
+    bits: int | None,
+    group_size: int | None,
+    context: int | None,
+    chunk: int | None,
+    tokenizer: str | None,
+    out: Path | None,
+    require: str | None,
+    verify_it: bool,
+    as_json: bool,
+) -> None:
+    """Compile MODEL (a checkpoint folder or file, a hub id, or the embedded "stories") into a C project."""
+    if recipe_file and (bits is not None or group_size is not None):
+        raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
+    from edgec.recipe import Recipe, load_recipe, with_flags
+    from edgec.target import load_target
+
+    load_target(target)  # a mistyped target must not wait for the model to load
+    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk)
+    out = out or default_out(model, target)
+    import edgec.compiler as compiler
+
+    with progress() as say:
+        artifact = compiler.build(model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say)
+    from edgec.report.demand import demand
+    from edgec.report.report import DOES_NOT_FIT, report_of
+
+    if verify_it and report_of(artifact).verdict != DOES_NOT_FIT:
+        _verify(artifact, ("all",), None)
+    report = report_of(artifact)
+    print_report(report, as_json)
+    if not as_json:
+        click.echo(f"\nwrote {out}")
+    if unmet := demand(report, on_chip=require == "on-chip"):
+        click.echo(f"error: {unmet}", err=True)
+        sys.exit(3)
+
+
+def default_out(model: str, target: str) -> Path:
+    """out/<model>-<target>: names without folders and without the suffix of a file format."""
+    name = Path(model).name or Path(model).resolve().name
+    for suffix in (".gguf", ".bin"):
+        name = name.removesuffix(suffix)
+    return Path("out") / f"{name}-{Path(target).name.removesuffix('.toml')}"
+
+
+@cli.command()
+@OUT
+@click.option("--prompt", required=True, help="Text to continue.")
+@click.option("--tokens", type=click.IntRange(min=1), required=True, help="Tokens to generate at most.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random generator.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="1 keeps all tokens."
+)
+@click.option(
+    "--plan/--reference", "by_plan", default=True, help="Carry out the plan byte by byte, or the graph (faster)."
+)
+@JSON
+def simulate(
+    out: Path,
+    prompt: str,
+    tokens: int,
+    seed: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    by_plan: bool,
+    as_json: bool,
+) -> None:
+    """Generate text from a built folder without hardware, with the speed predicted for the chip."""
+    from edgec.artifact import Artifact
+    from edgec.ops.sample import Sampling
+    from edgec.simulate.generate import generate, runner_of
+
+    artifact = Artifact.load(out)
+    runner = runner_of(artifact, by_plan)
+    settings = Sampling(temperature, top_k, top_p, seed)
+
+    def show(piece: str) -> None:
+        if not as_json:
+            click.echo(piece, nl=False)
+            sys.stdout.flush()
+
+    show(prompt)
+    result = generate(runner, artifact.plan, artifact.tokenizer, prompt, tokens, settings, show)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    click.echo("\n")
+    click.echo(result.summary(artifact.plan.target.name))
+
+
+@cli.command()
+@OUT
+@click.option(
+    "--backend",
+    "backends",
+    type=click.Choice(["host", "rv32", "simulator", "float", "all"]),
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    help="What to compare; may be repeated.",
+)
+@click.option("--text", type=click.Path(path_type=Path), help="A text for the comparison with the float model.")
+@JSON
+def verify(out: Path, backends: tuple[str, ...], text: Path | None, as_json: bool) -> None:
+    """Compare reference, simulator, host C and the RISC-V program bit by bit, and the float model by its numbers."""
+    from edgec.artifact import Artifact
+
+    result = _verify(Artifact.load(out), backends, text)
+    if as_json:
+        print_json(result)
+        return
+    from edgec.report.checks import check_lines, quality_lines
+
+    for line in [*check_lines(result["backends"], result["skipped"]), *quality_lines(result["quality"])]:
+        click.echo(line)
+
+
+def _verify(artifact: Any, backends: tuple[str, ...], text: Path | None) -> dict[str, Any]:
+    from edgec.verify import chain
+
+    legs = list(chain.LEGS) if "all" in backends else [leg for leg in chain.LEGS if leg in backends]
+    with progress() as say:
+        return chain.verify(artifact, legs, text=text, progress=say)
+
+
+@cli.command()
+@OUT
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def report(out: Path, form: str) -> None:
+    """Show what a built folder needs, how fast it will be and what was verified."""
+    from edgec.artifact import Artifact
+    from edgec.report.report import report_of
+
+    print_report(report_of(Artifact.load(out)), form == "json")
+
+
+@cli.group()
+def target() -> None:
+    """Chips that edgec knows."""
+
+
+@target.command("list")
+def target_list() -> None:
+    """List the targets that ship with edgec."""
+    from edgec.report.cards import target_lines
+
+    click.echo("\n".join(target_lines()))
+
+
+@target.command("show")
+@click.argument("name")
+def target_show(name: str) -> None:
+    """Show a target's memories, links and engines."""
+    from edgec.report.cards import target_card
+
+    click.echo(target_card(name))
+
+
+@cli.group()
+def op() -> None:
+    """Operations that graphs consist of."""
+
+
+@op.command("list")
+def op_list() -> None:
+    """List the ops."""
+    from edgec.report.cards import op_lines
+
+    click.echo("\n".join(op_lines()))
+
+
+@op.command("show")
+@click.argument("name")
+def op_show(name: str) -> None:
+    """Show what an op is, where its files are and what its kernels take."""
+    from edgec.report.cards import op_card
+
+    click.echo(op_card(name))
+
+
+def main() -> None:
+    """The console script."""
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no reason to stop
+    cli()

@@ -1,0 +1,59 @@
+"""The report as text: the verdict first, 80 columns, no colour in files, nothing lost."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgec.report.report import make_report
+from edgec.report.text import plain_text, render
+from tests.report.test_report import NAMES, VERIFICATION  # noqa: I001
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fits_80_columns_without_colour_or_lost_digits(planned, name):
+    text = plain_text(planned[name].report)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text and "…" not in text and "/home" not in text
+    for m in planned[name].report.memory:
+        assert f"{m.headroom:+,}" in text
+
+
+def test_verdicts_come_first_with_their_numbers(planned):
+    fits, off, short = (plain_text(planned[n].report).splitlines()[1] for n in ("siracusa", "off_chip", "tiny_l1"))
+    assert fits.startswith("Fits on chip: L1 is tightest with")
+    assert off.startswith("Needs off-chip memory: ") and "B lie in L3" in off
+    assert short.startswith("Does not fit: L1 of siracusa holds 3,072 B, this plan needs ")
+
+
+def test_deficits_name_their_users(planned):
+    report = planned["tiny_all"].report
+    text = plain_text(report)
+    for deficit in report.deficits:
+        assert f"{deficit.memory} lacks {deficit.bytes:,} B" in text
+        assert all(user.name in text for user in deficit.largest)
+
+
+def test_verification_lines(planned):
+    meta, graphs, plan, report = planned["siracusa"]
+    assert "not verified yet: run edgec verify OUT" in plain_text(report)
+    assert "nothing to verify" in plain_text(planned["tiny_l1"].report)
+    text = plain_text(make_report(meta, plan, graphs, VERIFICATION))
+    assert "host: 12 tensors compared, no mismatch" in text
+    assert "rv32: 1 of 3 tensors differ, first: value l0.q, source model.layers.0" in text
+    assert "float: skipped, model does not exist." in text
+    assert "float vs reference on passage.txt: perplexity float 4.5" in text
+
+
+def test_terminals_without_unicode_get_plain_bars(planned):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    render(planned["siracusa"].report, Console(file=stream, width=80))
+    stream.flush()
+
+
+def test_terminals_get_colour(planned):
+    stream = io.StringIO()
+    render(planned["siracusa"].report, Console(file=stream, width=80, force_terminal=True, color_system="standard"))
+    assert "\x1b[" in stream.getvalue()

@@ -22,8 +22,8 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 demo: $(DEMO)
-	$(VENV)/bin/edgec build --target siracusa -o $(OUT)
-	$(VENV)/bin/edgec run $(OUT) --prompt "Once upon a time" -n 48
+	$(VENV)/bin/edgec build stories --target siracusa -o $(OUT)
+	$(VENV)/bin/edgec simulate $(OUT) --prompt "Once upon a time" --tokens 48
 	$(VENV)/bin/edgec verify $(OUT)
 
 test: $(DEV)

@@ -1,11 +1,11 @@
 """A built output folder: what `edgec build` writes and every other command reads.
 
-    OUT/build.json         what was built from what: model, recipe, target, hashes, versions
-    OUT/target.toml        the target's description as it was
-    OUT/plan.json          every byte and transfer            OUT/graph/*.txt   the graphs
-    OUT/tokenizer.json     the tokenizer                      OUT/project/      the C project
-    OUT/local.json         where this machine has the checkpoint (the only file with paths)
-    OUT/report.json .txt   the report                         OUT/verification.json   written by `edgec verify`
+OUT/build.json         what was built from what: model, recipe, target, hashes, versions
+OUT/target.toml        the target's description as it was
+OUT/plan.json          every byte and transfer            OUT/graph/*.txt   the graphs
+OUT/tokenizer.json     the tokenizer                      OUT/project/      the C project
+OUT/local.json         where this machine has the checkpoint (the only file with paths)
+OUT/report.json .txt   the report                         OUT/verification.json   written by `edgec verify`
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ class Artifact:
             kind = np.dtype(DTYPES[entry["dtype"]])
             size = int(np.prod(entry["shape"])) * kind.itemsize
             data = self.images[entry["level"]][entry["offset"] : entry["offset"] + size]
-            if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                raise VerifyError(f"constant {name} in project/{entry['level'].lower()}.bin is not the one that was built.")
+            if hashlib.sha256(data.tobytes()).hexdigest() != entry["sha256"]:
+                file = f"project/{entry['level'].lower()}.bin"
+                raise VerifyError(f"constant {name} in {file} is not the one that was built.")
             consts[name] = data.view(kind).reshape(entry["shape"])
         return consts
 

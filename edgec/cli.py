@@ -22,7 +22,7 @@ def cli() -> None:
     """Put small language models on microcontrollers: plan every byte, emit C, prove it exact."""
 
 
-@cli.command()
+@cli.command(short_help="Compile a model into a C project.")
 @click.argument("model", default="stories")
 @click.option("--target", default="siracusa", show_default=True, help="A target's name, or a .toml file.")
 @click.option("--recipe", "recipe_file", metavar="FILE", help="A recipe in TOML; excludes --bits and --group-size.")
@@ -84,7 +84,7 @@ def default_out(model: str, target: str) -> Path:
     return Path("out") / f"{name}-{Path(target).name.removesuffix('.toml')}"
 
 
-@cli.command()
+@cli.command(short_help="Generate text without hardware.")
 @OUT
 @click.option("--prompt", required=True, help="Text to continue.")
 @click.option("--tokens", type=click.IntRange(min=1), required=True, help="Tokens to generate at most.")
@@ -132,7 +132,7 @@ def simulate(
     click.echo(result.summary(artifact.plan.target.name))
 
 
-@cli.command()
+@cli.command(short_help="Compare all backends bit by bit.")
 @OUT
 @click.option(
     "--backend",
@@ -167,7 +167,7 @@ def _verify(artifact: Any, backends: tuple[str, ...], text: Path | None) -> dict
         return chain.verify(artifact, legs, text=text, progress=say)
 
 
-@cli.command()
+@cli.command(short_help="Show memory, speed and what was verified.")
 @OUT
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def report(out: Path, form: str) -> None:

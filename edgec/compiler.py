@@ -1,6 +1,6 @@
 """build(): the whole compiler, top to bottom. Start reading here.
 
-    checkpoint ──load──▶ quantise ──▶ lower ──▶ plan ──check──▶ emit ──compile──▶ report ──▶ OUT
+checkpoint ──load──▶ quantise ──▶ lower ──▶ plan ──check──▶ emit ──compile──▶ report ──▶ OUT
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def plan_model(
     """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1)."""
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
     while True:
-        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in (("prefill", chunk), ("decode", 1))}
+        sizes_by_name = {"prefill": chunk, "decode": 1}
+        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in sizes_by_name.items()}
         made = plan(graphs, target, context)
         if not made.deficits() or chunk == 1 or recipe.build.chunk is not None:
             return graphs, made
@@ -139,7 +140,9 @@ def _golden(
     return Golden(tuple(prompt), tuple(tokens), fnv1a(reference.logits.tobytes()))
 
 
-def _emit(folder: Path, made: Plan, consts: Mapping[str, NDArray[Any]], golden: Golden, meta: dict[str, Any]) -> dict[str, Any]:
+def _emit(
+    folder: Path, made: Plan, consts: Mapping[str, NDArray[Any]], golden: Golden, meta: dict[str, Any]
+) -> dict[str, Any]:
     """Write the C project and measure its program; what build.json says about both."""
     data = images(made, consts)
     files = project_files(
@@ -147,9 +150,9 @@ def _emit(folder: Path, made: Plan, consts: Mapping[str, NDArray[Any]], golden: 
     )
     digest = hashlib.sha256()
     for path, content in sorted(files.items()):
-        raw = content.encode() if isinstance(content, str) else memoryview(content)
+        raw = content.encode() if isinstance(content, str) else bytes(content)
         digest.update(path.encode() + hashlib.sha256(raw).digest())
-        write_file(folder / "project" / path, raw if isinstance(raw, bytes) else raw.cast("B"))
+        write_file(folder / "project" / path, raw)
     with tempfile.TemporaryDirectory(prefix="edgec-") as build:
         measured = sizes(compile_rv32(folder / "project", Path(build) / "model.elf"))
     homes = {b.name: b for b in made.buffers}

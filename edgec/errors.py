@@ -40,7 +40,7 @@ class ToolError(EdgecError):
     """An external program (a C compiler) is missing or failed."""
 
 
-class DoesNotFit(EdgecError):
+class DoesNotFit(EdgecError):  # noqa: N818 - what it says, as in `except DoesNotFit`
     """The plan needs more bytes of a memory than the target has."""
 
     exit_code = 3

@@ -70,7 +70,7 @@ def _split(values: U8, k: int, group_size: int) -> list[U8]:
     """The full groups as [n, groups, group_size] and the short last one as [n, 1, rest]."""
     n = values.shape[0]
     full, rest = divmod(k, group_size)
-    parts = []
+    parts: list[U8] = []
     if full:
         parts.append(values[:, : full * group_size].reshape(n, full, group_size))
     if rest:

@@ -1,16 +1,16 @@
 """Recipe: how to compress and build, as TOML or flags, as frozen dataclasses.
 
-    [build]
-    context = 256          # positions of the KV cache
-    chunk = 16             # tokens of one prefill run
+[build]
+context = 256          # positions of the KV cache
+chunk = 16             # tokens of one prefill run
 
-    [quantize]
-    method = "rtn"
-    bits = 4               # 2 ... 8
-    group_size = 64        # inputs that share a scale; 0 = all of a row
+[quantize]
+method = "rtn"
+bits = 4               # 2 ... 8
+group_size = 64        # inputs that share a scale; 0 = all of a row
 
-    [quantize.roles.head]  # overrides for q, k, v, o, gate, up, down, embed, head
-    bits = 8
+[quantize.roles.head]  # overrides for q, k, v, o, gate, up, down, embed, head
+bits = 8
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def load_recipe(path: str | Path) -> Recipe:
         if key not in known or not isinstance(table, dict):
             raise RecipeError(f"recipe {path} has an unknown table [{key}]; known: [build], [quantize].")
         if key == "quantize" and isinstance(table.get("roles"), dict):
-            table = table | {"roles": {r: _make(RoleOverride, t, f"quantize.roles.{r}", path) for r, t in table["roles"].items()}}
+            roles = {r: _make(RoleOverride, t, f"quantize.roles.{r}", path) for r, t in table["roles"].items()}
+            table = table | {"roles": roles}
         parts[key] = _make(known[key], table, key, path)
     return Recipe(**parts)
 
@@ -130,6 +131,17 @@ def with_flags(
     recipe: Recipe, bits: int | None, group_size: int | None, context: int | None, chunk: int | None
 ) -> Recipe:
     """The recipe with command-line flags on top."""
-    quantize = {k: v for k, v in (("bits", bits), ("group_size", group_size)) if v is not None}
-    build = {k: v for k, v in (("context", context), ("chunk", chunk)) if v is not None}
-    return replace(recipe, quantize=replace(recipe.quantize, **quantize), build=replace(recipe.build, **build))
+    q, b = recipe.quantize, recipe.build
+    return replace(
+        recipe,
+        quantize=replace(
+            q,
+            bits=q.bits if bits is None else bits,
+            group_size=q.group_size if group_size is None else group_size,
+        ),
+        build=replace(
+            b,
+            context=b.context if context is None else context,
+            chunk=b.chunk if chunk is None else chunk,
+        ),
+    )

@@ -133,7 +133,8 @@ def target_path(name_or_path: str) -> Path:
     if path.suffix != ".toml":
         path = folder("targets") / f"{name_or_path}.toml"
         if not path.is_file():
-            raise TargetError(f"there is no target {name_or_path!r}; known: {', '.join(names())}, or give a .toml file.")
+            known = ", ".join(names())
+            raise TargetError(f"there is no target {name_or_path!r}; known: {known}, or give a .toml file.")
     return path
 
 

@@ -41,9 +41,7 @@ def read_teacher(path: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
     header = struct.unpack("7i", data[:28])
     dim, hidden, layers, heads, kv_heads, vocab, _ = header
     if vocab < 0:
-        raise ValueError(
-            f"{path}: output weights of their own; only a tied checkpoint can be grown"
-        )
+        raise ValueError(f"{path}: output weights of their own; only a tied checkpoint can be grown")
     kv_dim = dim // heads * kv_heads
     shapes = {
         "embed": (vocab, dim),
@@ -65,9 +63,7 @@ def read_teacher(path: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
     return dict(zip(SIZES, header, strict=True)), tensors
 
 
-def grow(
-    old: dict[str, int], t: dict[str, Tensor], new: dict[str, int], noise: float = 0.0
-) -> LlamaForCausalLM:
+def grow(old: dict[str, int], t: dict[str, Tensor], new: dict[str, int], noise: float = 0.0) -> LlamaForCausalLM:
     """A model of the SIZES `new` that computes what the tensors `t` of the SIZES `old` compute.
 
     The residual stream [x] becomes [x, x]: what writes to it is repeated, what reads it is split
@@ -138,15 +134,9 @@ def build_tokenizer(path: Path) -> Tokenizer:
     ranked = sorted(range(259, len(pieces)), key=lambda i: (-scores[i], i))  # after the 256 bytes
     splits = ((pieces[i][:k], pieces[i][k:]) for i in ranked for k in range(1, len(pieces[i])))
     merges = [(left, right) for left, right in splits if left in vocab and right in vocab]
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
-    tokenizer.add_special_tokens(
-        [AddedToken(p, special=True, normalized=False) for p in pieces[:3]]
-    )
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in pieces[:3]])
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.Replace("▁", " "),

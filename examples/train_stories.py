@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
+from stories_teacher import ARCHITECTURE, BOS, EOS, build_tokenizer, grow, read_teacher
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional as fn
 from transformers import LlamaForCausalLM, StaticCache
-
-from stories_teacher import ARCHITECTURE, BOS, EOS, build_tokenizer, grow, read_teacher
 
 SEQ_LEN = 512
 STUDENT = {
@@ -89,23 +88,19 @@ def rounded(model: LlamaForCausalLM, bits: int | None) -> Iterator[None]:
 
 
 @torch.no_grad()
-def bits_per_byte(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, text: str, window: int = 256
-) -> float:
+def bits_per_byte(model: LlamaForCausalLM, tokenizer: Tokenizer, text: str, window: int = 256) -> float:
     """Bits per UTF-8 byte of `text`, one stream cut into windows of `window` tokens behind BOS."""
     ids = torch.tensor(tokenizer.encode(text, add_special_tokens=False).ids)
     whole = len(ids) // window * window
     nats = 0.0
     blocks = [*torch.split(ids[:whole].view(-1, window), 16), ids[None, whole:]]
     for targets in (block for block in blocks if block.numel()):
-        logits = model(F.pad(targets, (1, 0), value=BOS)[:, :-1]).logits
-        nats += float(F.cross_entropy(logits.transpose(1, 2), targets, reduction="sum"))
+        logits = model(fn.pad(targets, (1, 0), value=BOS)[:, :-1]).logits
+        nats += float(fn.cross_entropy(logits.transpose(1, 2), targets, reduction="sum"))
     return nats / math.log(2) / len(text.encode())
 
 
-def loss_of(
-    student: LlamaForCausalLM, teacher: LlamaForCausalLM, ids: Tensor, cuts: Tensor, window: int
-) -> Tensor:
+def loss_of(student: LlamaForCausalLM, teacher: LlamaForCausalLM, ids: Tensor, cuts: Tensor, window: int) -> Tensor:
     """Mean loss a token: KL to the teacher, on the last REAL_ROWS mixed with cross-entropy.
 
     The teacher sees whole rows [rows, SEQ_LEN]. The student sees `window` tokens of each, from
@@ -121,7 +116,7 @@ def loss_of(
     weights[:, 0] *= START_WEIGHT
     targets = ids.gather(1, at)
     wanted = wanted.gather(1, (at - 1)[..., None].expand(-1, -1, wanted.shape[-1]))
-    logs = student(F.pad(targets, (1, 0), value=BOS)[:, :-1]).logits.log_softmax(-1)
+    logs = student(fn.pad(targets, (1, 0), value=BOS)[:, :-1]).logits.log_softmax(-1)
     kl = (wanted.exp() * (wanted - logs)).sum(-1)
     nll = -logs.gather(-1, targets[..., None])[..., 0]
     share = torch.ones(len(ids), 1)
@@ -193,9 +188,7 @@ def main() -> None:
         {"params": [p for p in student.parameters() if p.dim() != 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
-    print(
-        f"teacher: {bits_per_byte(teacher, tokenizer, held_out):.4f} bits/byte on held-out stories"
-    )
+    print(f"teacher: {bits_per_byte(teacher, tokenizer, held_out):.4f} bits/byte on held-out stories")
 
     checkpoint, step, losses = args.out.with_name(args.out.name + ".checkpoint"), 0, []
     if checkpoint.exists():

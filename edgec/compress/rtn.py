@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray
-from edgec.packing import n_groups, pack
+from edgec.packing import U8, n_groups, pack
 from edgec.recipe import Quantize
 
 ROWS_AT_ONCE = 4096  # bounds the temporaries of large embeddings to some tens of MB
@@ -35,7 +36,7 @@ def quantize_matrix(w: FloatArray, bits: int, group_size: int) -> tuple[Quantize
     return tensor, error / power if power else 0.0
 
 
-def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[U8, NDArray[np.float16], float]:
     n, k = w.shape
     groups = n_groups(k, size)
     padded = np.zeros((n, groups * size), np.float32)
@@ -44,7 +45,8 @@ def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[np.ndarray, np.
     absmax = np.abs(grouped).max(axis=2)
     scale = (absmax * np.float32(2.0 / (2**bits - 1))).astype(np.float16)
     if not np.isfinite(scale).all():
-        raise RecipeError(f"a weight of magnitude {absmax.max():.3g} is beyond the 16-bit scales; the checkpoint is damaged.")
+        largest = float(absmax.max())
+        raise RecipeError(f"a weight of magnitude {largest:.3g} is beyond 16-bit scales; the checkpoint is damaged.")
     s = scale.astype(np.float32)
     inv = np.divide(np.float32(1), s, out=np.zeros_like(s), where=s > 0)
     zero = 2 ** (bits - 1)
@@ -56,7 +58,8 @@ def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[np.ndarray, np.
 
 def role_of(name: str) -> str:
     """The recipe's role of a matrix: q, k, v, o, gate, up, down, embed or head."""
-    return {"embed_tokens": "embed", "lm_head": "head"}.get(name.split(".")[-2], name.split(".")[-2].removesuffix("_proj"))
+    module = name.split(".")[-2]
+    return {"embed_tokens": "embed", "lm_head": "head"}.get(module, module.removesuffix("_proj"))
 
 
 def quantize_model(

@@ -1,7 +1,8 @@
 """Predicted time of phases, steps and programs: what the report prints and the planner minimises.
 
 Within a phase the engine and every DMA link work side by side, each link one transfer after another; the phase takes
-as long as the slowest of them, and the first core's time to program the transfers before. Phases follow each other. Nothing is simulated: the numbers follow from the plan.
+as long as the slowest of them, and the first core's time to program the transfers before. Phases follow each other.
+Nothing is simulated: the numbers follow from the plan.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from edgec import __version__
@@ -50,6 +51,7 @@ def model_c(plan: Plan, title: str) -> str:
     last = plan.programs["decode"].steps[-1]
     homes = {name: region for p in plan.programs.values() for s in p.steps for name, region, *_ in s.writes}
     sampling = next(b for b in plan.buffers if b.name == "sampling")
+    bodies = "".join(f.body for f in functions)
     return render(
         "model.c.j2",
         title=title,
@@ -59,6 +61,7 @@ def model_c(plan: Plan, title: str) -> str:
         kernels=sorted(calls),
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
+        used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
         token=_address(last.writes[0][1]),
         logits=_address(homes["logits"]),
@@ -93,15 +96,17 @@ def _programs(plan: Plan) -> tuple[list[Function], list[dict[str, Any]]]:
     programs = []
     at = 0
     for program in plan.programs.values():
-        rows, numbers = [], []
+        rows: list[dict[str, Any]] = []
+        numbers: list[dict[str, Any]] = []
+        offset = 0
         for step in program.steps:
             name, values = shared.calls[at]
             at += 1
             comment = f"{step.index}: {step.op} {step.node}" + (f", {step.source}" if step.source else "")
-            offset = sum(len(row["values"]) for row in numbers)
             rows.append({"function": name, "offset": offset if values else None, "comment": comment})
             if values:
                 numbers.append({"values": values, "step": step.index})
+                offset += len(values)
         programs.append({"name": program.name, "rows": program.rows, "steps": rows, "numbers": numbers})
     return shared.functions, programs
 

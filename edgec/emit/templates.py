@@ -12,7 +12,7 @@ from edgec.resources import folder
 
 @cache
 def _environment() -> Environment:
-    return Environment(  # noqa: S701 - the output is C, not HTML
+    return Environment(
         loader=FileSystemLoader(folder("templates")),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -122,7 +122,8 @@ class Checkpoint:
     def tensor(self, name: str) -> FloatArray:
         """Read one tensor as contiguous float32. Raises ModelError if it is missing, misshapen or not finite."""
         if name not in self.readers:
-            raise ModelError(f"the checkpoint has no tensor {name}; it is damaged or not of the family {self.config.family}.")
+            family = self.config.family
+            raise ModelError(f"the checkpoint has no tensor {name}; it is damaged or not of the family {family}.")
         array = np.ascontiguousarray(self.readers[name](), dtype=np.float32)
         known = self.config.tensor_shapes()
         want = known.get(name) or self.config.optional_shapes().get(name)

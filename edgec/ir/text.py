@@ -1,9 +1,9 @@
 """Graph ⇄ text: one value or node a line, for people, golden tests and the output folder.
 
-    graph decode rows=1
-    const w : u8[64x32] @model.layers.0.self_attn.q_proj
-    node q = matmul_w4a8(x=xq, w=w) -> y=q {k=64, n=64} @model.layers.0.self_attn.q_proj
-    return logits
+graph decode rows=1
+const w : u8[64x32] @model.layers.0.self_attn.q_proj
+node q = matmul_w4a8(x=xq, w=w) -> y=q {k=64, n=64} @model.layers.0.self_attn.q_proj
+return logits
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import re
 
 from edgec.errors import OutputError
-from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
+from edgec.ir.graph import Attr, Graph, Kind, Node, TensorType, Value
 
 _VALUE = re.compile(r"^(input|const|state|activation) (\S+) : (\w+)\[([\dx]*)\](?: @(\S*))?$")
 _NODE = re.compile(r"^node (\S+) = (\w+)\((.*?)\) -> (.*?) \{(.*)\}(?: @(\S*))?$")
@@ -42,11 +42,10 @@ def parse_graph(text: str) -> Graph:
     for number, line in enumerate(lines[1:], start=2):
         if value := _VALUE.match(line):
             shape = tuple(int(d) for d in value[4].split("x")) if value[4] else ()
-            graph.values[value[2]] = Value(value[2], TensorType(shape, value[3]), value[1], value[5] or "")  # type: ignore[arg-type]
+            kind: Kind = value[1]  # type: ignore[assignment]  # the pattern lists the kinds
+            graph.values[value[2]] = Value(value[2], TensorType(shape, value[3]), kind, value[5] or "")
         elif node := _NODE.match(line):
-            graph.nodes.append(
-                Node(node[1], node[2], _pairs(node[3]), _pairs(node[4]), _attrs(node[5]), node[6] or "")
-            )
+            graph.nodes.append(Node(node[1], node[2], _pairs(node[3]), _pairs(node[4]), _attrs(node[5]), node[6] or ""))
         elif line.startswith("return "):
             graph.outputs = line[7:].split(", ")
         else:
@@ -55,7 +54,7 @@ def parse_graph(text: str) -> Graph:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return dict(item.split("=", 1) for item in text.split(", ")) if text else {}  # type: ignore[misc]
+    return {key: value for key, _, value in (item.partition("=") for item in text.split(", "))} if text else {}
 
 
 def _attrs(text: str) -> dict[str, Attr]:

@@ -1,7 +1,7 @@
 """The LLaMA family's decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
 
-    embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
-          → last_row → norm → head → sample
+embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
+      → last_row → norm → head → sample
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor

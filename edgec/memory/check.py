@@ -44,7 +44,8 @@ def _check_buffers(plan: Plan) -> None:
             index = _ByOffset(permanent)
             for b in ours:
                 if b.start >= b.end or b.program != program.name:
-                    raise PlanError(f"buffer {b.name} of {program.name} lives for steps [{b.start}, {b.end}) of {b.program!r}")
+                    life = f"steps [{b.start}, {b.end}) of {b.program!r}"
+                    raise PlanError(f"buffer {b.name} of {program.name} lives for {life}")
                 if other := index.touching(b.offset, b.offset + b.size):
                     raise PlanError(f"buffers {b.name} and {other.name} share bytes of {level} while both are alive")
             for alive in _alive_by_step(ours):
@@ -157,9 +158,7 @@ class _Walk:
             if step.index != number:
                 raise PlanError(f"step {number} of {self.program.name} carries the index {step.index}")
             self.alive = [b for b in self.alive if b.end > number] + self.starting.get(number, [])
-            self.indexed = {
-                level: _ByOffset([b for b in self.alive if b.level == level]) for level in self.contents
-            }
+            self.indexed = {level: _ByOffset([b for b in self.alive if b.level == level]) for level in self.contents}
             for phase in step.phases:
                 self.phase(step, phase)
             for value, region, rows, row_bytes in step.writes:

@@ -26,7 +26,7 @@ ALIGN = 16  # of every buffer's offset, in bytes
 
 @dataclass(frozen=True)
 class Extent:
-    """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (counting cached positions)."""
+    """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions)."""
 
     bound: int
     first: int

@@ -50,7 +50,8 @@ def place_permanent(graphs: Mapping[str, Graph], target: Target) -> tuple[dict[s
     only rows are read come last.
     """
     graph = graphs["decode"]
-    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in ("w", "w_scale", "w_zero") if r in n.inputs}
+    roles = ("w", "w_scale", "w_zero")
+    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in roles if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
     large = [v for v in graph.of_kind("activation") if _is_large(v, target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
@@ -146,9 +147,7 @@ class _ProgramPlanner:
             tenants = [name for name, owner in storage.items() if owner == value.name]
             start, end = first[value.name], max(last[name] for name in tenants) + 1
             levels = (self.target.compute,)
-            wanted = Buffer(
-                value.name, levels[0], 0, value.type.nbytes, "activation", self.graph.name, start, end
-            )
+            wanted = Buffer(value.name, levels[0], 0, value.type.nbytes, "activation", self.graph.name, start, end)
             buffer = _place(wanted, levels, [*self.permanent, *placed], self.target)
             placed.append(buffer)
             for name in tenants:
@@ -211,6 +210,9 @@ class _ProgramPlanner:
         """All that the choice depends on: op, attributes, types, levels, and what is taken of the compute memory."""
         node = context.node
         roles = [*node.inputs, *node.outputs]
-        shape = tuple((r, context.type(r), self.homes[v].level) for r, v in zip(roles, [*node.inputs.values(), *node.outputs.values()], strict=True) if v in self.homes)
+        values = [*node.inputs.values(), *node.outputs.values()]
+        shape = tuple(
+            (r, context.type(r), self.homes[v].level) for r, v in zip(roles, values, strict=True) if v in self.homes
+        )
         taken = tuple(sorted((b.offset, align(b.size)) for b in alive if b.level == self.target.compute))
         return (node.op, tuple(sorted(node.attrs.items())), shape, taken)

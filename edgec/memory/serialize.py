@@ -1,4 +1,4 @@
-"""Plan ⇄ JSON. The file is the plan: verification and simulation of a built project read it back and trust nothing else.
+"""Plan ⇄ JSON. The file is the plan: verification and simulation of a built project read it back, nothing else.
 
 Strings (levels, links, values, kernels) are numbered in one table; phases are arrays of integers, to keep the plan of a
 large model to some megabytes.
@@ -130,5 +130,3 @@ class _Reader:
         if when is not None and not isinstance(when, Extent):
             raise ValueError("a phase's condition is not an extent")
         return Phase(moves, call, when)
-
-

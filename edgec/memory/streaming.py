@@ -15,7 +15,7 @@ from edgec.memory.plan import Buffer, Call, Extent, Number, Phase, Region, Trans
 from edgec.target import Link, Target
 
 
-class NoRoom(Exception):
+class NoRoom(Exception):  # noqa: N818 - not an error: another tiling is tried
     """A workspace cannot hold a buffer: `needed` bytes at `level`, `free` in its largest gap."""
 
     def __init__(self, level: str, needed: int, free: int) -> None:
@@ -106,7 +106,8 @@ def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase,
         for name, operand in tile.operands.items():
             if isinstance(operand, Load):
                 hops = target.route(operand.source.level, target.compute)
-                places = slots.next(name, [h.destination for h in hops], operand.size, operand.value or operand.source.value)
+                label = operand.value or operand.source.value
+                places = slots.next(name, [h.destination for h in hops], operand.size, label)
                 _hops_in(transfers, index + deepest - len(hops), hops, operand, places)
                 regions[name] = places[-1]
             elif isinstance(operand, Store):

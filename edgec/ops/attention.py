@@ -85,7 +85,8 @@ def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
     kind = np.float32 if t <= 512 else np.float64
     grouped = p.reshape(m, kv, heads // kv, t).transpose(1, 0, 2, 3).reshape(kv, -1, t).astype(kind)
     acc = np.matmul(grouped, v.astype(kind).transpose(1, 0, 2))
-    out: NDArray[np.int32] = acc.reshape(kv, m, heads // kv, d).transpose(1, 0, 2, 3).reshape(m, heads, d).astype(np.int32)
+    by_head = acc.reshape(kv, m, heads // kv, d).transpose(1, 0, 2, 3)
+    out: NDArray[np.int32] = by_head.reshape(m, heads, d).astype(np.int32)
     return out
 
 
@@ -130,7 +131,8 @@ def run_scores(a: dict[str, Any]) -> None:
         return
     q8 = a["q"][: m * heads * d].reshape(m, heads, d)
     scale = a["q_scale"][: m * heads].reshape(m, heads) * f32(a["factor"])
-    s = scores(q8, scale, a["k"][: count * kv * d].reshape(count, kv, d), a["k_scale"][: count * kv].reshape(count, kv), heads)
+    k, k_scale = a["k"][: count * kv * d].reshape(count, kv, d), a["k_scale"][: count * kv].reshape(count, kv)
+    s = scores(q8, scale, k, k_scale, heads)
     a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count] = s
 
 
@@ -236,4 +238,5 @@ KERNELS = (
         lambda a: Work(flops=2 * a["m"] * a["n_heads"] * a["head_dim"], parallel=a["m"] * a["n_heads"]),
     ),
 )
-OPS = (Op("attention", "causal grouped-query attention over the int8 cache", infer, reference, ideal, KERNELS, example),)
+DOC = "causal grouped-query attention over the int8 cache"
+OPS = (Op("attention", DOC, infer, reference, ideal, KERNELS, example),)

@@ -1,4 +1,4 @@
-"""kv_append: keys and values of new tokens, quantised to int8 with one binary16 scale per token and head, into the cache.
+"""kv_append: keys and values of new tokens into the cache, as int8 with one binary16 scale per token and head.
 
 The cache is four states: k i8[context, n_kv_heads * head_dim], k_scale f16[context, n_kv_heads], and v, v_scale.
 """

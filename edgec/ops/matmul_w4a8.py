@@ -1,7 +1,7 @@
 """matmul_w4a8 and its siblings matmul_w2a8 ... matmul_w8a8: int8 activations times packed 2- to 8-bit weights.
 
-    y[m, n] = (sum over groups g, ascending: float32(sum over k in g of (u[n, k] - zero[n, g]) * x[m, k]) * w_scale[n, g])
-              * x_scale[m]  (+ bias[n])
+    acc[m, n, g] = sum over k in g of (u[n, k] - zero[n, g]) * x[m, k]
+    y[m, n] = (sum over g, ascending: float32(acc[m, n, g]) * w_scale[n, g]) * x_scale[m]  (+ bias[n])
 
 The inner sum is exact in int32; everything outside it is float32 in the written order.
 """
@@ -70,7 +70,7 @@ def multiply(
 
     error [groups, m, n] is added to the accumulators (what wrong group sums in memory would cause).
     """
-    groups, size, n = weights.shape
+    groups, size, _ = weights.shape
     m, k = x.shape
     padded = np.zeros((m, groups * size), weights.dtype)
     padded[:, :k] = x
@@ -79,7 +79,7 @@ def multiply(
         acc = acc + error
     acc = acc.astype(np.float32, copy=False) + np.float32(0)  # an integer 0 is never -0
     scaled = acc * scale.T[:, None, :]
-    y = scaled[0]
+    y: F32 = scaled[0]
     for g in range(1, groups):
         y = y + scaled[g]
     y = y * x_scale[:, None]

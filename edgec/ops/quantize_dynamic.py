@@ -70,4 +70,5 @@ KERNEL = Kernel(
     run,
     lambda a: Work(flops=4 * a["rows"] * a["k"] + 10 * a["rows"], parallel=a["rows"]),
 )
-OPS = (Op("quantize_dynamic", "float32 rows to int8 with one scale a row", infer, reference, ideal, (KERNEL,), example),)
+DOC = "float32 rows to int8 with one scale a row"
+OPS = (Op("quantize_dynamic", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -21,7 +21,8 @@ ONE = 2**14  # the table's integer for 1.0
 def table(inv_freq: tuple[float, ...], positions: int) -> NDArray[np.int16]:
     """The constant table int16 [positions, head_dim] for angular frequencies in radians per position."""
     angles = np.arange(positions)[:, None] * np.asarray(inv_freq, np.float64)[None, :]
-    return np.rint(np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * ONE).astype(np.int16)
+    rows: NDArray[np.int16] = np.rint(np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * ONE).astype(np.int16)
+    return rows
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -90,4 +91,5 @@ KERNEL = Kernel(
     run,
     lambda a: Work(flops=4 * a["m"] * a["heads"] * a["head_dim"], parallel=a["m"] * a["heads"]),
 )
-OPS = (Op("rope", "rotary position embedding from a constant table", infer, reference, ideal, (KERNEL,), example, in_place="x"),)
+DOC = "rotary position embedding from a constant table"
+OPS = (Op("rope", DOC, infer, reference, ideal, (KERNEL,), example, in_place="x"),)

@@ -5,8 +5,8 @@ With temperature 0 the token is the argmax (the lowest index among equals). Othe
     i[n] = rint((logit[n] - max) * (log2(e) / temperature) * 4096), at least -16 * 4096
     e[n] = exp2_q15(i[n])                                        integer weight in [0, 32768]
 
-candidates are taken in order of (e descending, index ascending): at most top_k of them (0: all), and of
-those the shortest prefix whose weight reaches top_p of their sum; a 32-bit draw r of the generator picks the first candidate, in
+candidates are taken in order of (e descending, index ascending): at most top_k of them (0: all), and of those the
+shortest prefix whose weight reaches top_p of their sum; a 32-bit draw r of the generator picks the first candidate, in
 index order, whose cumulative weight exceeds (r * total) >> 32. Integers make the choice the same everywhere.
 
 The generator is PCG32 (O'Neill 2014, XSH-RR) with a fixed stream; `state` is its 64-bit state in two i32.
@@ -126,4 +126,5 @@ KERNEL = Kernel(
     run,
     lambda a: Work(flops=2 * a["n"], parallel=1),
 )
-OPS = (Op("sample", "the next token: greedy, or temperature, top-k and top-p", infer, reference, reference, (KERNEL,), example),)
+DOC = "the next token: greedy, or temperature, top-k and top-p"
+OPS = (Op("sample", DOC, infer, reference, reference, (KERNEL,), example),)

@@ -28,5 +28,3 @@ def score_rows(graph: Graph) -> Graph:
     result.outputs = [graph.outputs[0]]
     verify_graph(result, "score_rows")
     return result
-
-

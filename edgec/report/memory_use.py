@@ -50,11 +50,15 @@ class User:
 
 @dataclass(frozen=True)
 class Deficit:
-    """Bytes that a memory lacks under this plan; under any plan it lacks `at_least`. Its largest users at the peak."""
+    """Bytes that a memory lacks under this plan; under any plan it lacks `at_least`.
+
+    op is the peak step's ("" where only buffers that live for good take part), `largest` the biggest users then.
+    """
 
     memory: str
     bytes: int
     at_least: int
+    op: str
     largest: tuple[User, ...]
 
 
@@ -78,7 +82,8 @@ def memory_use(plan: Plan) -> tuple[list[MemoryUse], dict[str, dict[str, int]], 
     """Every memory of the target in its order, the breakdown by memory and kind, and the deficits."""
     memories, breakdown, deficits = [], {}, []
     for memory in plan.target.memories:
-        used, bound = plan.used_bytes(memory.name), plan.lower_bound(memory.name)
+        used = plan.used_bytes(memory.name)
+        bound = min(used, plan.lower_bound(memory.name))  # which rounds the last buffer up, as placement need not
         peak, alive = _peak(plan, memory.name, used)
         headroom = memory.capacity_bytes - used
         memories.append(MemoryUse(memory.name, memory.capacity_bytes, used, headroom, bound, memory.on_chip, peak))
@@ -86,7 +91,9 @@ def memory_use(plan: Plan) -> tuple[list[MemoryUse], dict[str, dict[str, int]], 
         if headroom < 0:
             largest = sorted(alive, key=lambda b: (-b.size, b.name))[:LARGEST]
             users = tuple(User(b.name, KINDS[b.kind], b.size) for b in largest)
-            deficits.append(Deficit(memory.name, -headroom, max(0, bound - memory.capacity_bytes), users))
+            deficits.append(
+                Deficit(memory.name, -headroom, max(0, bound - memory.capacity_bytes), peak.op if peak else "", users)
+            )
     return memories, breakdown, deficits
 
 

@@ -19,15 +19,18 @@ def remedies(
     if not short and not off_chip:
         return []
     result = []
+    if short and 0 < max_context < plan.context:
+        result.append(f"Shorten the context from {plan.context}: the longest that fits is --context {max_context}.")
     for d in deficits:
         if d.memory == plan.target.compute:
             result += _compute(plan, d, breakdown[d.memory])
         if cached := breakdown[d.memory]["kv"]:
-            result.append(_context(plan, d, cached, max_context))
+            result.append(_context(plan, d, cached))
     if _holds_weights(breakdown, [*short] if short else off_chip):
         on_chip = {m.name for m in plan.target.memories if m.on_chip}
         levels = [n for n in plan.target.placement.weights if short or n in on_chip]
-        result.append(_weights(plan, breakdown, levels, parameters, "fit" if short else "stay on chip"))
+        if levels:  # a target may keep all weights off chip
+            result.append(_weights(plan, breakdown, levels, parameters, "fit" if short else "stay on chip"))
     if short:
         sizes = [
             f"{m.name} holds {m.capacity_bytes + short[m.name].bytes:,} B"
@@ -43,19 +46,22 @@ def _holds_weights(breakdown: dict[str, dict[str, int]], levels: list[str]) -> b
 
 
 def _compute(plan: Plan, deficit: Deficit, parts: dict[str, int]) -> list[str]:
-    rows = plan.programs["prefill"].rows
-    if rows == 1 or not parts["activations"] + parts["scratch"]:
-        return []
+    rows, result = plan.programs["prefill"].rows, []
     held = parts["activations"] + parts["scratch"]
-    return [
-        f"Choose a --chunk below {rows}: activations and scratch, which grow with it, take {held:,} B of "
-        f"{deficit.memory}."
-    ]
+    if rows > 1 and held:
+        result.append(
+            f"Choose a --chunk below {rows}: activations and scratch, which grow with it, take {held:,} B of "
+            f"{deficit.memory}."
+        )
+    if deficit.op == "attention" and parts["scratch"]:
+        result.append(
+            f"Shorten the context from {plan.context}: attention keeps a row of scores as long as it; its scratch "
+            f"takes {parts['scratch']:,} B of {deficit.memory}."
+        )
+    return result
 
 
-def _context(plan: Plan, deficit: Deficit, cached: int, max_context: int) -> str:
-    if 0 < max_context < plan.context:
-        return f"Shorten the context: the longest that fits is --context {max_context}."
+def _context(plan: Plan, deficit: Deficit, cached: int) -> str:
     return (
         f"Shorten the context from {plan.context}: each token less frees {cached // plan.context:,} B of "
         f"{deficit.memory}, {cached:,} B at most."

@@ -1,1 +1,1 @@
-"""Execution without hardware: the graph's reference (fast), and the plan on byte arrays (exact to the last transfer)."""
+"""Execution without hardware: the graph's reference (fast), and the plan on byte arrays (to the last transfer)."""

@@ -142,7 +142,7 @@ def generate(
             break
         token = clock.run("decode", [token])
     text = tokenizer.decode(made)
-    if text.startswith(shown):
+    if text.startswith(shown) and text != shown:
         emit(text[len(shown) :])
     decoded = runner.pos - len(ids)
     return Generation(

@@ -29,7 +29,12 @@ class ReferenceRunner:
     """
 
     def __init__(
-        self, graphs: Mapping[str, Graph], consts: Mapping[str, Array], *, ideal: bool = False, keep_prepared: bool = True
+        self,
+        graphs: Mapping[str, Graph],
+        consts: Mapping[str, Array],
+        *,
+        ideal: bool = False,
+        keep_prepared: bool = True,
     ) -> None:
         self.graphs = graphs
         self.ideal = ideal
@@ -39,7 +44,7 @@ class ReferenceRunner:
         self._programs = {name: self._compile(graph) for name, graph in graphs.items()}
         decode = next(iter(graphs.values()))
         self._states = {
-            v.name: np.zeros(v.type.shape, np.float32 if ideal and v.type.dtype in ("i8", "f16") else DTYPES[v.type.dtype])
+            v.name: np.zeros(v.type.shape, DTYPES["f32" if ideal and v.type.dtype in ("i8", "f16") else v.type.dtype])
             for v in decode.of_kind("state")
         }
         self.context = max((v.type.shape[0] for v in decode.of_kind("state") if v.name.endswith("_cache")), default=0)

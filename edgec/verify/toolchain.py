@@ -168,8 +168,8 @@ def _build(
         return str(made)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        sources = [*map(Path, files), *kernels]
-        _run([*command, *link, *pool.map(compile_one, sources), "-o", str(out)], out.name, project_dir)
+        objects_made = list(pool.map(compile_one, [*map(Path, files), *kernels]))
+    _run([*command, *link, *objects_made, "-o", str(out)], out.name, project_dir)
     return out
 
 

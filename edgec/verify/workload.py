@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgec.artifact import Artifact
 from edgec.ir.graph import Graph
@@ -11,11 +11,11 @@ from edgec.ops.sample import Sampling
 
 TEXT = (
     "Once upon a time, in a small house near the forest, there lived a girl named Lily. She loved to count things: "
-    "3 red apples, 12 birds, and 100 leaves. One day her friend Tom said, \"Let's go to the river!\" They walked for a "
+    '3 red apples, 12 birds, and 100 leaves. One day her friend Tom said, "Let\'s go to the river!" They walked for a '
     "long time, and when they came to the water they saw a boat. It was old and blue. Lily was not sure that it could "
-    "swim, but Tom was brave. \"Look,\" he said, \"it has a name on it.\" The name was Hope."
+    'swim, but Tom was brave. "Look," he said, "it has a name on it." The name was Hope.'
 )
-# Work in multiply-accumulates that a backend gets, so that verification takes seconds; small models get all they ask for.
+# Multiply-accumulates that a backend gets, so that verification takes seconds; small models get all they ask for.
 BUDGET = {"simulator": 1_500_000_000, "host": 3_000_000_000, "rv32": 400_000_000}
 LEAST_PROMPT, DECODES = 16, 8
 
@@ -26,7 +26,7 @@ class Workload:
 
     prompt: list[int]
     decodes: int
-    sampling: Sampling = Sampling(temperature=0.8, top_k=40, top_p=0.9, seed=7)
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.8, top_k=40, top_p=0.9, seed=7))
 
 
 def workload(artifact: Artifact, backend: str) -> Workload:
@@ -34,7 +34,7 @@ def workload(artifact: Artifact, backend: str) -> Workload:
     plan, graph = artifact.plan, artifact.graphs["decode"]
     wanted = _tokens_that_cross(plan)
     affordable = BUDGET[backend] // max(1, macs_per_token(graph))
-    decodes = min(DECODES, max(1, plan.context - 1))
+    decodes = min(DECODES, plan.context // 2)
     least = LEAST_PROMPT if backend != "rv32" else 2
     length = max(1, min(wanted, max(least, affordable - decodes), plan.context - decodes))
     ids = artifact.tokenizer.encode(TEXT)

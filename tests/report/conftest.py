@@ -19,6 +19,14 @@ from edgec.report.report import Report, make_report
 from edgec.target import Target, load_target
 
 CONTEXT, CHUNK = 24, 4
+VERIFICATION = {
+    "backends": {
+        "host": {"tensors": 12, "mismatches": 0, "first_divergence": None, "wall_seconds": 1.5},
+        "rv32": {"tensors": 3, "mismatches": 1, "first_divergence": {"value": "l0.q", "source": "model.layers.0"}},
+    },
+    "quality": [{"kind": "float_vs_reference", "text": "/tmp/x/passage.txt", "perplexity_float": 4.5}],
+    "skipped": {"float": "/home/someone/model does not exist."},
+}
 CONFIG = ModelConfig(
     family="llama",
     vocab_size=96,
@@ -62,10 +70,10 @@ def targets() -> dict[str, Target]:
     return {
         "host": load_target("host"),
         "siracusa": siracusa,
-        "off_chip": shrunk(siracusa, MRAM=8192, TILE=8192),
+        "off_chip": shrunk(siracusa, MRAM=4096, TILE=4096),
         "tiny_l1": shrunk(siracusa, L1=3072),
         "tiny_all": shrunk(siracusa, L1=3072, TILE=1024, MRAM=1024, L2=2048, L3=2048),
-        "tiny_kv": shrunk(siracusa, TILE=64, L2=1088, L3=2048, MRAM=1 << 20),
+        "tiny_kv": shrunk(siracusa, TILE=64, L2=1088, L3=1024, MRAM=1 << 20),
     }
 
 
@@ -98,3 +106,8 @@ def planned(quantized):
         }
         result[name] = Planned(meta, graphs, made, make_report(meta, made, graphs, {}))
     return result
+
+
+@pytest.fixture
+def verification():
+    return VERIFICATION

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from edgec.report.report import make_report
 from edgec.report.text import plain_text, render
-from tests.report.test_report import NAMES, VERIFICATION  # noqa: I001
+
+NAMES = ("host", "siracusa", "off_chip", "tiny_l1", "tiny_all", "tiny_kv")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,11 +37,11 @@ def test_deficits_name_their_users(planned):
         assert all(user.name in text for user in deficit.largest)
 
 
-def test_verification_lines(planned):
+def test_verification_lines(planned, verification):
     meta, graphs, plan, report = planned["siracusa"]
     assert "not verified yet: run edgec verify OUT" in plain_text(report)
     assert "nothing to verify" in plain_text(planned["tiny_l1"].report)
-    text = plain_text(make_report(meta, plan, graphs, VERIFICATION))
+    text = plain_text(make_report(meta, plan, graphs, verification))
     assert "host: 12 tensors compared, no mismatch" in text
     assert "rv32: 1 of 3 tensors differ, first: value l0.q, source model.layers.0" in text
     assert "float: skipped, model does not exist." in text

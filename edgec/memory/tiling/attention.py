@@ -7,6 +7,7 @@ cache less often, larger tiles start fewer transfers, and both need room.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, Operand, Tile, Workspace
@@ -20,7 +21,7 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
     while True:
         positions = step.context
         while True:
-            yield lambda workspace, block=block, positions=positions: _tiles(step, workspace, block, positions)
+            yield partial(_tiles, step, block, positions)
             if positions <= 16 or step.resident("k_cache"):
                 break
             positions = -(-positions // 2)
@@ -29,7 +30,7 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
         block = -(-block // 2)
 
 
-def _tiles(step: StepContext, workspace: Workspace, block: int, positions: int) -> list[Tile]:
+def _tiles(step: StepContext, block: int, positions: int, workspace: Workspace) -> list[Tile]:
     heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
     lds = -(-step.context // 4) * 4
     name = step.node.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from edgec.memory.plan import Region
 from edgec.memory.streaming import NoRoom, Operand, Store, Tile, Workspace
@@ -15,19 +16,20 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
     """From one tile up, doubling, down to GRAIN channels a tile."""
     n = step.type("w").shape[0]
     if step.resident("w") and step.resident("y"):
-        yield lambda workspace: _tiles(step, n)
+        yield partial(_tile_by, step, n)
         return
     count = 1
     while True:
         size = -(-n // count)
         size = -(-size // GRAIN) * GRAIN
-        yield lambda workspace, size=size: _tiles(step, size)
+        yield partial(_tile_by, step, size)
         if size == GRAIN:
             return
         count *= 2
 
 
-def _tiles(step: StepContext, size: int) -> list[Tile]:
+def _tile_by(step: StepContext, size: int, workspace: Workspace) -> list[Tile]:
+    """Tiles of `size` channels."""
     n, y = step.type("w").shape[0], step.type("y")
     m = step.rows("x")
     resident = step.resident("y")

@@ -41,7 +41,7 @@ COLUMNS = {
     "host_tokens_per_second": "host C tok/s",
     "rv32_instructions_per_token": "RV32 instr/token",
     "rv32_instructions_per_mac": "instr/MAC",
-    "predicted_cycles_per_token": "predicted cycles/token",
+    "predicted_cycles_per_token": "predicted cycles",
 }
 
 

@@ -126,8 +126,12 @@ def loss_of(student: LlamaForCausalLM, teacher: LlamaForCausalLM, ids: Tensor, c
 
 
 def save(model: LlamaForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
-    """Write `out` as a Hugging Face model folder with fp16 weights; ValueError on NaN or Inf."""
-    tensors = {n: p.detach().half().contiguous() for n, p in model.named_parameters()}
+    """Write `out` as a Hugging Face model folder with fp16 weights; ValueError on NaN or Inf.
+
+    Matrices are stored rounded to the int4 grid that they were trained for, so that quantising them to it is exact.
+    """
+    with rounded(model, 4):
+        tensors = {n: p.detach().half().contiguous() for n, p in model.named_parameters()}
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ValueError("the model holds NaN or Inf: not saved")
     out.mkdir(parents=True, exist_ok=True)

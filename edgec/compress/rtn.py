@@ -1,7 +1,12 @@
-"""Round-to-nearest: every group of weights on the grid of its own absolute maximum.
+"""Round-to-nearest: every group of weights on a grid of its own.
 
-scale = 2 absmax / (2^bits - 1), rounded to binary16 first, then u = rint(w / scale) + 2^(bits-1), clamped.
-The grid is symmetric about the zero point; the clamp costs the largest positive weight half a step.
+Two scales are tried for each group and the one with the smaller squared error is kept:
+
+    symmetric   absmax / (2^(bits-1) - 1)           codes -7 ... 7 of int4: the grid that models are usually trained for
+    full        -extreme / 2^(bits-1)               the weight of largest magnitude, with its sign, at code -8 (so the
+                                                    scale may be negative): one more code, as in GGUF's Q4_0
+
+A scale is rounded to binary16 first, then q = rint(w / scale), clamped to [-2^(bits-1), 2^(bits-1) - 1].
 """
 
 from __future__ import annotations
@@ -42,18 +47,34 @@ def _quantize_rows(w: FloatArray, bits: int, size: int) -> tuple[U8, NDArray[np.
     padded = np.zeros((n, groups * size), np.float32)
     padded[:, :k] = w
     grouped = padded.reshape(n, groups, size)
-    absmax = np.abs(grouped).max(axis=2)
-    scale = (absmax * np.float32(2.0 / (2**bits - 1))).astype(np.float16)
+    low, high = grouped.min(axis=2), grouped.max(axis=2)
+    extreme = np.where(high > -low, high, low)
+    zero = 2 ** (bits - 1)
+    scales = [np.abs(extreme) / np.float32(zero - 1), -extreme / np.float32(zero)]
+    codes, scale, miss = _round_to(grouped, scales[0], zero)
+    other = _round_to(grouped, scales[1], zero)
+    better = other[2] < miss
+    codes = np.where(better[..., None], other[0], codes)
+    scale = np.where(better, other[1], scale)
+    miss = np.where(better, other[2], miss)
+    u = (codes + np.float32(zero)).astype(np.uint8).reshape(n, -1)[:, :k]
+    return u, scale, float(miss.sum(dtype=np.float64))
+
+
+def _round_to(
+    groups: FloatArray, exact_scale: FloatArray, zero: int
+) -> tuple[FloatArray, NDArray[np.float16], FloatArray]:
+    """Codes, binary16 scales and squared errors per group [n, groups] of rounding [n, groups, size] to a grid."""
+    with np.errstate(over="ignore"):  # an infinite scale is refused below
+        scale = exact_scale.astype(np.float16)
     if not np.isfinite(scale).all():
-        largest = float(absmax.max())
+        largest = float(np.abs(groups).max())
         raise RecipeError(f"a weight of magnitude {largest:.3g} is beyond 16-bit scales; the checkpoint is damaged.")
     s = scale.astype(np.float32)
-    inv = np.divide(np.float32(1), s, out=np.zeros_like(s), where=s > 0)
-    zero = 2 ** (bits - 1)
-    q = np.clip(np.rint(grouped * inv[..., None]), -zero, zero - 1)
-    miss = grouped - q * s[..., None]
-    u = (q + zero).astype(np.uint8).reshape(n, -1)[:, :k]
-    return u, scale, float(np.vdot(miss, miss))
+    inv = np.divide(np.float32(1), s, out=np.zeros_like(s), where=s != 0)
+    codes = np.clip(np.rint(groups * inv[..., None]), -zero, zero - 1)
+    error = groups - codes * s[..., None]
+    return codes, scale, np.einsum("ngk,ngk->ng", error, error)
 
 
 def role_of(name: str) -> str:

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import combinations, groupby, pairwise
 
-from edgec.memory.plan import ALIGN, Buffer, Call, Phase, Plan, Program, Region, Step, Transfer, most
+from edgec.memory.plan import ALIGN, Buffer, Call, Extent, Phase, Plan, Program, Region, Step, Transfer, most
 from edgec.ops import kernel
 
 PERMANENT = ("weight", "scale", "table", "kv", "state")
@@ -203,10 +203,19 @@ class _Walk:
             for r, part_r in reads:
                 if part_w != part_r and _touch(w, r):
                     self.fail(step, f"{r.value} is read while {w.value} is written to the same bytes")
+        if phase.call is not None and phase.when is not None:
+            self.condition(step, phase.call, phase.when)
         for region, _ in reads:
             self.expect(step, region, "read")
         for region, _ in writes:
             self.contents[region.level].write(region)
+
+    def condition(self, step: Step, call: Call, when: Extent) -> None:
+        """A call is left out only in runs in which one of its own counts is 0."""
+        counts = [n for n in call.numbers.values() if isinstance(n, Extent)]
+        begins = {(n.bound, n.first, n.from_start) for n in counts}
+        if (when.bound, when.first, when.from_start) not in begins or when.most < 1:
+            self.fail(step, f"{call.kernel} runs under a condition that is not one of its counts")
 
     def may_reach(self, call: Call | None, region: Region) -> bool:
         """Sampling reads the logits and its state where they are; all other operands must be in the compute memory."""
@@ -228,6 +237,11 @@ class _Walk:
                 self.fail(step, f"transfer of {size} B between regions of {t.source.size} and {t.target.size} B")
         if not t.start and (t.source.value, t.source.at) != (t.target.value, t.target.at):
             self.fail(step, f"transfer turns {t.source.value}+{t.source.at} into {t.target.value}+{t.target.at}")
+        if t.start and t.source.value == t.target.value:
+            self.fail(step, f"transfer of rows of {t.source.value} chosen at run time keeps the name of the whole")
+        rows = {"source_pos": t.source, "target_pos": t.target}.get(t.start)
+        if rows is not None and rows.size != self.plan.context * t.row_bytes:
+            self.fail(step, f"{rows.value} of {rows.size} B has not {self.plan.context} rows of {t.row_bytes} B")
         self.inside(step, t.source, "source")
         self.inside(step, t.target, "target")
 

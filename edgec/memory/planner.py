@@ -44,7 +44,7 @@ def add_program(made: Plan, code_bytes: int) -> None:
 
 
 def place_permanent(graphs: Mapping[str, Graph], target: Target) -> tuple[dict[str, Region], list[Buffer]]:
-    """Large activations, states and constants, which all programs share.
+    """Large results, states and constants, which all programs share.
 
     Results too large for the compute memory come first, then the cache, then weights in order of use; tables of which
     only rows are read come last.
@@ -53,7 +53,7 @@ def place_permanent(graphs: Mapping[str, Graph], target: Target) -> tuple[dict[s
     roles = ("w", "w_scale", "w_zero")
     gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in roles if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
-    large = [v for v in graph.of_kind("activation") if _is_large(v, target)]
+    large = [graph.values[name] for name in graph.outputs if _is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
     consts = sorted(graph.of_kind("const"), key=lambda v: v.name in gathered and v.name not in streamed)
     homes: dict[str, Region] = {}

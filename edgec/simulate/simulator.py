@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.cost.estimate import Usage, phase_usage
-from edgec.errors import EdgecError
+from edgec.errors import EdgecError, VerifyError
 from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Phase, Plan, Region, Step, Transfer, evaluate
 from edgec.ops import kernel
@@ -88,8 +88,12 @@ class Simulator:
         if pos + m > self.plan.context:
             raise EdgecError(f"{pos + m} positions do not fit a context of {self.plan.context}.")
         for step in program.steps:
-            for phase in step.phases:
-                self._phase(phase, m, pos, tokens)
+            try:
+                for phase in step.phases:
+                    self._phase(phase, m, pos, tokens)
+            except (ValueError, IndexError, TypeError, AttributeError) as error:  # sizes that do not belong together
+                where = f"{name} step {step.index} ({step.op} {step.node})"
+                raise VerifyError(f"{where} cannot be carried out as planned: {error}") from error
             if self.trace:
                 for value, region, rows, row_bytes in step.writes:
                     size = int(evaluate(rows, m, pos)) * row_bytes

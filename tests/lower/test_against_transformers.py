@@ -1,0 +1,131 @@
+"""Loading and lowering against transformers: random tiny models, the graph's float ideals, the same logits.
+
+Tolerance. The rope table rounds cos and sin to 2^-15 (3e-5 of a unit vector at most, about 2e-5 on average), q and k
+each once, so scores move by about 4e-5 relative and logits, relative to the largest, by at most 1e-4. With the table's
+rounding taken out (`exact_table`) only float32's own rounding is left: 5e-6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgec.compress.rtn import quantize_model
+from edgec.frontend.load import load_checkpoint
+from edgec.lower.llama import constants, lower
+from edgec.passes.score_rows import score_rows
+from edgec.recipe import Quantize
+from edgec.simulate.reference import ReferenceRunner
+from edgec.verify.quality import float_runner
+
+CONTEXT, CHUNK, PROMPT = 64, 7, 20
+SIZES: dict[str, Any] = {
+    "vocab_size": 259,
+    "hidden_size": 40,
+    "intermediate_size": 56,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
+}
+LLAMA3 = {
+    **{"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "original_max_position_embeddings": 32,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "llama tied": ("llama", {"tie_word_embeddings": True}),
+    "llama attention bias": ("llama", {"attention_bias": True}),
+    "llama mlp bias": ("llama", {"mlp_bias": True}),
+    "llama multi-head": ("llama", {"num_key_value_heads": 4}),
+    "llama multi-query": ("llama", {"num_key_value_heads": 1}),
+    "llama head_dim": ("llama", {"head_dim": 6}),
+    "llama llama3": ("llama", {"rope_parameters": LLAMA3}),
+    "llama yarn": ("llama", {"rope_parameters": YARN}),
+    "llama theta": ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
+    "mistral": ("mistral", {"sliding_window": None, "head_dim": 10}),
+    "qwen2": ("qwen2", {}),
+    "qwen2 tied": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "qwen3 tied": ("qwen3", {"head_dim": 6, "tie_word_embeddings": True}),
+}
+
+
+def saved(family: str, options: dict[str, Any], folder: Path) -> Any:
+    """A random transformers model, saved; norms and biases told apart from their defaults."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(AutoConfig.for_model(family, **{**SIZES, **options})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.normal_(1.0, 0.3)
+            else:
+                parameter.normal_(0.0, 0.3 if parameter.ndim == 1 else parameter.shape[1] ** -0.5 * 1.5)
+    model.save_pretrained(folder)
+    return model
+
+
+def ours(folder: Path) -> tuple[Any, dict[str, Any], Any]:
+    """Checkpoint, constants and a maker of scoring graphs by rows."""
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    checkpoint = load_checkpoint(str(folder))
+    model = quantize_model(checkpoint, Quantize(bits=8))
+    consts = constants(model, CONTEXT)
+    return checkpoint, consts, lambda rows: score_rows(lower(model, dict(consts), "prefill", rows, CONTEXT))
+
+
+def logits_of(runner: ReferenceRunner, tokens: list[int], rows: int) -> np.ndarray[Any, Any]:
+    """Logits of all rows, fed `rows` at a time."""
+    out = runner.graphs["score"].outputs[0]
+    pieces = [runner.values("score", tokens[at : at + rows])[out] for at in range(0, len(tokens), rows)]
+    return np.concatenate(pieces)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits(name: str, tmp_path: Path) -> None:
+    import torch
+
+    family, options = MODELS[name]
+    theirs_model = saved(family, options, tmp_path)
+    tokens = [(37 * i + 11) % SIZES["vocab_size"] for i in range(PROMPT)]
+    with torch.no_grad():
+        theirs = theirs_model(torch.tensor([tokens])).logits[0].numpy()
+    checkpoint, consts, graph = ours(tmp_path)
+    top = np.abs(theirs).max()
+    assert theirs.std() > 0.1
+    for rows in (PROMPT, CHUNK, 1):
+        found = logits_of(float_runner(checkpoint, graph(rows), consts), tokens, rows)
+        assert np.abs(found - theirs).max() / top < 1e-4
+    config = checkpoint.config
+    angles = np.arange(CONTEXT)[:, None] * np.asarray(config.rope_inv_freq)[None, :]
+    exact_table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * 2**14
+    found = logits_of(float_runner(checkpoint, graph(CHUNK), {"rope.table": exact_table}), tokens, CHUNK)
+    assert np.abs(found - theirs).max() / top < 5e-6
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_int8_stays_close(name: str, tmp_path: Path) -> None:
+    """The reference of the quantised model is the float model up to quantisation, not some other model."""
+    import torch
+
+    family, options = MODELS[name]
+    theirs_model = saved(family, options, tmp_path)
+    tokens = [(37 * i + 11) % SIZES["vocab_size"] for i in range(PROMPT)]
+    with torch.no_grad():
+        theirs = theirs_model(torch.tensor([tokens])).logits[0].numpy()
+    _, consts, graph = ours(tmp_path)
+    found = logits_of(ReferenceRunner({"score": graph(CHUNK)}, consts), tokens, CHUNK)
+    a, b = found.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999

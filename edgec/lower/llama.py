@@ -61,15 +61,12 @@ class _Builder:
         return outputs
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
-        """Quantised x with the group sums that its consuming matrices need, by group size."""
-        q = self.add("quantize_dynamic", f"{x}.q8", {"x": x}, {}, source)
-        sums: dict[int, dict[str, str]] = {}
-        for name in consumers:
-            size = self.model.matrices[name].group_size
-            if size not in sums:
-                node = self.add("group_sums", f"{x}.sums{size}", {"x": q["q"]}, {"group_size": size}, source)
-                sums[size] = {"x": q["q"], "x_scale": q["scale"], "x_sums": node["sums"]}
-        return sums
+        """x quantised in the groups of the matrices that will read it, by group size."""
+        by_size: dict[int, dict[str, str]] = {}
+        for size in dict.fromkeys(self.model.matrices[name].group_size for name in consumers):
+            q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
+            by_size[size] = {"x": q["q"], "x_scale": q["scale"], "x_sums": q["sums"]}
+        return by_size
 
     def matmul(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
         """x W^T + bias of the matrix `source`.weight."""

@@ -1,7 +1,7 @@
 """matmul_w4a8 and its siblings matmul_w2a8 ... matmul_w8a8: int8 activations times packed 2- to 8-bit weights.
 
     acc[m, n, g] = sum over k in g of (u[n, k] - zero[n, g]) * x[m, k]
-    y[m, n] = (sum over g, ascending: float32(acc[m, n, g]) * w_scale[n, g]) * x_scale[m]  (+ bias[n])
+    y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  (+ bias[n])
 
 The inner sum is exact in int32; everything outside it is float32 in the written order.
 """
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import TensorType
-from edgec.ops.group_sums import sum_groups
 from edgec.ops.numerics import F32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups, pack, row_bytes, unpack
@@ -38,7 +37,8 @@ def infer_for(bits: int) -> Any:
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
         require(w.shape[1] == row_bytes(k, bits, group_size), f"packed rows of {w.shape[1]} B do not hold {k} weights")
         require(scale.shape == (n, groups), f"scales {scale} are not [{n}, {groups}]")
-        require(types["x_sums"].shape[1] == groups, f"group sums {types['x_sums']} are not of {groups} groups")
+        for role in ("x_scale", "x_sums"):
+            require(types[role].shape == (x.shape[0], groups), f"{role} {types[role]} is not of {groups} groups")
         widest = min(k, group_size) * (2**bits - 1) * 127
         require(widest <= INT32_MAX, f"a group of {min(k, group_size)} can overflow its 32-bit accumulator")
         return {"y": TensorType((x.shape[0], n), "f32")}
@@ -63,10 +63,17 @@ def prepare(w: Array, zero: Array | None, k: int, bits: int, group_size: int) ->
     return np.ascontiguousarray(out.reshape(n, groups, size).transpose(1, 2, 0))
 
 
+def sum_groups(x: NDArray[np.int8], group_size: int) -> NDArray[np.int32]:
+    """Sums of [m, k] over groups of the last axis, the last of which may be shorter."""
+    starts = np.arange(0, x.shape[1], group_size)
+    sums: NDArray[np.int32] = np.add.reduceat(x, starts, axis=1, dtype=np.int32)
+    return sums
+
+
 def multiply(
     x: NDArray[np.int8], x_scale: F32, weights: Array, scale: F32, bias: F32 | None, error: Array | None = None
 ) -> F32:
-    """The definition on prepared weights [groups, size, n] and scales [n, groups].
+    """The definition on prepared weights [groups, size, n], x_scale [m, groups] and scale [n, groups].
 
     error [groups, m, n] is added to the accumulators (what wrong group sums in memory would cause).
     """
@@ -78,11 +85,10 @@ def multiply(
     if error is not None:
         acc = acc + error
     acc = acc.astype(np.float32, copy=False) + np.float32(0)  # an integer 0 is never -0
-    scaled = acc * scale.T[:, None, :]
+    scaled = acc * (scale.T[:, None, :] * x_scale.T[:, :, None])
     y: F32 = scaled[0]
     for g in range(1, groups):
         y = y + scaled[g]
-    y = y * x_scale[:, None]
     return y if bias is None else y + bias
 
 
@@ -122,7 +128,7 @@ def run_for(bits: int) -> Any:
             group_size,
         )
         x = a["x"][: m * k].reshape(m, k)
-        sums = a["x_sums"][: m * groups].reshape(m, groups)
+        x_scale, sums = (a[role][: m * groups].reshape(m, groups) for role in ("x_scale", "x_sums"))
         scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
         bias = None if a["bias"] is None else a["bias"][:n]
         # C computes sum(u x) - zero * sums: sums that are wrong in memory must give C's wrong outputs here too.
@@ -131,7 +137,7 @@ def run_for(bits: int) -> Any:
         if shift.any():
             z = np.full((n, groups), 2 ** (bits - 1)) if zero is None else zero[: n * groups].reshape(n, groups)
             error = shift.T[:, :, None] * z.T[:, None, :].astype(np.int64)
-        y = multiply(x, a["x_scale"][:m], weights, scale, bias, error)
+        y = multiply(x, x_scale, weights, scale, bias, error)
         for row in range(m):
             a["y"][row * ldy : row * ldy + n] = y[row]
 
@@ -148,7 +154,7 @@ def example_for(bits: int) -> Any:
         x = rng.integers(-127, 128, size=(m, k)).astype(np.int8)
         inputs: Arrays = {
             "x": x,
-            "x_scale": rng.random(m).astype(np.float32),
+            "x_scale": rng.random((m, groups)).astype(np.float32),
             "x_sums": sum_groups(x, group_size),
             "w": pack(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size),
             "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
@@ -184,7 +190,7 @@ def _op(bits: int) -> Op:
         run_for(bits),
         lambda a: Work(
             macs=a["m"] * a["n"] * a["k"],
-            flops=2 * a["m"] * a["n"] * (n_groups(a["k"], a["group_size"]) + 1),
+            flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
             parallel=a["n"],
         ),
     )

@@ -1,10 +1,10 @@
 /* matmul_w2a8 ... matmul_w8a8: int8 activations times packed 2- to 8-bit weights.
  *
  *     acc[g]  = sum over k in group g of u[n][k] * x[m][k]  -  zero[n][g] * x_sums[m][g]      int32, exact
- *     y[m][n] = (sum over g, ascending, of float32(acc[g]) * w_scale[n][g]) * x_scale[m]  (+ bias[n])
+ *     y[m][n] = sum over g, ascending, of float32(acc[g]) * (w_scale[n][g] * x_scale[m][g])  (+ bias[n])
  *
  * zero = 2^(bits-1) where w_zero is NULL. The type rule guarantees min(k, group_size) * (2^bits - 1) * 127
- * < 2^31, so that no accumulator overflows; |x| <= 127 and x_sums are those of x (kernel group_sums).
+ * < 2^31, so that no accumulator overflows; |x| <= 127 and x_sums are those of x (from quantize_dynamic).
  * Packing: edgec_unpack.h. groups = ceil(k / group_size), the last may be shorter; row_bytes is the sum of
  * its groups' bytes, always a multiple of 4. w is 4-byte aligned, x need not be.
  * Rows of y are ldy elements apart; elements between them stay. Units: output channels n.
@@ -17,7 +17,7 @@
 typedef struct {
 
     const int8_t *x;         /* [m][k] */
-    const float *x_scale;    /* [m] */
+    const float *x_scale;    /* [m][groups] */
     const int32_t *x_sums;   /* [m][groups] */
     const uint8_t *w;        /* [n][row_bytes], packed */
     const uint16_t *w_scale; /* [n][groups], binary16 */

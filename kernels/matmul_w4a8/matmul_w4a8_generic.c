@@ -59,6 +59,7 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
     const uint32_t group_bytes = edgec_group_bytes(a->group_size, bits);
     const int8_t *x = a->x + (size_t)row * a->k;                              /* [k] */
     const int32_t *x_sums = a->x_sums + (size_t)row * groups;                 /* [groups] */
+    const float *x_scale = a->x_scale + (size_t)row * groups;                 /* [groups] */
     const uint16_t *w_scale = a->w_scale + (size_t)n * groups;                /* [rows][groups] */
     const uint8_t *w = a->w + (size_t)n * row_bytes;                          /* [rows][row_bytes] */
     const uint8_t *zeros = a->w_zero ? a->w_zero + (size_t)n * groups : NULL; /* [rows][groups] */
@@ -72,18 +73,17 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
         EDGEC_UNROLL_4
         for (uint32_t r = 0; r < rows; r++) {
             const int32_t zero = zeros ? zeros[r * groups + g] : 1 << (bits - 1u);
-            sum[r] += (float)(acc[r] - zero * x_sums[g]) * edgec_f16_to_f32(w_scale[r * groups + g]);
+            const float scale = edgec_f16_to_f32(w_scale[r * groups + g]) * x_scale[g];
+            sum[r] += (float)(acc[r] - zero * x_sums[g]) * scale;
         }
         w += group_bytes;
         x += count;
         left -= count;
     }
-    const float x_scale = a->x_scale[row];
     float *y = a->y + (size_t)row * a->ldy + n; /* [rows] */
     EDGEC_UNROLL_4
     for (uint32_t r = 0; r < rows; r++) {
-        const float scaled = sum[r] * x_scale;
-        y[r] = a->bias ? scaled + a->bias[n + r] : scaled;
+        y[r] = a->bias ? sum[r] + a->bias[n + r] : sum[r];
     }
 }
 

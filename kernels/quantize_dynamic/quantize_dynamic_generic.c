@@ -2,22 +2,39 @@
 
 #include "edgec_math.h"
 
+/* Quantises x [count] to q [count]; returns the scale, and the sum of q. */
+static float edgec_quantize_group(const float *x, int8_t *q, uint32_t count, int32_t *sum) {
+    float top = 0.0f;
+    EDGEC_UNROLL_4
+    for (uint32_t i = 0; i < count; i++) {
+        top = edgec_max(edgec_abs(x[i]), top);
+    }
+    const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+    int32_t total = 0;
+    EDGEC_UNROLL_4
+    for (uint32_t i = 0; i < count; i++) {
+        const int8_t value = (int8_t)edgec_rint_i32(x[i] * inverse);
+        q[i] = value;
+        total += value;
+    }
+    *sum = total;
+    return top * EDGEC_ONE_127TH;
+}
+
 void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
-    const edgec_range mine = edgec_split(a->rows, core, n_cores);
-    const uint32_t k = a->k;
-    for (uint32_t row = mine.begin; row < mine.end; row++) {
-        const float *x = a->x + (size_t)row * k; /* [k] */
-        int8_t *q = a->q + (size_t)row * k;      /* [k] */
-        float top = 0.0f;
-        EDGEC_UNROLL_4
-        for (uint32_t i = 0; i < k; i++) {
-            top = edgec_max(edgec_abs(x[i]), top);
+    const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;
+    const edgec_range mine = edgec_split(a->rows * groups, core, n_cores);
+    uint32_t group = mine.begin % groups;
+    size_t at = (size_t)(mine.begin / groups) * a->k + group * a->group_size; /* first element of the group */
+    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t left = a->k - group * a->group_size;
+        const uint32_t count = left < a->group_size ? left : a->group_size;
+        int32_t sum;
+        a->scale[unit] = edgec_quantize_group(a->x + at, a->q + at, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
         }
-        const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
-        EDGEC_UNROLL_4
-        for (uint32_t i = 0; i < k; i++) {
-            q[i] = (int8_t)edgec_rint_i32(x[i] * inverse);
-        }
-        a->scale[row] = top * EDGEC_ONE_127TH;
+        at += count;
+        group = group + 1u < groups ? group + 1u : 0u;
     }
 }

@@ -10,8 +10,9 @@ void edgec_sample_params(int32_t *params, float temperature, uint32_t top_k, flo
     const uint64_t state = (seed + INCREMENT) * MULTIPLIER + INCREMENT;
     const uint32_t k = top_k > INT32_MAX ? INT32_MAX : top_k;
     /* Greedy below 1e-6, where dividing by it could overflow. */
-    if (!(temperature >= 1e-6f))
+    if (!(temperature >= 1e-6f)) {
         temperature = 0.0f;
+    }
     params[0] = (int32_t)edgec_bits(temperature);
     params[1] = (int32_t)k;
     params[2] = (int32_t)edgec_bits(top_p);

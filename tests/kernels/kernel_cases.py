@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ops.attention import factor
-from edgec.ops.group_sums import sum_groups
+from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.ops.rope import ONE, table
 from edgec.ops.sample import Sampling
 from edgec.packing import n_groups, pack
@@ -79,26 +79,24 @@ def rope(rng: Rng) -> Args:
     return {"x": _f32(rng, n), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
 
 
-def group_sums(rng: Rng) -> Args:
-    """Groups that may exceed the row."""
-    m, k, group_size = _int(rng, 1, 4), _int(rng, 1, 300), int(rng.choice([8, 32, 64, 252]))
-    sums = _junk(rng, m * n_groups(k, group_size) + 2, np.int32)
-    return {"x": _i8(rng, m * k), "sums": sums, "m": m, "k": k, "group_size": group_size}
-
-
-def _rows(rng: Rng, low: int, high: int, scale: type) -> Args:
-    rows, k = _int(rng, 1, 10), _int(rng, 1, 70)
+def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
+    rows, k = _int(rng, 1, 10), _int(rng, 1, 150)
     x = _f32(rng, rows * k, low, high)
     if rng.random() < 0.4:
         x[:k] = 0
     if rng.random() < 0.3:
         x = np.round(x)
-    return {"x": x, "q": _junk(rng, rows * k + 5, np.int8), "scale": _junk(rng, rows + 2, scale), "rows": rows, "k": k}
+    scales = rows * n_groups(k, group_size or k)
+    q, junk = _junk(rng, rows * k + 5, np.int8), _junk(rng, scales + 2, scale)
+    return {"x": x, "q": q, "scale": junk, "rows": rows, "k": k}
 
 
 def quantize_dynamic(rng: Rng) -> Args:
-    """Rows over many magnitudes."""
-    return _rows(rng, -20, 20, f32)
+    """Rows over many magnitudes, in groups that may exceed the row; with sums or without."""
+    group_size = int(rng.choice([1, 8, 20, 64, 252]))
+    args = _rows(rng, -20, 20, f32, group_size)
+    sums = _junk(rng, args["rows"] * n_groups(args["k"], group_size) + 2, np.int32)
+    return {**args, "sums": sums if rng.random() < 0.7 else None, "group_size": group_size}
 
 
 def kv_quantize(rng: Rng) -> Args:
@@ -138,7 +136,7 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
             sums = sums + rng.integers(-50, 50, size=sums.shape).astype(np.int32)
         return {
             "x": x.reshape(-1),
-            "x_scale": _f32(rng, m),
+            "x_scale": _f32(rng, m * n_groups(k, group_size)),
             "x_sums": sums.reshape(-1),
             **_weights(rng, n, k, bits, group_size),
             "bias": _f32(rng, n) if rng.random() < 0.5 else None,
@@ -234,7 +232,7 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed, group_sums),
+    *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rope, sample, silu_mul),
 )
 CASES: dict[str, Callable[[Rng], Args]] = {

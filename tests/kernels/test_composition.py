@@ -74,7 +74,8 @@ def test_attention_in_tiles(library: ctypes.CDLL, seed: int) -> None:
     flat = _flat(example.inputs)
 
     q = np.zeros(units * d, np.int8)
-    args: Args = {"x": flat["q"], "q": q, "scale": np.zeros(units, f32), "rows": units, "k": d}
+    args: Args = {"x": flat["q"], "q": q, "scale": np.zeros(units, f32), "sums": None}
+    args |= {"rows": units, "k": d, "group_size": d}
     quantised = call(library, "quantize_dynamic", args, _cores(rng))
 
     shape = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}

@@ -56,8 +56,8 @@ def _tiles(step: StepContext, block: int, positions: int, workspace: Workspace) 
             size = region.size // total
             return region.part(first * size, limit * size)
 
-        quantize: dict[str, Operand] = {"x": rows(step.home("q")), "q": q8, "scale": qs}
-        tiles.append(Tile("quantize_dynamic", quantize, {"rows": times(m, heads), "k": d}, guard))
+        quantize: dict[str, Operand] = {"x": rows(step.home("q")), "q": q8, "scale": qs, "sums": None}
+        tiles.append(Tile("quantize_dynamic", quantize, {"rows": times(m, heads), "k": d, "group_size": d}, guard))
         for t in range(0, step.context, positions):
             count = span(t, min(positions, step.context - t))
             operands = {"q": q8, "q_scale": qs, "k": _cache(step, "k_cache", t, count), "s": s}

@@ -37,8 +37,8 @@ from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
 from edgec.recipe import Recipe
+from edgec.report.files import write_report
 from edgec.report.report import make_report
-from edgec.report.text import plain_text
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target, target_path
 from edgec.verify.toolchain import compile_rv32, sizes
@@ -219,9 +219,7 @@ def _write_rest(
     write_file(folder / "target.toml", target_path(target).read_bytes())
     if checkpoint.tokenizer is not None:
         write_file(folder / "tokenizer.json", checkpoint.tokenizer.backend.to_str())
-    report = make_report(meta, made, graphs, {})
-    write_file(folder / "report.json", json.dumps(report.to_dict(), indent=2, sort_keys=True) + "\n")
-    write_file(folder / "report.txt", plain_text(report))
+    write_report(folder, make_report(meta, made, graphs, {}))
     write_file(folder / "build.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
 

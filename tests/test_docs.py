@@ -89,6 +89,15 @@ def test_every_op_has_its_formula() -> None:
         assert f"`{name}`" in text or (module == "matmul_w4a8" and "`matmul_w2a8` to `matmul_w8a8`" in text), name
 
 
+def test_no_formula_of_an_op_that_is_gone() -> None:
+    """The first column of the ops' table in docs/numerics.md names ops."""
+    import edgec.ops
+
+    table = (ROOT / "docs" / "numerics.md").read_text(encoding="utf-8").split("## Ops")[1]
+    for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE):
+        assert set(re.findall(r"`(\w+)`", row)) <= set(edgec.ops.names()), row
+
+
 def test_every_target_key_is_documented() -> None:
     """docs/targets.md names every key of every shipped target."""
     text = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")

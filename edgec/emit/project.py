@@ -8,6 +8,7 @@ CMakeLists.txt Makefile how to compile it all
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,9 @@ def project_files(
 ) -> dict[str, str | bytes | NDArray[np.uint8]]:
     """Contents of every file by path; the same plan gives the same bytes."""
     arenas = memories(plan, {level: image.size for level, image in images.items()})
+    for arena in arenas:
+        if arena["image"]:  # compilers that cache do not look into the files that .incbin names
+            arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
     stack = plan.target.runtime.stack_bytes
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
@@ -55,7 +59,8 @@ def project_files(
         "golden.h": render("golden.h.j2", golden=golden),
     }
     kernels = _kernel_files(plan)
-    kinds = {"kernels": sorted(p for p in kernels if p.endswith(".c"))}
+    kinds = {"images": sorted(f"{level.lower()}.bin" for level in images)}
+    kinds["kernels"] = sorted(p for p in kernels if p.endswith(".c"))
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
     files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
     files["Makefile"] = render("Makefile.j2", **kinds)

@@ -49,10 +49,13 @@ class Workspace:
 
 
 @dataclass(frozen=True)
-class Load:
-    """An operand to bring in: rows of row_bytes of `source`; see Transfer.start. `value` labels the slot's contents."""
+class Move:
+    """Rows of row_bytes between the compute memory and `place`; see Transfer.start.
 
-    source: Region
+    `value` labels what a load leaves in its slot, where that is not the place's own bytes.
+    """
+
+    place: Region
     row_bytes: int
     rows: Number
     start: str = ""
@@ -64,20 +67,12 @@ class Load:
         return most(self.rows) * self.row_bytes
 
 
-@dataclass(frozen=True)
-class Store:
-    """A result computed in a slot and taken to `home`."""
+class Load(Move):
+    """An operand to bring in."""
 
-    home: Region
-    row_bytes: int
-    rows: Number
-    start: str = ""
-    value: str = ""
 
-    @property
-    def size(self) -> int:
-        """Bytes at most."""
-        return most(self.rows) * self.row_bytes
+class Store(Move):
+    """A result computed in a slot and taken out."""
 
 
 Operand = Region | Load | Store | None
@@ -105,21 +100,21 @@ def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase,
         regions: dict[str, Region | None] = {}
         for name, operand in tile.operands.items():
             if isinstance(operand, Load):
-                hops = target.route(operand.source.level, target.compute)
-                label = operand.value or operand.source.value
+                hops = target.route(operand.place.level, target.compute)
+                label = operand.value or operand.place.value
                 places = slots.next(name, [h.destination for h in hops], operand.size, label)
                 _hops_in(transfers, index + deepest - len(hops), hops, operand, places)
                 regions[name] = places[-1]
             elif isinstance(operand, Store):
-                hops = target.route(target.compute, operand.home.level)
+                hops = target.route(target.compute, operand.place.level)
                 levels = [target.compute, *(h.destination for h in hops[:-1])]
-                places = slots.next(name, levels, operand.size, operand.home.value, operand.home.at)
+                places = slots.next(name, levels, operand.size, operand.place.value, operand.place.at)
                 _hops_out(transfers, index + deepest + 1, hops, operand, places)
                 regions[name] = places[0]
             else:
                 regions[name] = operand
         for region, store in tile.after:
-            hops = target.route(target.compute, store.home.level)
+            hops = target.route(target.compute, store.place.level)
             places = [region, *slots.next(region.value, [h.destination for h in hops[:-1]], store.size, region.value)]
             _hops_out(transfers, index + deepest + 1, hops, store, places)
         calls.append(Call(tile.kernel, engine, regions, dict(tile.numbers)))
@@ -133,9 +128,9 @@ def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase,
 
 
 def _routes(target: Target, tile: Tile) -> list[tuple[Link, ...]]:
-    loads = [target.route(o.source.level, target.compute) for o in tile.operands.values() if isinstance(o, Load)]
+    loads = [target.route(o.place.level, target.compute) for o in tile.operands.values() if isinstance(o, Load)]
     stores = [o for o in tile.operands.values() if isinstance(o, Store)] + [s for _, s in tile.after]
-    return loads + [target.route(target.compute, s.home.level) for s in stores]
+    return loads + [target.route(target.compute, s.place.level) for s in stores]
 
 
 class _Slots:
@@ -173,8 +168,8 @@ def _hops_in(
     transfers: list[list[Transfer]], phase: int, hops: tuple[Link, ...], load: Load, places: list[Region]
 ) -> None:
     """Source to slot over each hop, one phase a hop; long transfers are split at the links' limits."""
-    here, start = load.source, load.start
-    value, at = (load.value, 0) if load.value else (load.source.value, load.source.at)
+    here, start = load.place, load.start
+    value, at = (load.value, 0) if load.value else (load.place.value, load.place.at)
     for number, (hop, place) in enumerate(zip(hops, places, strict=True)):
         place = Region(place.level, place.offset, place.size, value, at)
         places[number] = place
@@ -189,7 +184,7 @@ def _hops_out(
     for number, hop in enumerate(hops):
         last = number == len(hops) - 1
         if last:
-            place = store.home
+            place = store.place
         else:
             following = places[number + 1]
             place = Region(following.level, following.offset, following.size, here.value, here.at)

@@ -1,9 +1,9 @@
-"""quantize_dynamic: float rows to int8 in groups, scale = absmax/127 per row and group, ties to even; and sums of groups.
+"""quantize_dynamic: float rows to int8 in groups, scale = absmax/127 per row and group; and the groups' sums.
 
-The groups are those of the weights that the activations meet: a large element coarsens its own group only. (One scale a
-row costs SmolLM2-135M 4 % of perplexity with 8-bit weights, one scale per 64 elements 0.3 %.) Weights are stored
-unsigned with a zero point, and sum((u - zero) x) = sum(u x) - zero * sum(x): `sums` is the last factor, computed once for
-all matrices that read x.
+Ties round to even. The groups are those of the weights that the activations meet: a large element coarsens its own
+group only. (One scale a row costs SmolLM2-135M 4 % of perplexity with 8-bit weights, one per 64 elements 0.3 %.)
+Weights are stored unsigned with a zero point, and sum((u - zero) x) = sum(u x) - zero * sum(x): `sums` is the last
+factor, computed once for all matrices that read x.
 """
 
 from __future__ import annotations

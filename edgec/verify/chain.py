@@ -24,6 +24,8 @@ from edgec.ir.graph import DTYPES
 from edgec.memory.check import PlanError, check
 from edgec.ops.sample import Sampling
 from edgec.output import write_file
+from edgec.report.files import write_report
+from edgec.report.report import report_of
 from edgec.verify.host import HostBackend
 from edgec.verify.quality import compare_float
 from edgec.verify.rv32 import Rv32Backend
@@ -98,6 +100,7 @@ def verify(
 
 def _save(artifact: Artifact, result: dict[str, Any]) -> None:
     write_file(artifact.path / "verification.json", json.dumps(result, indent=1, sort_keys=True) + "\n")
+    write_report(artifact.path, report_of(artifact))
 
 
 def _exact_leg(artifact: Artifact, leg: str) -> Outcome:

@@ -1,0 +1,16 @@
+"""Writes the report's two files into an output folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgec.output import write_file
+from edgec.report.report import Report
+from edgec.report.text import plain_text
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """report.json and report.txt, each replaced as a whole."""
+    write_file(folder / "report.json", json.dumps(report.to_dict(), indent=2, sort_keys=True) + "\n")
+    write_file(folder / "report.txt", plain_text(report))

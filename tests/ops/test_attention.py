@@ -1,0 +1,69 @@
+"""attention: softmax attention over the cache as stored, up to 8-bit queries and weights; rows in any pieces."""
+
+import math
+
+import numpy as np
+from op_laws import check_refuses, check_rows, check_types, examples, run, with_inputs
+
+from edgec.ir.graph import TensorType
+from edgec.ops.attention import MAX_CONTEXT
+from edgec.ops.quantize_dynamic import quantize_rows
+
+
+def test_types() -> None:
+    check_types("attention")
+    long = TensorType((MAX_CONTEXT + 1, 8), "i8")
+    check_refuses("attention", q=TensorType((3, 1009), "f32"), k_cache=long)
+
+
+def test_rows() -> None:
+    """A prefill in chunks is token by token: each row sees the positions up to its own and no later ones."""
+    check_rows("attention", ("q",))
+
+
+def test_close_to_softmax() -> None:
+    """Of int8 queries and the stored cache. In units of the largest weight a p is off by half of 1/255 and, before that,
+    by the power of two's 1.2e-4, its argument's rounding (ln 2 / 8192) and truncation (2^-15).
+    """
+    for op, example in examples("attention"):
+        heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
+        i, m = example.inputs, len(example.inputs["q"])
+        t = example.pos + m
+        q8, qs = quantize_rows(i["q"].reshape(m, heads, d))
+        q = q8.astype(np.float64) * qs[..., None]
+        k, v = (
+            (i[f"{r}_cache"][:t].reshape(t, kv, d) * i[f"{r}_scale"][:t].astype(np.float64)[..., None]).repeat(heads // kv, 1)
+            for r in "kv"
+        )
+        s = np.einsum("mhd,thd->mht", q, k) / math.sqrt(d)
+        s = np.where((np.arange(t) > example.pos + np.arange(m)[:, None])[:, None], -np.inf, s)
+        e = np.exp(s - s.max(-1, keepdims=True))
+        want = np.einsum("mht,thd->mhd", e / e.sum(-1, keepdims=True), v)
+        largest = np.abs(v).max(-1).T[None]  # heads, t
+        weights = e * i["v_scale"][:t].astype(np.float64).T.repeat(heads // kv, 0)[None]
+        seen = np.isfinite(s)
+        steps = 0.5 / 255 * weights.max(-1, keepdims=True) * 127 * seen
+        relative = 1.2e-4 + math.log(2) / 8192 + 1e-5 * np.maximum(1, np.abs(np.where(seen, s, 0)).max())
+        bound = (steps + 2 * (relative * e + 2.0**-15) * seen * largest).sum(-1) / e.sum(-1) * 1.01 + 1e-9
+        error = np.abs(run(op, example)["y"].reshape(m, heads, d) - want).max(-1)
+        assert (error <= bound).all()
+
+
+def test_what_lies_behind_a_row_has_no_influence() -> None:
+    for op, example in examples("attention"):
+        t = example.pos + len(example.inputs["q"])
+        other = {}
+        for role in ("k_cache", "v_cache", "k_scale", "v_scale"):
+            other[role] = example.inputs[role].copy()
+            other[role][t:] = 99
+        assert run(op, with_inputs(example, **other))["y"].tobytes() == run(op, example)["y"].tobytes()
+
+
+def test_equal_values_come_back() -> None:
+    """However the weights fall, the mean of equal values is that value, to 8 bits of the weights."""
+    for op, example in examples("attention"):
+        value = np.full_like(example.inputs["v_cache"], 50)
+        scale = np.full_like(example.inputs["v_scale"], 0.5)
+        y = run(op, with_inputs(example, v_cache=value, v_scale=scale))["y"]
+        t = example.pos + len(y)
+        assert np.abs(y - 25).max() <= 25 * (t * 0.5 / 255 + 1e-3)

@@ -1,0 +1,28 @@
+"""embed: (u - zero) * scale exactly, of the right rows."""
+
+import numpy as np
+from op_laws import check_refuses, check_rows, check_types, examples, run
+
+from edgec.ir.graph import TensorType
+from edgec.packing import unpack
+
+
+def test_types() -> None:
+    check_types("embed")
+    check_refuses("embed", w=TensorType((3, 1009), "u8"))
+
+
+def test_rows() -> None:
+    check_rows("embed", ("tokens",))
+
+
+def test_it_is_exact() -> None:
+    """A weight of at most 9 bits times a binary16 of 11 is a float32."""
+    for op, example in examples("embed"):
+        k, bits, size = (int(example.attrs[key]) for key in ("k", "bits", "group_size"))
+        rows = example.inputs["tokens"]
+        u = unpack(example.inputs["w"], k, bits, size)[rows].astype(np.float64)
+        group = np.arange(k) // size
+        scale = example.inputs["w_scale"][rows].astype(np.float64)[:, group]
+        zero = example.inputs["w_zero"][rows].astype(np.float64)[:, group] if "w_zero" in example.inputs else 2 ** (bits - 1)
+        assert (run(op, example)["y"] == (u - zero) * scale).all()

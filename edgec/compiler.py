@@ -107,7 +107,7 @@ def plan_model(
         sizes_by_name = {"prefill": chunk, "decode": 1}
         graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in sizes_by_name.items()}
         made = plan(graphs, target, context)
-        if not made.deficits() or chunk == 1 or recipe.build.chunk is not None:
+        if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
             return graphs, made
         chunk //= 2
 

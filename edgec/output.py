@@ -30,17 +30,28 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     try:
         work.chmod(0o755)
         yield work
-        old = None
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
-            os.replace(out, old / "out")
-        os.replace(work, out)
-        if old:
-            shutil.rmtree(old, ignore_errors=True)
+        _exchange(work, out)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _exchange(work: Path, out: Path) -> None:
+    """Put `work` in the place of `out`; if that fails, what was there is there again."""
+    if not out.exists():
+        os.replace(work, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    try:
+        os.replace(out, old / "out")
+        try:
+            os.replace(work, out)
+        except OSError:
+            os.replace(old / "out", out)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(path: Path, data: str | bytes | memoryview) -> None:

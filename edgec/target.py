@@ -152,14 +152,16 @@ def load_target(name_or_path: str) -> Target:
 
 def _target(data: dict[str, Any], where: str) -> Target:
     top = dict(data)
-    memories = tuple(_make(Memory, m, f"{where}: [[memory]]") for m in top.pop("memory", []))
+    memories = tuple(_make(Memory, m, f"{where}: [[memory]]") for m in _tables(top, "memory", where))
     links = tuple(
-        _make(Link, {"source": e.pop("from", None), "destination": e.pop("to", None), **e}, f"{where}: [[link]]")
-        for e in map(dict, top.pop("link", []))
+        _make(Link, {{"from": "source", "to": "destination"}.get(k, k): v for k, v in e.items()}, f"{where}: [[link]]")
+        for e in _tables(top, "link", where)
     )
-    engines = tuple(_make(Engine, e, f"{where}: [[engine]]") for e in top.pop("engine", []))
+    engines = tuple(_make(Engine, e, f"{where}: [[engine]]") for e in _tables(top, "engine", where))
     runtime = _make(Runtime, top.pop("runtime", {}), f"{where}: [runtime]")
-    levels = {k: tuple(v) if isinstance(v, list) else v for k, v in top.pop("placement", {}).items()}
+    levels = top.pop("placement", {})
+    if isinstance(levels, dict):
+        levels = {k: tuple(v) if isinstance(v, list) else v for k, v in levels.items()}
     target: Target = _make(
         Target,
         {
@@ -172,6 +174,8 @@ def _target(data: dict[str, Any], where: str) -> Target:
         },
         where,
     )
+    if twice := [m.name for i, m in enumerate(memories) if m.name in [n.name for n in memories[:i]]]:
+        raise TargetError(f"{where} defines memory {twice[0]} twice.")
     known = set(target.memory_by_name)
     p = target.placement
     used = {target.compute, p.program, *p.weights, *p.kv, *p.large}
@@ -182,16 +186,39 @@ def _target(data: dict[str, Any], where: str) -> Target:
         raise TargetError(f"{where} defines no [[engine]].")
     if any(m.capacity_bytes <= 0 for m in memories) or any(e.bytes_per_cycle <= 0 or e.max_bytes <= 0 for e in links):
         raise TargetError(f"{where} has a capacity, rate or limit that is not positive.")
+    if any(e.cores < 1 for e in engines):
+        raise TargetError(f"{where} has an engine with no cores.")
     return target
 
 
-def _make(kind: Any, table: dict[str, Any], where: str) -> Any:
+def _make(kind: Any, table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise TargetError(f"{where} must be a table.")
     known = {f.name: f for f in fields(kind)}
-    for key in table:
+    for key, value in table.items():
         if key not in known:
             raise TargetError(f"{where} has an unknown key {key!r}; known: {', '.join(known)}.")
+        if not _is_of(value, str(known[key].type)):
+            raise TargetError(f"{where}: {key} must be of type {known[key].type}, not {value!r}.")
     try:
         return kind(**table)
     except TypeError:
         missing = [k for k, f in known.items() if k not in table]
         raise TargetError(f"{where} lacks the key {missing[0]!r}.") from None
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    """Whether a TOML value is of a field's type; types of edgec's own are checked where they are made."""
+    if kind == "tuple[str, ...]":
+        return isinstance(value, tuple) and len(value) > 0 and all(isinstance(v, str) for v in value)
+    plain: dict[str, Any] = {"int": int, "int | None": int, "float": (int, float), "str": str, "bool": bool}
+    wanted = plain.get(kind, object)
+    return isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool) or wanted is object)
+
+
+def _tables(top: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The tables [[key]]."""
+    tables = top.pop(key, [])
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        raise TargetError(f"{where}: {key} must be tables, written [[{key}]].")
+    return tables

@@ -131,7 +131,9 @@ def quick(source: Checkpoint, objects: Path, optimize: str = "-O0", measured: bo
         yield
 
 
-def built(source: Checkpoint, out: Path, objects: Path, target: str | Path = "siracusa", made: Recipe | None = None) -> Artifact:
+def built(
+    source: Checkpoint, out: Path, objects: Path, target: str | Path = "siracusa", made: Recipe | None = None
+) -> Artifact:
     """build() of a checkpoint in memory."""
     with quick(source, objects):
         return compiler.build("memory", target=str(target), recipe=made or recipe(), out=out)

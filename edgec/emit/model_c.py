@@ -11,7 +11,7 @@ from edgec.emit.functions import Function, share
 from edgec.emit.loops import roll
 from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
-from edgec.memory.plan import Plan, Region, Step
+from edgec.memory.plan import Plan, Program, Region, Step
 from edgec.ops import find
 
 
@@ -48,8 +48,6 @@ def model_c(plan: Plan, title: str) -> str:
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
     ops = {s.op for g in plan.programs.values() for s in g.steps}
     modules = {find(op).module for op in ops} | {"quantize_dynamic", "sample_params"}
-    last = plan.programs["decode"].steps[-1]
-    homes = {name: region for p in plan.programs.values() for s in p.steps for name, region, *_ in s.writes}
     sampling = next(b for b in plan.buffers if b.name == "sampling")
     bodies = "".join(f.body for f in functions)
     return render(
@@ -63,8 +61,7 @@ def model_c(plan: Plan, title: str) -> str:
         programs=programs,
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
-        token=_address(last.writes[0][1]),
-        logits=_address(homes["logits"]),
+        results={name: _results(p) for name, p in plan.programs.items()},
         sampling=f"{symbol(sampling.level)} + {sampling.offset}u",
     )
 
@@ -82,6 +79,12 @@ def model_h(plan: Plan, title: str, vocab: int, plan_hash: str) -> str:
         chunk=plan.programs["prefill"].rows,
         memories=memories(plan, {}),
     )
+
+
+def _results(program: Program) -> dict[str, str]:
+    """Where the program leaves its token and its logits: each program has its own place for them."""
+    homes = {name: region for step in program.steps for name, region, *_ in step.writes}
+    return {"token": _address(program.steps[-1].writes[0][1]), "logits": _address(homes["logits"])}
 
 
 def _address(region: Region) -> str:

@@ -16,6 +16,7 @@ from edgec.frontend.checks import (
     checked_config,
     one_line,
 )
+from edgec.frontend.quiet import quiet_transformers
 from edgec.frontend.rope import rotary
 from edgec.frontend.tokenizer import read_json
 
@@ -91,6 +92,7 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
 
 def _parse(folder: Path, where: str) -> Any:
     """The configuration as transformers completes it with the family's defaults."""
+    quiet_transformers()
     from transformers import AutoConfig
 
     try:

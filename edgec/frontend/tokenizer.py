@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import ModelConfig, TextTokenizer
 from edgec.frontend.checks import one_line
+from edgec.frontend.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -100,6 +101,7 @@ def _from_json(file: Path) -> Tokenizer:
 
 
 def _converted(folder: Path) -> Tokenizer:
+    quiet_transformers()
     from transformers import AutoTokenizer
 
     try:

@@ -203,6 +203,10 @@ class _Walk:
             for r, part_r in reads:
                 if part_w != part_r and _touch(w, r):
                     self.fail(step, f"{r.value} is read while {w.value} is written to the same bytes")
+        if phase.call is not None and phase.call.kernel == "sample":
+            logits = phase.call.regions["logits"]
+            if logits is None or phase.call.numbers["n"] != logits.size / 4:
+                self.fail(step, f"{phase.call.numbers['n']} logits are not all that the operand holds")
         if phase.call is not None and phase.when is not None:
             self.condition(step, phase.call, phase.when)
         for region, _ in reads:
@@ -226,6 +230,8 @@ class _Walk:
         if link is None or (link.source, link.destination) != (t.source.level, t.target.level):
             self.fail(step, f"no link {t.link} joins {t.source.level} and {t.target.level}")
             return
+        if isinstance(t.rows, Extent) and t.rows.first < 0:
+            self.fail(step, f"a transfer of {t.source.value} counts rows from {t.rows.first} on")
         size = most(t.rows) * t.row_bytes
         if t.start != "token" and size > link.max_bytes:
             self.fail(step, f"a transfer of {size} B exceeds {link.name}'s limit of {link.max_bytes}")

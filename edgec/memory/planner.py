@@ -96,7 +96,9 @@ def _place(buffer: Buffer, levels: tuple[str, ...], placed: list[Buffer], target
             capacity -= target.placement.program_bytes
         offset = first_fit(moved, placed, 0, capacity)
         if offset is None and level == levels[-1]:
-            offset = first_fit(moved, placed, capacity, UNBOUNDED)
+            # Behind all else, across the end: what sticks out is what is missing. The program's bytes stay free.
+            floor = capacity if level == target.placement.program else 0
+            offset = first_fit(moved, placed, floor, UNBOUNDED)
         if offset is not None:
             return Buffer(
                 buffer.name, level, offset, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end

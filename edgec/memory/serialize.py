@@ -46,6 +46,8 @@ def load_plan(text: str, target: Target) -> Plan:
         document = json.loads(text)
         if document["format"] != FORMAT or document["target"] != target.name:
             raise OutputError(f"the plan is of format {document['format']} for target {document['target']}.")
+        if not isinstance(document["context"], int):
+            raise TypeError("the context is not an integer")
         reader = _Reader(document["strings"])
         programs = {
             p["name"]: Program(

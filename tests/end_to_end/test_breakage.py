@@ -26,6 +26,7 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
     "kv_append/kv_append_generic.c": ("1.0f / scale", "0.99f / scale", "kv_append"),
 }
 
+
 @pytest.fixture
 def copied(artifact: Artifact, tmp_path: Path) -> Path:
     """A copy of the built folder, to be broken."""

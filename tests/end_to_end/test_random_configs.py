@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgec import compiler
+from edgec.artifact import Artifact
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.recipe import ROLES, Recipe, RoleOverride
 from edgec.verify.chain import verify
@@ -58,7 +59,11 @@ def cases(draw: st.DrawFn) -> Case:
         tied_embeddings=draw(st.booleans()),
     )
     recipe = tiny_models.recipe(
-        draw(bits), draw(groups), pick(40, 1, 2, 3, 17, 24, 64, 130, 333, 600), pick(3, 1, 2, 4, 5, 7, 8, 13, 16), **roles
+        draw(bits),
+        draw(groups),
+        pick(40, 1, 2, 3, 17, 24, 64, 130, 333, 600),
+        pick(3, 1, 2, 4, 5, 7, 8, 13, 16),
+        **roles,
     )
     return Case(config, recipe, pick(*KINDS), draw(st.integers(0, 999)), draw(st.booleans()), draw(st.booleans()))
 
@@ -123,3 +128,15 @@ def test_many_configurations(case: Case, folder: Path, objects: Path) -> None:
 @settings(FIXED, max_examples=20)
 def test_many_configurations_on_rv32(case: Case, folder: Path, objects: Path) -> None:
     prove(case, folder, objects, ("simulator", "host", "rv32"), "-O2")
+
+
+def test_programs_that_leave_their_token_in_different_places(folder: Path, objects: Path) -> None:
+    """Found by the test above: prefill's token was read where decode leaves its own."""
+    sizes = {"vocab_size": 3, "hidden_dim": 27, "n_layers": 1, "n_heads": 8, "n_kv_heads": 4, "ffn_dim": 52}
+    roles = {"q": RoleOverride(7), "v": RoleOverride(3, 252)}
+    recipe = tiny_models.recipe(8, 12, 64, 5, **roles)
+    case = Case(tiny_models.config(tied_embeddings=True, **sizes), recipe, "spilled", 769, False, True)
+    prove(case, folder, objects, ("simulator", "host"))
+    plan = Artifact.load(folder / "out").plan
+    homes = {p.steps[-1].writes[0][1].offset for p in plan.programs.values()}
+    assert len(homes) == 2, "the configuration no longer tests what it is here for"

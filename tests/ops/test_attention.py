@@ -22,8 +22,8 @@ def test_rows() -> None:
 
 
 def test_close_to_softmax() -> None:
-    """Of int8 queries and the stored cache. In units of the largest weight a p is off by half of 1/255 and, before that,
-    by the power of two's 1.2e-4, its argument's rounding (ln 2 / 8192) and truncation (2^-15).
+    """Of int8 queries and the stored cache. In units of the largest weight a p is off by half of 1/255 and, before
+    that, by the power of two's 1.2e-4, its argument's rounding (ln 2 / 8192) and truncation (2^-15).
     """
     for op, example in examples("attention"):
         heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
@@ -32,7 +32,9 @@ def test_close_to_softmax() -> None:
         q8, qs = quantize_rows(i["q"].reshape(m, heads, d))
         q = q8.astype(np.float64) * qs[..., None]
         k, v = (
-            (i[f"{r}_cache"][:t].reshape(t, kv, d) * i[f"{r}_scale"][:t].astype(np.float64)[..., None]).repeat(heads // kv, 1)
+            (i[f"{r}_cache"][:t].reshape(t, kv, d) * i[f"{r}_scale"][:t].astype(np.float64)[..., None]).repeat(
+                heads // kv, 1
+            )
             for r in "kv"
         )
         s = np.einsum("mhd,thd->mht", q, k) / math.sqrt(d)

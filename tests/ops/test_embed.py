@@ -24,5 +24,9 @@ def test_it_is_exact() -> None:
         u = unpack(example.inputs["w"], k, bits, size)[rows].astype(np.float64)
         group = np.arange(k) // size
         scale = example.inputs["w_scale"][rows].astype(np.float64)[:, group]
-        zero = example.inputs["w_zero"][rows].astype(np.float64)[:, group] if "w_zero" in example.inputs else 2 ** (bits - 1)
+        zero = (
+            example.inputs["w_zero"][rows].astype(np.float64)[:, group]
+            if "w_zero" in example.inputs
+            else 2 ** (bits - 1)
+        )
         assert (run(op, example)["y"] == (u - zero) * scale).all()

@@ -19,7 +19,7 @@ def test_rows() -> None:
 
 
 def test_half_a_step_and_the_scales_rounding() -> None:
-    """The scale is rounded by 2^-11 at most, so an extreme of 127 steps may be clamped by 127 * 2^-11 of a step more."""
+    """The scale is rounded by 2^-11 at most, so an extreme of 127 steps may be clamped by 127 * 2^-11 steps more."""
     for op, example in examples("kv_append"):
         d = int(example.attrs["head_dim"])
         out = op.reference(example.inputs, example.attrs, example.pos)

@@ -39,7 +39,7 @@ def test_close_to_the_sum(name: str) -> None:
         k, size = int(example.attrs["k"]), int(example.attrs["group_size"])
         group = np.arange(k) // size
         zero = i["w_zero"].astype(np.float64)[:, group] if "w_zero" in i else 2 ** (bits - 1)
-        w = (unpack(i["w"], k, bits, size) - zero) * i["w_scale"].astype(np.float64)[:, group]
+        w = (unpack(i["w"], k, bits, size).astype(np.float64) - zero) * i["w_scale"].astype(np.float64)[:, group]
         x = i["x"] * np.broadcast_to(i["x_scale"].astype(np.float64)[:, group], i["x"].shape)
         bias = i.get("bias", np.zeros(len(w))).astype(np.float64)
         want = x @ w.T + bias
@@ -63,7 +63,11 @@ def test_an_accumulator_that_can_overflow_is_refused() -> None:
     op = find("matmul_w8a8")
 
     def infer(k: int) -> None:
-        types = {"x": TensorType((1, k), "i8"), "x_scale": TensorType((1, 1), "f32"), "x_sums": TensorType((1, 1), "i32")}
+        types = {
+            "x": TensorType((1, k), "i8"),
+            "x_scale": TensorType((1, 1), "f32"),
+            "x_sums": TensorType((1, 1), "i32"),
+        }
         types |= {"w": TensorType((4, row_bytes(k, 8, k)), "u8"), "w_scale": TensorType((4, 1), "f16")}
         op.infer(types, {"k": k, "group_size": k})
 

@@ -26,7 +26,11 @@ def test_half_a_step() -> None:
     for op, example in examples("quantize_dynamic"):
         size = int(example.attrs["group_size"])
         out = run(op, example)
-        x, q, scale = padded(example.inputs["x"], size), padded(out["q"], size), out["scale"][..., None].astype(np.float64)
+        x, q, scale = (
+            padded(example.inputs["x"], size),
+            padded(out["q"], size),
+            out["scale"][..., None].astype(np.float64),
+        )
         assert (np.abs(x - q * scale) <= 0.5 * scale * (1 + 1e-4)).all()
         assert np.allclose(scale[..., 0] * 127, np.abs(x).max(-1), rtol=1e-6, atol=1e-37)
         live = scale[..., 0] > 1e-36

@@ -16,7 +16,7 @@ def test_rows() -> None:
 
 
 def test_close_to_the_formula() -> None:
-    """exp's argument is rounded twice (relative 2^-24 each), the rest is within 2e-6; exp is clamped at e^88 = 1.6e38."""
+    """exp's argument is rounded twice (relative 2^-24 each), the rest is within 2e-6; exp ends at e^88 = 1.6e38."""
     for op, example in examples("silu_mul"):
         y, want = run(op, example)["y"], op.ideal(example.inputs, example.attrs, 0)["y"]
         scale = np.abs(example.inputs["up"]) * np.abs(example.inputs["gate"])

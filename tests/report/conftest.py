@@ -71,8 +71,8 @@ def targets() -> dict[str, Target]:
         "host": load_target("host"),
         "siracusa": siracusa,
         "off_chip": shrunk(siracusa, MRAM=4096, TILE=4096),
-        "tiny_l1": shrunk(siracusa, L1=3072),
-        "tiny_all": shrunk(siracusa, L1=3072, TILE=1024, MRAM=1024, L2=2048, L3=2048),
+        "tiny_l1": shrunk(siracusa, L1=2560),
+        "tiny_all": shrunk(siracusa, L1=2560, TILE=1024, MRAM=1024, L2=2048, L3=2048),
         "tiny_kv": shrunk(siracusa, TILE=64, L2=1088, L3=1024, MRAM=1 << 20),
     }
 

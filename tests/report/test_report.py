@@ -168,4 +168,4 @@ def test_remedies_name_the_chunk_and_the_target_that_would_do(planned):
     (l1,) = report.deficits
     assert any(r.startswith("Choose a --chunk below 4") for r in report.remedies)
     assert l1.op == "attention" and any("attention keeps a row of scores" in r for r in report.remedies)
-    assert f"L1 holds {3072 + l1.bytes:,} B" in report.remedies[-1]
+    assert f"L1 holds {2560 + l1.bytes:,} B" in report.remedies[-1]

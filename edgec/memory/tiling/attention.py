@@ -14,17 +14,19 @@ from edgec.memory.streaming import Load, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
 from edgec.ops.attention import factor
 
+SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
+
 
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
-    """Blocks of all rows, half, ... one; tiles of the whole context, half, ... 16 positions."""
+    """Blocks of all rows, half, ... one; tiles of the whole context, half, ... SHORTEST positions."""
     block = step.graph.rows
     while True:
         positions = step.context
         while True:
             yield partial(_tiles, step, block, positions)
-            if positions <= 16 or step.resident("k_cache"):
+            if positions <= SHORTEST or step.resident("k_cache"):
                 break
-            positions = -(-positions // 2)
+            positions = max(SHORTEST, -(-positions // 2))
         if block == 1:
             return
         block = -(-block // 2)

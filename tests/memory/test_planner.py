@@ -1,0 +1,121 @@
+"""plan(): homes in the preferred order, lifetimes, sharing in place, honest deficits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from edgec.memory.check import check
+from edgec.memory.plan import Plan
+from edgec.memory.planner import add_program
+
+
+def levels(plan: Plan, kind: str) -> set[str]:
+    return {b.level for b in plan.buffers if b.kind == kind}
+
+
+@pytest.fixture(scope="module")
+def source() -> tiny_models.Checkpoint:
+    return tiny_models.checkpoint(tiny_models.config())
+
+
+def test_a_sound_plan_within_bounds(tiny: tiny_models.Planned) -> None:
+    check(tiny.plan)
+    assert not tiny.plan.deficits()
+    for memory in tiny.target.memories:
+        used, least = tiny.plan.used_bytes(memory.name), tiny.plan.lower_bound(memory.name)
+        assert least <= used + 15
+        assert used <= memory.capacity_bytes
+        assert used <= least * 1.1 + 64, memory.name  # what first fit loses
+
+
+def test_preferred_levels(source: tiny_models.Checkpoint) -> None:
+    plan = tiny_models.planned(source).plan
+    assert levels(plan, "weight") == {"MRAM"}
+    assert levels(plan, "kv") == {"TILE"}
+    assert levels(plan, "state") == {"L1"}
+
+
+def test_spilling_in_order(source: tiny_models.Checkpoint, tmp_path: Path) -> None:
+    path = tiny_models.target_file(tmp_path / "t.toml", MRAM=8000, TILE=6000)
+    plan = tiny_models.planned(source, path).plan
+    check(plan)
+    assert levels(plan, "weight") == {"MRAM", "TILE", "L3"}
+    where = {b.name: b.level for b in plan.buffers}
+    assert where["model.layers.0.self_attn.q_proj.weight"] == "MRAM"  # in order of use; gathered tables last
+    assert where["model.embed_tokens.weight"] != "MRAM"
+
+
+def test_lifetimes_are_the_graphs(tiny: tiny_models.Planned) -> None:
+    for name, graph in tiny.graphs.items():
+        index = {n.name: i for i, n in enumerate(graph.nodes)}
+        writer = {v: n.name for n in graph.nodes for v in n.outputs.values()}
+        for b in tiny.plan.programs[name].buffers:
+            if b.kind == "activation":
+                uses = [index[n.name] for n in graph.users(b.name)]
+                assert b.start == index[writer[b.name]]
+                assert b.end > max(uses, default=b.start)
+            else:
+                assert b.end == b.start + 1  # scratch and stages belong to a step
+
+
+def test_in_place_results_share_their_inputs_bytes(tiny: tiny_models.Planned) -> None:
+    shared = 0
+    for program in tiny.plan.programs.values():
+        homes = {v: r for s in program.steps for v, r, *_ in s.writes}
+        for p, layer in (("l0", 0), ("l1", 1)):
+            for result, operand in (
+                (f"{p}.q_rope", f"{p}.q"),
+                (f"{p}.silu", f"{p}.gate"),
+                (f"{p}.mlp_add", f"{p}.attn_add"),
+            ):
+                shared += homes[result].offset == homes[operand].offset
+            assert homes[f"{p}.attn_norm"].offset != homes["embed" if layer == 0 else "l0.mlp_add"].offset
+    assert shared == 2 * 2 * 3
+
+
+def test_what_does_not_fit_is_a_plan_with_deficits(source: tiny_models.Checkpoint, tmp_path: Path) -> None:
+    small = tiny_models.target_file(tmp_path / "t.toml", L1=1024, MRAM=1000, TILE=2000, L3=3000)
+    plan = tiny_models.planned(source, small).plan
+    deficits = plan.deficits()
+    assert {"L1", "L3"} <= set(deficits)
+    for level, missing in deficits.items():
+        assert plan.used_bytes(level) == plan.target.memory_by_name[level].capacity_bytes + missing
+    assert {s.op for s in plan.programs["decode"].steps} >= {"attention", "sample", "embed"}
+
+
+def test_the_deficit_is_what_is_missing(source: tiny_models.Checkpoint, tmp_path: Path) -> None:
+    """With that many bytes more the weights fit."""
+    limits = {"MRAM": 1024, "TILE": 8192, "L3": 2048}
+    short = tiny_models.planned(source, tiny_models.target_file(tmp_path / "a.toml", **limits)).plan.deficits()
+    limits["L3"] += short["L3"]
+    assert not tiny_models.planned(source, tiny_models.target_file(tmp_path / "b.toml", **limits)).plan.deficits()
+    limits["L3"] -= 16
+    assert tiny_models.planned(source, tiny_models.target_file(tmp_path / "c.toml", **limits)).plan.deficits()
+
+
+def test_chunks_shrink_until_they_fit_unless_asked_for(source: tiny_models.Checkpoint, tmp_path: Path) -> None:
+    small = tiny_models.target_file(tmp_path / "t.toml", L1=3500)
+    free = tiny_models.planned(source, small, tiny_models.recipe(chunk=None))
+    assert free.plan.programs["prefill"].rows < 16
+    assert not free.plan.deficits()
+    asked = tiny_models.planned(source, small, tiny_models.recipe(chunk=16))
+    assert asked.plan.programs["prefill"].rows == 16
+    assert asked.plan.deficits()
+
+
+def test_the_program_is_counted(source: tiny_models.Checkpoint) -> None:
+    plan = tiny_models.planned(source).plan
+    before, arena = plan.used_bytes("L2"), plan.arena_bytes("L2")
+    add_program(plan, 40_000)
+    assert plan.used_bytes("L2") >= before + 40_000 + plan.target.runtime.stack_bytes
+    assert plan.arena_bytes("L2") == arena
+    check(plan)
+
+
+def test_planning_is_deterministic(source: tiny_models.Checkpoint, tiny: tiny_models.Planned) -> None:
+    from edgec.memory.serialize import dump_plan
+
+    assert dump_plan(tiny_models.planned(source).plan) == dump_plan(tiny_models.planned(source).plan)

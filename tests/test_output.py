@@ -1,0 +1,153 @@
+"""Output folders: whole or not at all, whatever goes wrong and whenever."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from edgec.errors import OutputError
+from edgec.output import MARK, replaced_folder, write_file
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder that edgec built before."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / MARK).write_text("old")
+    (folder / "notes.txt").write_text("kept")
+    return folder
+
+
+def fill(folder: Path) -> None:
+    write_file(folder / MARK, "new")
+    write_file(folder / "deep/er/file.bin", b"\0\1")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def sentence(caught: pytest.ExceptionInfo[OutputError]) -> str:
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+    return str(caught.value)
+
+
+def test_a_new_folder(tmp_path: Path) -> None:
+    with replaced_folder(tmp_path / "a/b/out") as folder:
+        fill(folder)
+        assert not (tmp_path / "a/b/out").exists()
+    assert content(tmp_path / "a/b/out") == {MARK: b"new", "deep/er/file.bin": b"\0\1"}
+    assert [p.name for p in (tmp_path / "a/b").iterdir()] == ["out"]
+    assert (tmp_path / "a/b/out").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_old_folder_is_replaced_as_a_whole(out: Path) -> None:
+    with replaced_folder(out) as folder:
+        fill(folder)
+        assert content(out)[MARK] == b"old"
+    assert content(out) == {MARK: b"new", "deep/er/file.bin": b"\0\1"}
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("bug"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_an_error_in_the_middle_leaves_the_old_one(out: Path, error: BaseException) -> None:
+    before = content(out)
+    with pytest.raises((type(error), OutputError)), replaced_folder(out) as folder:
+        fill(folder)
+        raise error
+    assert content(out) == before
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_exchange_that_fails_leaves_the_old_one(out: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(out)
+    calls = []
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == failing:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        real(source, target)
+
+    with pytest.raises(OutputError, match="busy") as caught, replaced_folder(out) as folder:
+        (folder / MARK).write_text("new")
+        monkeypatch.setattr(os, "replace", replace)
+    sentence(caught)
+    assert content(out) == before
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+def test_a_full_disk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: Path, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = content(out)
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(OutputError, match="No space left on device") as caught, replaced_folder(out) as folder:
+        fill(folder)
+    monkeypatch.undo()
+    sentence(caught)
+    assert content(out) == before
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    write_file(path, "old")
+    real = Path.write_bytes
+
+    def half(self: Path, data: bytes) -> int:
+        real(self, data[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OutputError, match=r"file\.txt cannot be written"):
+        write_file(path, "new")
+    assert content(tmp_path) == {"file.txt": b"old"}
+
+
+@pytest.mark.parametrize("kind", ["file", "foreign folder"])
+def test_what_is_not_ours_is_left_alone(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputError, match="was not built by edgec") as caught, replaced_folder(out):
+        raise AssertionError("never entered")
+    sentence(caught)
+    assert "mine" in (out if kind == "file" else out / "thesis.tex").read_text()
+
+
+def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with replaced_folder(tmp_path / "out") as folder:
+        fill(folder)
+    assert content(tmp_path / "out")[MARK] == b"new"
+
+
+def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written") as caught, replaced_folder(tmp_path / "file/out"):
+        raise AssertionError("never entered")
+    sentence(caught)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_parent_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(OutputError, match="Permission denied"), replaced_folder(tmp_path / "out"):
+            raise AssertionError("never entered")
+    finally:
+        tmp_path.chmod(0o755)

@@ -3,7 +3,7 @@
 model.c model.h         the plan as C           arenas.S *.bin      the memories and their initial bytes
 kernels/                what model.c calls      hal* crt0.S link.ld the ground it stands on
 main.c golden.h         demo and self-test      verify_main.c       the program that `edgec verify` drives
-CMakeLists.txt Makefile how to compile it all
+CMakeLists.txt Makefile README.md   how to compile and use it
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgec import __version__
 from edgec.emit.model_c import memories, model_c, model_h
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan
@@ -57,6 +58,7 @@ def project_files(
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
         "golden.h": render("golden.h.j2", golden=golden),
+        "README.md": render("README.md.j2", title=title, version=__version__, memories=arenas),
     }
     kernels = _kernel_files(plan)
     kinds = {"images": sorted(f"{level.lower()}.bin" for level in images)}

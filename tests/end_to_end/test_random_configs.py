@@ -72,10 +72,13 @@ def target_of(case: Case, folder: Path) -> str:
     """The target's file: Siracusa, or one with the smallest L1 for which the plan has no deficit."""
     if case.target in ("siracusa", "host"):
         return case.target
+    # Rows put at a position of the cache or read from one of the rope table are moved by one transfer, not split.
+    c, rows = case.config, min(case.recipe.build.chunk or 1, case.recipe.build.context or 1)
+    shortest = rows * max(c.n_kv_heads * c.head_dim, 2 * c.head_dim)
     levels = {
         "spilled": {"weights": ["L3"], "kv": ["L2"], "large": ["L2"]},
         "everything in L3": {"weights": ["L3"], "kv": ["L3"], "large": ["L2"]},
-        "short transfers": {"max_bytes": 260 + 4 * case.seed},
+        "short transfers": {"max_bytes": max(260 + 4 * case.seed, shortest)},
     }.get(case.target, {})
     source = tiny_models.checkpoint(case.config, case.seed, case.biases, case.qk_norms)
     for size in L1_SIZES:

@@ -197,7 +197,7 @@ class _Walk:
             if direction != "in":
                 writes.append((region, -1))
         for (a, part_a), (b, part_b) in combinations(writes, 2):
-            if part_a != part_b and _touch(a, b):
+            if part_a != part_b and _touch(a, b) and not _apart(phase.transfers, part_a, part_b):
                 self.fail(step, f"{a.value} and {b.value} are written to the same bytes in one phase")
         for w, part_w in writes:
             for r, part_r in reads:
@@ -246,8 +246,12 @@ class _Walk:
         if t.start and t.source.value == t.target.value:
             self.fail(step, f"transfer of rows of {t.source.value} chosen at run time keeps the name of the whole")
         rows = {"source_pos": t.source, "target_pos": t.target}.get(t.start)
-        if rows is not None and rows.size != self.plan.context * t.row_bytes:
-            self.fail(step, f"{rows.value} of {rows.size} B has not {self.plan.context} rows of {t.row_bytes} B")
+        if rows is not None:
+            first = t.rows.first if isinstance(t.rows, Extent) else 0  # a later part of a split transfer
+            left = self.plan.context - first
+            if rows.at != first * t.row_bytes or rows.size != left * t.row_bytes:
+                where = f"from byte {rows.at}, {rows.size} B"
+                self.fail(step, f"{rows.value} {where}, are not its last {left} rows of {t.row_bytes} B")
         self.inside(step, t.source, "source")
         self.inside(step, t.target, "target")
 
@@ -259,6 +263,17 @@ def _operands(call: Call | None) -> Iterator[tuple[str, Region]]:
             if region is not None:
                 p = params[name]
                 yield "out" if p.fresh and call.numbers[p.fresh] == 0 else p.kind, region
+
+
+def _apart(transfers: tuple[Transfer, ...], a: int, b: int) -> bool:
+    """Whether two transfers to row pos of one value write different rows after pos, though their regions stay open."""
+    if a < 0 or b < 0:
+        return False
+    first, second = transfers[a], transfers[b]
+    if first.start != "target_pos" or second.start != "target_pos" or first.target.value != second.target.value:
+        return False
+    spans = sorted((t.rows.first, t.rows.first + t.rows.limit) for t in (first, second) if isinstance(t.rows, Extent))
+    return len(spans) == 2 and spans[0][1] <= spans[1][0]
 
 
 def _touch(a: Region, b: Region) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgec.cost.estimate import phases_usage
+from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node, Value
 from edgec.memory.placement import align, first_fit
 from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
@@ -193,7 +194,10 @@ class _ProgramPlanner:
         if best is None or kept is None:
             built = self._build(context, options[-1], index, alive, overflow=True)
             if built is None:
-                raise AssertionError(f"no tiling of {node.name} at all")
+                limits = ", ".join(f"{link.name} {link.max_bytes:,} B" for link in self.target.links)
+                raise TargetError(
+                    f"{node.op} of {node.source} moves rows longer than {self.target.name}'s links take ({limits})."
+                )
             return built
         self.chosen[situation] = best[1]
         return kept

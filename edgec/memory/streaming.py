@@ -198,7 +198,7 @@ def split(link: Link, source: Region, target: Region, row_bytes: int, rows: Numb
     if start == "token" or total <= link.max_bytes:
         return [Transfer(link.name, source, target, row_bytes, rows, start)]
     if start:
-        raise NoRoom(link.destination, total, link.max_bytes)
+        return _split_at_position(link, source, target, row_bytes, rows, start)
     if isinstance(rows, Extent):
         if row_bytes * rows.times > link.max_bytes:
             raise NoRoom(link.destination, row_bytes * rows.times, link.max_bytes)
@@ -213,3 +213,24 @@ def split(link: Link, source: Region, target: Region, row_bytes: int, rows: Numb
     piece = link.max_bytes // 16 * 16
     sizes = [(at, min(piece, total - at)) for at in range(0, total, piece)]
     return [Transfer(link.name, source.part(at, n), target.part(at, n), n, 1, "") for at, n in sizes]
+
+
+def _split_at_position(
+    link: Link, source: Region, target: Region, row_bytes: int, rows: Number, start: str
+) -> list[Transfer]:
+    """Transfers of whole rows from or to row pos of a table or cache, each within the link's limit."""
+    step = link.max_bytes // row_bytes
+    if not step:
+        raise NoRoom(link.destination, row_bytes, link.max_bytes)
+    parts = []
+    for first in range(0, most(rows), step):
+        count = min(step, most(rows) - first)
+        at, size = first * row_bytes, count * row_bytes
+        # On the side that begins at row pos the region stays open: it ends where the table or cache ends.
+        here = source.part(at, size if start == "target_pos" else source.size - at)
+        there = target.part(at, size if start == "source_pos" else target.size - at)
+        part: Number = count
+        if isinstance(rows, Extent):
+            part = Extent(rows.bound, rows.first + first, count, rows.times, rows.from_start)
+        parts.append(Transfer(link.name, here, there, row_bytes, part, start))
+    return parts

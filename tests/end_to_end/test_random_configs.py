@@ -72,9 +72,9 @@ def target_of(case: Case, folder: Path) -> str:
     """The target's file: Siracusa, or one with the smallest L1 for which the plan has no deficit."""
     if case.target in ("siracusa", "host"):
         return case.target
-    # Rows put at a position of the cache or read from one of the rope table are moved by one transfer, not split.
-    c, rows = case.config, min(case.recipe.build.chunk or 1, case.recipe.build.context or 1)
-    shortest = rows * max(c.n_kv_heads * c.head_dim, 2 * c.head_dim)
+    # A row put at a position of the cache or read from one of the rope table is moved by one transfer, not split.
+    c = case.config
+    shortest = max(c.n_kv_heads * c.head_dim, 2 * c.head_dim)
     levels = {
         "spilled": {"weights": ["L3"], "kv": ["L2"], "large": ["L2"]},
         "everything in L3": {"weights": ["L3"], "kv": ["L3"], "large": ["L2"]},

@@ -62,6 +62,7 @@ def build(
 
     with progress() as say:
         artifact = compiler.build(model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say)
+    from edgec.errors import DoesNotFit
     from edgec.report.demand import demand
     from edgec.report.report import DOES_NOT_FIT, report_of
 
@@ -73,7 +74,7 @@ def build(
         click.echo(f"\nwrote {out}")
     if unmet := demand(report, on_chip=require == "on-chip"):
         click.echo(f"error: {unmet}", err=True)
-        sys.exit(3)
+        sys.exit(DoesNotFit.exit_code)  # not raised: the report on stdout stays the one output
 
 
 def default_out(model: str, target: str) -> Path:

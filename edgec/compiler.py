@@ -81,8 +81,7 @@ def build(
             quantized.config.max_seq_len,
         )
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
-        plan_hash = _sha256(dump_plan(memory_plan).encode())
-        meta["provenance"]["plan_sha256"] = plan_hash
+        meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
         code_bytes = 0
         if not memory_plan.deficits():
             say("check the plan")
@@ -104,8 +103,8 @@ def plan_model(
     """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1)."""
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
     while True:
-        sizes_by_name = {"prefill": chunk, "decode": 1}
-        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in sizes_by_name.items()}
+        rows_by_name = {"prefill": chunk, "decode": 1}
+        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in rows_by_name.items()}
         made = plan(graphs, target, context)
         if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
             return graphs, made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from edgec.output import write_file
@@ -12,5 +11,5 @@ from edgec.report.text import plain_text
 
 def write_report(folder: Path, report: Report) -> None:
     """report.json and report.txt, each replaced as a whole."""
-    write_file(folder / "report.json", json.dumps(report.to_dict(), indent=2, sort_keys=True) + "\n")
+    write_file(folder / "report.json", report.to_json())
     write_file(folder / "report.txt", plain_text(report))

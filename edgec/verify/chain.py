@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from edgec.ops.sample import Sampling
 from edgec.output import write_file
 from edgec.report.files import write_report
 from edgec.report.report import report_of
+from edgec.simulate.reference import ReferenceRunner
 from edgec.verify.host import HostBackend
 from edgec.verify.quality import compare_float
 from edgec.verify.rv32 import Rv32Backend
@@ -75,6 +77,7 @@ def verify(
     say = progress or (lambda text: None)
     artifact.require_program()
     result: dict[str, Any] = artifact.verification() or {"backends": {}, "quality": [], "skipped": {}}
+    reference = cache(artifact.reference)  # unpacked once, for all legs
     say("check the plan")
     try:
         check(artifact.plan)
@@ -87,7 +90,7 @@ def verify(
             _float_leg(artifact, text, result)
             continue
         try:
-            outcome = _exact_leg(artifact, leg)
+            outcome = _exact_leg(artifact, leg, reference)
         except VerifyError as error:
             outcome = Outcome(mismatches=1, first_divergence={"error": str(error)})
         result["backends"][leg] = outcome.to_dict()
@@ -103,10 +106,10 @@ def _save(artifact: Artifact, result: dict[str, Any]) -> None:
     write_report(artifact.path, report_of(artifact))
 
 
-def _exact_leg(artifact: Artifact, leg: str) -> Outcome:
+def _exact_leg(artifact: Artifact, leg: str, reference: Callable[[], ReferenceRunner]) -> Outcome:
     work = workload(artifact, leg)
     with _opened(artifact, leg) as (backend, received, facts):
-        outcome = _compare(artifact, work, backend, received)
+        outcome = _compare(artifact, reference(), work, backend, received)
         facts(outcome.facts)
     return outcome
 
@@ -157,8 +160,10 @@ class _Driven:
         return self.program.decode(token)
 
 
-def _compare(artifact: Artifact, work: Workload, backend: _Runs, received: Tensors) -> Outcome:
-    reference = artifact.reference()
+def _compare(
+    artifact: Artifact, reference: ReferenceRunner, work: Workload, backend: _Runs, received: Tensors
+) -> Outcome:
+    reference.reset()
     expected: Tensors = []
     reference.trace = lambda node, value, array: expected.append((value, array.tobytes()))
     outcome = Outcome(facts={"prompt_tokens": len(work.prompt), "decoded_tokens": work.decodes})

@@ -16,7 +16,10 @@ from edgec.ops.embed import dequantize
 class QuantizedTensor:
     """A matrix [n, k] in edgec's packed form (see `edgec/packing.py`).
 
-    packed u8[n, row_bytes], scale f16[n, groups], zero u8[n, groups] or None for the symmetric 2^(bits-1).
+    packed u8[n, row_bytes], scale f16[n, groups], and for the offset of a group one of: nothing (symmetric, zero is
+    2^(bits-1)), zero u8[n, groups], or minimum f16[n, groups]:
+
+        w = (u - zero) * scale        w = u * scale + minimum        u unsigned, products and sums in float32
     """
 
     packed: NDArray[np.uint8]
@@ -25,6 +28,7 @@ class QuantizedTensor:
     k: int
     bits: int
     group_size: int
+    minimum: NDArray[np.float16] | None = None
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""

@@ -12,7 +12,8 @@ Conventions that each front end must establish (so that nothing behind it knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from edgec.errors import ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from edgec.compress.quantized import QuantizedTensor
 
 FloatArray = NDArray[np.float32]
 
@@ -104,17 +107,39 @@ class TextTokenizer:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """A branch beside a matrix: y = W x + B (A x), with a float32 [rank, k] and b float32 [n, rank]."""
+
+    a: FloatArray
+    b: FloatArray
+
+    @property
+    def rank(self) -> int:
+        """Width of the branch."""
+        return int(self.a.shape[0])
+
+    def product(self) -> FloatArray:
+        """What the branch adds to the matrix, float32 [n, k]."""
+        return self.b @ self.a
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A float model as loaded: configuration, tensors read on demand, tokenizer, and where it all came from.
+    """A model between files, compression stages and the compiler: shape, tensors, tokenizer, and its history.
 
     `readers` maps each tensor's name to a function that reads it as float32; nothing is kept, so
-    a large model passes through memory one tensor at a time.
+    a large model passes through memory one tensor at a time. Matrices that are already on a grid (a quantised
+    file, a quantise stage) are in `packed` too, and `tensor(name)` equals `packed[name]().dequantized()`.
     """
 
     config: ModelConfig
     readers: Mapping[str, Callable[[], FloatArray]]
     tokenizer: TextTokenizer | None
     provenance: dict[str, Any] = field(default_factory=dict)  # "source" (as given), "format", "files": {name: sha256}
+    packed: Mapping[str, Callable[[], QuantizedTensor]] = field(default_factory=dict)
+    branches: Mapping[str, LowRank] = field(default_factory=dict)  # by matrix; tensor(name) is W alone
+    patterns: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # by matrix: (removed, of), along a row
+    stages: tuple[dict[str, Any], ...] = ()  # what was done to the original, oldest first (see compress/stage.py)
 
     def __contains__(self, name: str) -> bool:
         return name in self.readers
@@ -132,3 +157,28 @@ class Checkpoint:
         if not np.isfinite(array).all():
             raise ModelError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged.")
         return array
+
+    def matrix_names(self) -> list[str]:
+        """The matrices of the blocks (q, k, v, o, gate, up, down of every layer), in the order of computation."""
+        return [name for name in self.config.tensor_shapes() if name.endswith("_proj.weight")]
+
+    def effective(self, name: str) -> FloatArray:
+        """The tensor with its branch added: what a framework without branches must compute with."""
+        tensor = self.tensor(name)
+        return tensor + self.branches[name].product() if name in self.branches else tensor
+
+    def with_tensors(self, tensors: Mapping[str, FloatArray], **changes: Any) -> Checkpoint:
+        """The same model with other float tensors (which are then no longer packed), and other fields."""
+        readers = dict(self.readers) | {name: partial(_same, array) for name, array in tensors.items()}
+        packed = {name: read for name, read in self.packed.items() if name not in tensors}
+        return replace(self, **({"readers": readers, "packed": packed} | changes))
+
+    def with_packed(self, packed: Mapping[str, QuantizedTensor], **changes: Any) -> Checkpoint:
+        """The same model with these matrices on a grid."""
+        readers = dict(self.readers) | {name: tensor.dequantized for name, tensor in packed.items()}
+        kept = dict(self.packed) | {name: partial(_same, tensor) for name, tensor in packed.items()}
+        return replace(self, **({"readers": readers, "packed": kept} | changes))
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,55 @@
+"""Calibration windows: consecutive tokens of a text file.
+
+A .jsonl file is read as one {"text"} a line, joined by blank lines; a .txt file as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgec.compress.stage import Calibration, Tokens
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a .txt or .jsonl file. Raises RecipeError if it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if Path(path).suffix == ".jsonl":
+            text = "\n\n".join(json.loads(line)["text"] for line in text.splitlines() if line.strip())
+    except OSError as error:
+        raise RecipeError(f"the text {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"the text {path} is not UTF-8.") from None
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f'{path} is not JSON lines with a "text" each.') from None
+    return text
+
+
+def windows(
+    model: Checkpoint, calibration: Calibration, samples: int | None = None, length: int | None = None
+) -> Tokens:
+    """Windows [samples, length] of a calibration text, BOS in front of each where the model uses one."""
+    samples, length = samples or calibration.samples, length or calibration.length
+    length = min(length, model.config.max_seq_len)
+    if not calibration.file:
+        raise RecipeError("this stage needs a calibration text; name one with --calibration or [calibration] file.")
+    if model.tokenizer is None:
+        raise RecipeError("the checkpoint has no tokenizer, so no text can calibrate it; name one with --tokenizer.")
+    tokenizer = model.tokenizer
+    bos = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
+    fresh = length - len(bos)
+    # A token is at most a few hundred characters; 24 a token is ample for any language, so long files stay cheap.
+    text = read_text(calibration.file)
+    ids = tokenizer.backend.encode(text[: samples * fresh * 24], add_special_tokens=False).ids
+    if len(ids) < samples * fresh:
+        raise RecipeError(
+            f"{Path(calibration.file).name} has {len(ids):,} tokens; {samples} samples of {length} need "
+            f"{samples * fresh:,}. Give a longer text or fewer samples."
+        )
+    stream = np.asarray(ids[: samples * fresh], np.int64).reshape(samples, fresh)
+    return np.concatenate([np.tile(np.asarray(bos, np.int64), (samples, 1)), stream], axis=1) if bos else stream

@@ -1,0 +1,208 @@
+"""The LLaMA family as a torch module: what calibration, pruning, training and float evaluation run.
+
+Module names are the checkpoint's (`model.layers.0.self_attn.q_proj`), blocks can be run one by one, and an
+`Activations` object may round what the chip rounds (see compress/chip_numerics.py). Float32; tested
+against transformers' logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+
+
+class Activations:
+    """What happens to values on their way into matrices and caches. This one leaves them alone."""
+
+    def into_matrix(self, x: Tensor, name: str) -> Tensor:
+        """Inputs [..., k] of the matrix `name`."""
+        return x
+
+    def heads(self, x: Tensor, role: str) -> Tensor:
+        """Queries, keys or values [batch, heads, tokens, head_dim]; role is "q", "k" or "v"."""
+        return x
+
+
+class RmsNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * gain."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised along the last axis."""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Matrix(nn.Linear):
+    """A linear layer with an optional low-rank branch that is not trained."""
+
+    branch: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x W^T + bias + (x A^T) B^T."""
+        y = super().forward(x)
+        return y if self.branch is None else y + (x @ self.branch[0].T) @ self.branch[1].T
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over a whole window, rotary embedding inside."""
+
+    def __init__(self, config: ModelConfig, extras: set[str], path: str) -> None:
+        super().__init__()
+        self.config, self.path = config, path
+        d, hidden = config.head_dim, config.hidden_dim
+        sizes = {"q": config.n_heads * d, "k": config.n_kv_heads * d, "v": config.n_kv_heads * d}
+        for role, size in sizes.items():
+            setattr(self, f"{role}_proj", Matrix(hidden, size, f"{path}.{role}_proj.bias" in extras))
+        self.o_proj = Matrix(sizes["q"], hidden, f"{path}.o_proj.bias" in extras)
+        for role in "qk":
+            if f"{path}.{role}_norm.weight" in extras:
+                setattr(self, f"{role}_norm", RmsNorm(d, config.norm_eps))
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
+        """[batch, tokens, hidden] to the same."""
+        batch, length, _ = x.shape
+        heads = {}
+        for role in "qkv":
+            name = f"{self.path}.{role}_proj.weight"
+            y = getattr(self, f"{role}_proj")(act.into_matrix(x, name)).view(batch, length, -1, self.config.head_dim)
+            if norm := getattr(self, f"{role}_norm", None):
+                y = norm(y)
+            y = y.transpose(1, 2)
+            heads[role] = act.heads(y if role == "v" else rotate(y, rope), role)
+        shared = self.config.n_heads != self.config.n_kv_heads
+        y = F.scaled_dot_product_attention(heads["q"], heads["k"], heads["v"], is_causal=True, enable_gqa=shared)
+        y = y.transpose(1, 2).reshape(batch, length, -1)
+        return self.o_proj(act.into_matrix(y, f"{self.path}.o_proj.weight"))
+
+
+class Mlp(nn.Module):
+    """down(silu(gate x) * up x)."""
+
+    def __init__(self, config: ModelConfig, extras: set[str], path: str) -> None:
+        super().__init__()
+        self.path = path
+        for role in ("gate", "up"):
+            bias = f"{path}.{role}_proj.bias" in extras
+            setattr(self, f"{role}_proj", Matrix(config.hidden_dim, config.ffn_dim, bias))
+        self.down_proj = Matrix(config.ffn_dim, config.hidden_dim, f"{path}.down_proj.bias" in extras)
+
+    def forward(self, x: Tensor, act: Activations) -> Tensor:
+        """[batch, tokens, hidden] to the same."""
+        gate, up = (
+            getattr(self, f"{r}_proj")(act.into_matrix(x, f"{self.path}.{r}_proj.weight")) for r in ("gate", "up")
+        )
+        h = F.silu(gate) * up
+        return self.down_proj(act.into_matrix(h, f"{self.path}.down_proj.weight"))
+
+
+class Block(nn.Module):
+    """One decoder layer."""
+
+    def __init__(self, config: ModelConfig, extras: set[str], path: str) -> None:
+        super().__init__()
+        self.input_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
+        self.self_attn = Attention(config, extras, f"{path}.self_attn")
+        self.post_attention_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
+        self.mlp = Mlp(config, extras, f"{path}.mlp")
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
+        """[batch, tokens, hidden] to the same."""
+        x = x + self.self_attn(self.input_layernorm(x), rope, act)
+        return x + self.mlp(self.post_attention_layernorm(x), act)
+
+
+class TorchModel(nn.Module):
+    """A decoder whose parts can be run one by one. `act` may be exchanged at any time."""
+
+    def __init__(self, config: ModelConfig, extras: set[str]) -> None:
+        super().__init__()
+        self.config = config
+        self.act = Activations()
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_dim)
+        self.model.layers = nn.ModuleList(Block(config, extras, f"model.layers.{i}") for i in range(config.n_layers))
+        self.model.norm = RmsNorm(config.hidden_dim, config.norm_eps)
+        self.lm_head = None if config.tied_embeddings else Matrix(config.hidden_dim, config.vocab_size, bias=False)
+        self._rope: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The decoder layers in order."""
+        return list(self.model.layers)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [batch, tokens] to hidden states [batch, tokens, hidden]."""
+        return self.model.embed_tokens(tokens)
+
+    def block(self, layer: int, hidden: Tensor) -> Tensor:
+        """Hidden states after decoder layer `layer`."""
+        return self.blocks[layer](hidden, self.rope(hidden.shape[1]), self.act)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [batch, tokens, vocabulary] of the last block's hidden states; the final norm is inside."""
+        x = self.act.into_matrix(self.model.norm(hidden), "lm_head.weight")
+        return F.linear(x, self.model.embed_tokens.weight) if self.lm_head is None else self.lm_head(x)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits [batch, tokens, vocabulary]."""
+        hidden = self.embed(tokens)
+        for layer in range(self.config.n_layers):
+            hidden = self.block(layer, hidden)
+        return self.head(hidden)
+
+    def linear(self, name: str) -> Matrix:
+        """The module of a matrix, by the checkpoint's tensor name."""
+        return self.get_submodule(name.removesuffix(".weight"))
+
+    def matrices(self) -> Iterator[tuple[str, Matrix]]:
+        """The blocks' matrices by tensor name, in the order of computation."""
+        for name in self.config.tensor_shapes():
+            if name.endswith("_proj.weight"):
+                yield name, self.linear(name)
+
+    def rope(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin [length, head_dim/2] of the positions, computed in float64."""
+        if self._rope is None or len(self._rope[0]) < length:
+            inv_freq = torch.tensor(self.config.rope_inv_freq, dtype=torch.float64)
+            angle = torch.arange(max(length, 512), dtype=torch.float64)[:, None] * inv_freq
+            factor = self.config.rope_factor
+            self._rope = (angle.cos() * factor).float(), (angle.sin() * factor).float()
+        return self._rope[0][:length], self._rope[1][:length]
+
+
+def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of [batch, heads, tokens, head_dim]; element i is paired with i + head_dim/2."""
+    cos, sin = rope
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def load_torch(checkpoint: Checkpoint) -> TorchModel:
+    """The checkpoint as a module in evaluation mode; branches beside their matrices."""
+    config = checkpoint.config
+    extras = {name for name in config.optional_shapes() if name in checkpoint}
+    with torch.device("meta"):
+        model = TorchModel(config, extras)
+    model = model.to_empty(device="cpu")
+    state: dict[str, Any] = {}
+    for name in [*config.tensor_shapes(), *extras]:
+        state[name] = torch.from_numpy(checkpoint.tensor(name).copy())
+    model.load_state_dict(state, assign=True)
+    for name, branch in checkpoint.branches.items():
+        set_branch(model, name, branch)
+    return model.eval().requires_grad_(False)
+
+
+def set_branch(model: TorchModel, name: str, branch: LowRank | None) -> None:
+    """Put a low-rank branch beside a matrix, or take it away."""
+    model.linear(name).branch = None if branch is None else (torch.from_numpy(branch.a), torch.from_numpy(branch.b))

@@ -1,5 +1,16 @@
 """Recipe: how to compress and build, as TOML or flags, as frozen dataclasses.
 
+seed = 0               # of everything random in the stages
+
+[calibration]
+file = "text.jsonl"    # what stages measure and train on; --calibration replaces it
+samples = 64
+length = 512           # tokens of a sample
+
+[[stage]]              # compression, in this order; the other keys are the method's options
+method = "depth"
+blocks = 2
+
 [build]
 context = 256          # positions of the KV cache
 chunk = 16             # tokens of one prefill run
@@ -18,8 +29,10 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+from edgec.compress.stage import Calibration, find
 from edgec.errors import RecipeError
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down", "embed", "head")
@@ -88,10 +101,21 @@ class Recipe:
 
     quantize: Quantize = field(default_factory=Quantize)
     build: Build = field(default_factory=Build)
+    stages: tuple[Any, ...] = ()  # see compress/stage.py
+    calibration: Calibration = field(default_factory=Calibration)
+    seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, for the report."""
-        return asdict(self)
+        """Plain dictionaries, for the report; no folders, so that the same recipe gives the same bytes anywhere."""
+        made = asdict(self)
+        made["stages"] = [stage_options(stage) for stage in self.stages]
+        made["calibration"]["file"] = Path(self.calibration.file).name
+        return made
+
+
+def stage_options(stage: Any) -> dict[str, Any]:
+    """A stage as its recipe table: method first, then every option."""
+    return {"method": stage.method, **asdict(stage)}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -102,29 +126,63 @@ def load_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"recipe {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is not TOML: {error}.") from None
-    known = {"quantize": Quantize, "build": Build}
+    known = {"quantize": Quantize, "build": Build, "calibration": Calibration}
     parts: dict[str, Any] = {}
-    for key, table in data.items():
-        if key not in known or not isinstance(table, dict):
-            raise RecipeError(f"recipe {path} has an unknown table [{key}]; known: [build], [quantize].")
-        if key == "quantize" and isinstance(table.get("roles"), dict):
-            roles = {r: _make(RoleOverride, t, f"quantize.roles.{r}", path) for r, t in table["roles"].items()}
-            table = table | {"roles": roles}
-        parts[key] = _make(known[key], table, key, path)
-    return Recipe(**parts)
+    for key, value in data.items():
+        if key == "seed":
+            parts[key] = _typed(value, int, key, path)
+        elif key == "stage" and isinstance(value, list):
+            parts["stages"] = tuple(_stage(table, f"stage {i}", path) for i, table in enumerate(value, 1))
+        elif key in known and isinstance(value, dict):
+            table = value
+            if key == "quantize" and isinstance(table.get("roles"), dict):
+                roles = {r: _make(RoleOverride, t, f"quantize.roles.{r}", path) for r, t in table["roles"].items()}
+                table = table | {"roles": roles}
+            parts[key] = _make(known[key], table, key, path)
+        else:
+            tables = ", ".join(f"[{name}]" for name in known)
+            raise RecipeError(f"recipe {path} has an unknown table [{key}]; known: seed, {tables}, [[stage]].")
+    made = Recipe(**parts)
+    if made.calibration.file and not Path(made.calibration.file).is_absolute():  # files stand beside the recipe
+        beside = Path(path).parent / made.calibration.file
+        if beside.is_file():
+            made = replace(made, calibration=replace(made.calibration, file=str(beside)))
+    return made
+
+
+def _stage(table: Any, where: str, path: str | Path) -> Any:
+    if not isinstance(table, dict) or not isinstance(table.get("method"), str):
+        raise RecipeError(f"recipe {path}: {where} must be a table with a method.")
+    options = {key: value for key, value in table.items() if key != "method"}
+    return _make(find(table["method"]), options, f"{where} ({table['method']})", path)
 
 
 def _make(kind: Any, table: Any, where: str, path: str | Path) -> Any:
     if not isinstance(table, dict):
         raise RecipeError(f"recipe {path}: {where} must be a table.")
-    types = {f.name: f.type for f in fields(kind)}
-    for key, value in table.items():
+    hints = get_type_hints(kind)
+    types = {f.name: hints[f.name] for f in fields(kind)}
+    for key in table:
         if key not in types:
             raise RecipeError(f"recipe {path} has an unknown key {where}.{key}; known: {', '.join(types)}.")
-        want: Any = str if "str" in str(types[key]) and key != "roles" else dict if key == "roles" else int
-        if not isinstance(value, want) or isinstance(value, bool):
-            raise RecipeError(f"recipe {path}: {where}.{key} must be of type {want.__name__}, not {value!r}.")
-    return kind(**table)
+    return kind(**{key: _typed(value, types[key], f"{where}.{key}", path) for key, value in table.items()})
+
+
+def _typed(value: Any, kind: Any, where: str, path: str | Path) -> Any:
+    """A TOML value as a field of this type: int, float, bool, str, dict, a tuple of one of them, or optional."""
+    origin, wanted = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        kind = next(option for option in wanted if option is not NoneType)
+        return _typed(value, kind, where, path)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(item, wanted[0], where, path) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = {tuple: list}.get(origin, origin) or kind
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+        name = "list" if plain is list else plain.__name__
+        raise RecipeError(f"recipe {path}: {where} must be of type {name}, not {value!r}.")
+    return value
 
 
 def with_flags(

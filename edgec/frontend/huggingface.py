@@ -43,7 +43,13 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     tokenizer = tokenizer or folder_tokenizer(folder)
     files = [*weight_files, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
     readers = {name: tensor.read for name, tensor in stored.items() if name not in harmless}
-    return Checkpoint(config, readers, tokenizer, describe(source, "huggingface", files, notes))
+    provenance = describe(source, "huggingface", files, notes) | {"rope_parameters": architecture.rope_parameters}
+    checkpoint = Checkpoint(config, readers, tokenizer, provenance)
+    if (folder / "edgec.json").is_file():
+        from edgec.compress.folder import with_exact_parts
+
+        checkpoint = with_exact_parts(folder, checkpoint)
+    return checkpoint
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -30,6 +30,7 @@ class Architecture:
     config: ModelConfig
     extras: frozenset[str]
     notes: list[str] = field(default_factory=list)
+    rope_parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def read_architecture(folder: Path) -> Architecture:
@@ -74,7 +75,7 @@ def read_architecture(folder: Path) -> Architecture:
         rope_factor=rope_factor,
         tied_embeddings=bool(config.tie_word_embeddings),
     )
-    return Architecture(model, _extras(family, config), notes)
+    return Architecture(model, _extras(family, config), notes, dict(config.rope_parameters or {}))
 
 
 def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from edgec.frontend.checkpoint import FloatArray
 
 MAX_HEADER = 100_000_000  # bytes, the format's own limit
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # BF16 is the upper half of a float32
+RAW = {"U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"} | DTYPES
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class StoredTensor:
             bits <<= 16
             return bits.view(np.float32)
         return stored.astype(np.float32)
+
+    def raw(self) -> Any:
+        """The array as it is stored (integers of quantised checkpoints; BF16 as its bits). Raises ModelError."""
+        if self.dtype not in RAW:
+            raise ModelError(f"{self.path}: tensor {self.name} is stored as {self.dtype}, which edgec does not read.")
+        try:
+            return np.array(np.memmap(self.path, RAW[self.dtype], mode="r", offset=self.start, shape=self.shape))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path} changed while it was read.") from error
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -92,7 +102,7 @@ def _entry(path: Path, name: str, entry: Any, start: int, file_bytes: int) -> St
         raise ModelError(
             f"{path} is truncated: tensor {name} ends at byte {start + last:,}, the file has {file_bytes:,}."
         )
-    if dtype in DTYPES and last - first != math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
+    if dtype in RAW and last - first != math.prod(shape) * np.dtype(RAW[dtype]).itemsize:
         raise ModelError(
             f"{path} is damaged: tensor {name} of shape {shape} in {dtype} cannot take {last - first:,} bytes."
         )

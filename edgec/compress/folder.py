@@ -1,0 +1,198 @@
+"""A compressed model as a standard Hugging Face folder, with two files more that only edgec reads.
+
+config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
+                                                                dequantised, with branches added
+edgec.json          history (`stages`), patterns, and what config.json cannot say exactly
+edgec.safetensors   packed matrices, branches and the matrices beside them, as edgec computes with them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgec.errors import ModelError
+from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.rope import rotary
+from edgec.frontend.safetensors_file import read_header
+from edgec.output import write_file
+
+if TYPE_CHECKING:
+    from edgec.compress.quantized import QuantizedTensor
+
+FORMAT = "edgec-checkpoint/1"
+MARK, EXACT = "edgec.json", "edgec.safetensors"
+PARTS = ("packed", "scale", "zero", "minimum")
+ARCHITECTURES = {
+    **{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
+    **{"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"},
+}
+
+
+def write_folder(folder: Path, model: Checkpoint) -> None:
+    """Write the model into an existing or new folder. Raises OutputError if the disk refuses."""
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: model.effective(name) for name in _names(model)}
+    write_file(folder / "model.safetensors", save(tensors, {"format": "pt"}))
+    del tensors
+    write_file(folder / "config.json", _json(hf_config(model)))
+    for name, content in _tokenizer_files(model).items():
+        write_file(folder / name, content)
+    exact: dict[str, Any] = {}
+    grids: dict[str, dict[str, int]] = {}
+    for name, read in model.packed.items():
+        tensor = read()
+        grids[name] = {"k": tensor.k, "bits": tensor.bits, "group_size": tensor.group_size}
+        exact |= {f"{name}.{part}": array for part in PARTS if (array := getattr(tensor, part)) is not None}
+    for name, branch in model.branches.items():
+        exact |= {f"{name}.lora_a": branch.a, f"{name}.lora_b": branch.b}
+        if name not in model.packed:
+            exact[f"{name}.base"] = model.tensor(name)
+    if exact:
+        write_file(folder / EXACT, save({name: np.ascontiguousarray(array) for name, array in exact.items()}))
+    record = {
+        "format": FORMAT,
+        "stages": list(model.stages),
+        "packed": grids,
+        "branches": sorted(model.branches),
+        "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
+        "rope_inv_freq": list(model.config.rope_inv_freq),
+        "rope_factor": model.config.rope_factor,
+        "provenance": model.provenance | {"source": Path(str(model.provenance.get("source", ""))).name},
+    }
+    write_file(folder / MARK, _json(record))
+
+
+def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
+    """What `edgec.json` adds to a folder that was loaded as any other. Raises ModelError if it is damaged."""
+    try:
+        record = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ModelError(f"{folder / MARK} is of format {record['format']!r}; this edgec reads {FORMAT!r}.")
+        stored = read_header(folder / EXACT) if (folder / EXACT).is_file() else {}
+        config = replace(
+            model.config,
+            rope_inv_freq=tuple(float(f) for f in record["rope_inv_freq"]),
+            rope_factor=float(record["rope_factor"]),
+        )
+        readers = dict(model.readers)
+        packed: dict[str, Callable[[], QuantizedTensor]] = {}
+        for name, grid in record["packed"].items():
+            sizes = {key: int(grid[key]) for key in ("k", "bits", "group_size")}
+            packed[name] = partial(_read_packed, stored, name, sizes)
+            readers[name] = partial(_dequantized, packed[name])
+        branches = {n: LowRank(stored[f"{n}.lora_a"].read(), stored[f"{n}.lora_b"].read()) for n in record["branches"]}
+        for name in branches.keys() - packed.keys():
+            readers[name] = stored[f"{name}.base"].read
+        return replace(
+            model,
+            config=config,
+            readers=readers,
+            packed=packed,
+            branches=branches,
+            patterns={name: (int(n), int(m)) for name, (n, m) in record["patterns"].items()},
+            stages=tuple(record["stages"]),
+            provenance=model.provenance | {"original": record["provenance"]},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / MARK} or {EXACT} beside it is damaged ({error}); compress again.") from error
+
+
+def _read_packed(stored: dict[str, Any], name: str, grid: dict[str, int]) -> QuantizedTensor:
+    from edgec.compress.quantized import QuantizedTensor
+
+    found = {part: stored[f"{name}.{part}"].raw() for part in PARTS if f"{name}.{part}" in stored}
+    return QuantizedTensor(
+        found["packed"],
+        found["scale"],
+        found.get("zero"),
+        grid["k"],
+        grid["bits"],
+        grid["group_size"],
+        found.get("minimum"),
+    )
+
+
+def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
+    return read().dequantized()
+
+
+def hf_config(model: Checkpoint) -> dict[str, Any]:
+    """config.json of a model of this shape."""
+    config = model.config
+    biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
+    made: dict[str, Any] = {
+        "architectures": [ARCHITECTURES[config.family]],
+        "model_type": config.family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_dim,
+        "intermediate_size": config.ffn_dim,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm_eps,
+        "max_position_embeddings": config.max_seq_len,
+        "tie_word_embeddings": config.tied_embeddings,
+        "rope_parameters": _rope_parameters(model),
+        "dtype": "float32",
+    }
+    if config.family in ("llama", "qwen3"):
+        made["attention_bias"] = any(name.startswith("self_attn") for name in biases)
+    if config.family == "llama":
+        made["mlp_bias"] = any(name.startswith("mlp") for name in biases)
+    if config.family in ("mistral", "qwen2", "qwen3"):
+        made["sliding_window"] = None
+    if model.tokenizer is not None:
+        made |= {"bos_token_id": model.tokenizer.bos_id, "eos_token_id": list(model.tokenizer.eos_ids) or None}
+    return made
+
+
+def _rope_parameters(model: Checkpoint) -> dict[str, Any]:
+    """Parameters that give the model's frequencies: the source's own, or the base that fits best."""
+    config: ModelConfig = model.config
+    source = model.provenance.get("rope_parameters")
+    half = config.head_dim // 2
+    base = config.rope_inv_freq[-1] ** (-half / (half - 1)) if half > 1 else 10000.0
+    candidates = [{"rope_type": "default", "rope_theta": theta} for theta in (float(round(base)), base) if theta > 1]
+    for candidate in [source, *candidates] if source else candidates:
+        if rotary("the model", config.head_dim, candidate, config.max_seq_len) == (
+            config.rope_inv_freq,
+            config.rope_factor,
+        ):
+            return dict(candidate)
+    return candidates[0]  # edgec itself reads the exact frequencies from edgec.json
+
+
+def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        return {}
+    token = {
+        key: None if index is None else tokenizer.backend.id_to_token(index)
+        for key, index in (("bos_token", tokenizer.bos_id), ("eos_token", next(iter(tokenizer.eos_ids), None)))
+    }
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": tokenizer.add_bos, **token}
+    generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": list(tokenizer.eos_ids) or None}
+    return {
+        "tokenizer.json": tokenizer.backend.to_str(),
+        "tokenizer_config.json": _json(settings),
+        "generation_config.json": _json(generation),
+    }
+
+
+def _names(model: Checkpoint) -> list[str]:
+    return [*model.config.tensor_shapes(), *(name for name in model.config.optional_shapes() if name in model)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgec import __version__
+from edgec.cli_compress import compress
 from edgec.console import Commands, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
@@ -77,12 +78,20 @@ def build(
         sys.exit(DoesNotFit.exit_code)  # not raised: the report on stdout stays the one output
 
 
-def default_out(model: str, target: str) -> Path:
-    """out/<model>-<target>: names without folders and without the suffix of a file format."""
+def model_name(model: str) -> str:
+    """The model's name without folders and without the suffix of a file format."""
     name = Path(model).name or Path(model).resolve().name
     for suffix in (".gguf", ".bin"):
         name = name.removesuffix(suffix)
-    return Path("out") / f"{name}-{Path(target).name.removesuffix('.toml')}"
+    return name
+
+
+def default_out(model: str, target: str) -> Path:
+    """out/<model>-<target>."""
+    return Path("out") / f"{model_name(model)}-{Path(target).name.removesuffix('.toml')}"
+
+
+cli.add_command(compress)
 
 
 @cli.command(short_help="Generate text without hardware.")

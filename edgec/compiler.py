@@ -1,6 +1,6 @@
 """build(): the whole compiler, top to bottom. Start reading here.
 
-checkpoint ──load──▶ quantise ──▶ lower ──▶ plan ──check──▶ emit ──compile──▶ report ──▶ OUT
+checkpoint ──load──▶ compress ──▶ quantise ──▶ lower ──▶ plan ──check──▶ emit ──compile──▶ report ──▶ OUT
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgec import __version__
 from edgec.artifact import FORMAT, Artifact
+from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.emit.project import Golden, fnv1a, project_files
@@ -57,9 +58,13 @@ def build(
     out: Path,
     tokenizer: str | None = None,
     progress: Progress | None = None,
+    stages_progress: Callable[[str, int, int], None] | None = None,
+    measure: Measure | None = None,
 ) -> Artifact:
     """Build `model` for `target` into the folder `out`, which is replaced as a whole or left alone.
 
+    The recipe's stages leave their checkpoints in the folder `<out>.stages`, and are taken from there if they are done;
+    `measure` gives the quality of each.
     A model that does not fit is a result too: the folder then holds plan and report, and no program.
     """
     say = progress or (lambda text: None)
@@ -68,6 +73,13 @@ def build(
     with replaced_folder(out) as folder:
         say("load")
         checkpoint = load_checkpoint(model, tokenizer)
+        unrounded, table = model, tuple(checkpoint.stages)
+        if recipe.stages:
+            stages_folder = out.with_name(out.name + ".stages")
+            bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
+            compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure)
+            checkpoint, table = compressed.model, compressed.table
+            unrounded = str(compressed.unrounded or model)
         context = _context(checkpoint, recipe)
         quantized = quantize_model(checkpoint, recipe.quantize, lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"))
         say("lower and plan")
@@ -81,6 +93,7 @@ def build(
             quantized.config.max_seq_len,
         )
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
+        meta["stages"] = list(table)
         meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
         code_bytes = 0
         if not memory_plan.deficits():
@@ -93,7 +106,7 @@ def build(
         add_program(memory_plan, code_bytes)
         say("report")
         _write_rest(folder, meta, graphs, memory_plan, checkpoint, target)
-        write_file(folder / "local.json", _where(model, tokenizer))
+        write_file(folder / "local.json", _where(unrounded, tokenizer))
     return Artifact.load(out)
 
 

@@ -93,6 +93,38 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escape(text))
 
 
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A function (text, done, total) that shows a bar with the time left, on stderr, and only if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text, done, total: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True)) as shown:
+        current: dict[str, Any] = {}
+
+        def say(text: str, done: int, total: int) -> None:
+            stage = text.split(":", 2)[:2]  # "2/5 width: block" - a new stage or step starts a new bar
+            if current.get("stage") != stage:
+                if "task" in current:
+                    shown.remove_task(current["task"])
+                current["task"], current["stage"] = shown.add_task("", total=total), stage
+            shown.update(current["task"], description=escape(text), completed=done, total=total or None)
+
+        yield say
+
+
 def print_report(report: Any, as_json: bool) -> None:
     """A Report on stdout, as JSON or as text with colour where the terminal has it."""
     if as_json:

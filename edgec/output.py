@@ -15,12 +15,13 @@ MARK = "build.json"  # what makes a folder one of ours, which may be replaced
 
 
 @contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
+def replaced_folder(out: Path, mark: str = MARK) -> Iterator[Path]:
     """A new folder to fill; on success it takes the place of `out`, on any error it vanishes and `out` is untouched.
 
-    Raises OutputError if `out` exists and was not built by edgec, or cannot be written.
+    `mark` is the file by which a folder of ours is known. Raises OutputError if `out` exists without it, or cannot be
+    written.
     """
-    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
         raise OutputError(f"{out} exists and was not built by edgec; choose another -o or remove it.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

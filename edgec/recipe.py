@@ -203,3 +203,8 @@ def with_flags(
             chunk=b.chunk if chunk is None else chunk,
         ),
     )
+
+
+def with_calibration(recipe: Recipe, file: str | None) -> Recipe:
+    """The recipe with another calibration text, if one is given."""
+    return recipe if file is None else replace(recipe, calibration=replace(recipe.calibration, file=file))

@@ -56,6 +56,7 @@ class Work:
     partial: Path | None = None  # a folder that outlives a killed run; None: nothing is kept
     say: Callable[[str, int, int], None] = lambda text, done, total: None  # progress: text, steps done, steps in all
     deadline: float | None = None  # time.monotonic() at which a training stage must be done; None: its own options
+    before_quantize: Checkpoint | None = None  # the last model of the chain with no packed matrix
     notes: dict[str, Any] = field(default_factory=dict)  # what the stage wants recorded in edgec.json
 
     def tokens(self, model: Checkpoint, samples: int | None = None, length: int | None = None) -> Tokens:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,17 @@ def read_architecture(folder: Path) -> Architecture:
         tied_embeddings=bool(config.tie_word_embeddings),
     )
     return Architecture(model, _extras(family, config), notes, dict(config.rope_parameters or {}))
+
+
+def config_of(file: Path) -> ModelConfig:
+    """The shape that a config.json describes, without weights. Raises ModelError."""
+    if not file.is_file():
+        raise ModelError(f"{file} does not exist; give the config.json of a checkpoint.")
+    if file.name == "config.json":
+        return read_architecture(file.parent).config
+    with tempfile.TemporaryDirectory(prefix="edgec-") as folder:  # transformers reads folders with that one name
+        shutil.copyfile(file, Path(folder) / "config.json")
+        return read_architecture(Path(folder)).config
 
 
 def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Report:
     kv_bytes_per_token: int
     model: Mapping[str, Any]
     recipe: Mapping[str, Any]
+    stages: tuple[Mapping[str, Any], ...]
     quantization: Mapping[str, float]
     memory: tuple[MemoryUse, ...]
     breakdown: Mapping[str, Mapping[str, int]]
@@ -86,6 +87,7 @@ def make_report(
         kv_bytes_per_token=cached // plan.context,
         model=_model(meta["model"], plan, graphs, parameters),
         recipe=meta["recipe"],
+        stages=tuple(meta.get("stages", ())),
         quantization=meta["quantization"],
         memory=tuple(memories),
         breakdown=breakdown,

@@ -15,6 +15,7 @@ from edgec.report.checks import check_lines, quality_lines
 from edgec.report.memory_use import MemoryUse
 from edgec.report.report import DOES_NOT_FIT, FITS, NEEDS_L3, Report
 from edgec.report.speed import Speed
+from edgec.report.stages import rich_table
 
 WIDTH = 80
 BAR = 10  # characters
@@ -43,6 +44,7 @@ def render(report: Report, console: Console) -> None:
     _speed(report, console)
     _ops(report, console)
     _model(report, console)
+    _stages(report, console)
     _checks(report, console)
     _provenance(report, console)
 
@@ -213,6 +215,11 @@ def _model(report: Report, console: Console) -> None:
             console,
             f"program: {p['code_bytes']:,} B code, {p['data_bytes']:,} B data, {p['stack_bytes']:,} B stack reserved",
         )
+
+
+def _stages(report: Report, console: Console) -> None:
+    if report.stages:
+        _section(console, "Compression", rich_table(report.stages))
 
 
 def _checks(report: Report, console: Console) -> None:

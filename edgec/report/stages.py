@@ -1,0 +1,66 @@
+"""The per-stage table: what each stage left, in parameters, bytes, perplexity and seconds; the dense model first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgec.frontend.checkpoint import Checkpoint
+
+WIDTH = 100
+SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("bits", "group_size"), "lora": ("rank",)}
+
+
+def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, int, int], None]], dict[str, Any]]:
+    """A measure for the pipeline: perplexity on the first windows of a text."""
+    from edgec.compress.calibration import read_text
+    from edgec.evaluate.torch_windows import window_perplexity
+
+    read_text(file)  # a missing file must not wait for the first stage
+
+    def measure(model: Checkpoint, say: Callable[[str, int, int], None]) -> dict[str, Any]:
+        return window_perplexity(model, file, windows, say=say)
+
+    return measure
+
+
+def stage_table(rows: Sequence[Mapping[str, Any]], width: int = WIDTH) -> str:
+    """The table as plain text."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    stream = StringIO()
+    Console(file=stream, width=width, color_system=None).print(rich_table(rows))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def rich_table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """One line a stage. Δ is against the stage before; b/w are bits per weight of the blocks' matrices."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    for name in ("parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before: float | None = None
+    for row in rows:
+        perplexity = (row.get("quality") or {}).get("perplexity")
+        delta = "" if before is None or perplexity is None else f"{perplexity - before:+.2f}"
+        table.add_row(
+            _name(row),
+            f"{row['parameters']:,}",
+            f"{row['nonzero']:,}",
+            f"{row['bytes'] / 1e6:,.1f}",
+            f"{row['block_bits_per_weight']:.2f}",
+            "-" if perplexity is None else f"{perplexity:,.2f}",
+            delta,
+            "" if row.get("seconds") is None else f"{row['seconds']:,.0f}",
+        )
+        before = perplexity if perplexity is not None else before
+    return table
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    options = [str(row[key]) for key in SHOWN.get(row["method"], ()) if row.get(key) not in (None, "", 0, 0.0)]
+    return " ".join([row["method"], *options])

@@ -31,9 +31,16 @@ def read_text(path: str | Path) -> str:
 
 
 def windows(
-    model: Checkpoint, calibration: Calibration, samples: int | None = None, length: int | None = None
+    model: Checkpoint,
+    calibration: Calibration,
+    samples: int | None = None,
+    length: int | None = None,
+    at_most: bool = False,
 ) -> Tokens:
-    """Windows [samples, length] of a calibration text, BOS in front of each where the model uses one."""
+    """Windows [samples, length] of a calibration text, BOS in front of each where the model uses one.
+
+    `at_most` takes fewer windows from a text that has no more. Raises RecipeError if it is too short otherwise.
+    """
     samples, length = samples or calibration.samples, length or calibration.length
     length = min(length, model.config.max_seq_len)
     if not calibration.file:
@@ -46,6 +53,8 @@ def windows(
     # A token is at most a few hundred characters; 24 a token is ample for any language, so long files stay cheap.
     text = read_text(calibration.file)
     ids = tokenizer.backend.encode(text[: samples * fresh * 24], add_special_tokens=False).ids
+    if at_most:
+        samples = max(1, min(samples, len(ids) // fresh))
     if len(ids) < samples * fresh:
         raise RecipeError(
             f"{Path(calibration.file).name} has {len(ids):,} tokens; {samples} samples of {length} need "

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 128  # columns whose updates of the rest are made as one product
+BLOCK = 64  # columns whose updates of the rest are made as one product
 
 
 def damped(h: Tensor, share: float) -> Tensor:
@@ -78,26 +78,25 @@ def search_scales(w: Tensor, importance: Tensor, bits: int, group_size: int, ste
 def gptq(w: Tensor, h: Tensor, columns: Tensor, bits: int, kept: Tensor | None = None) -> Tensor:
     """Codes [n, k] for scales `columns` [n, k]; h is damped already."""
     order = torch.argsort(h.diagonal(), descending=True, stable=True)
-    back = torch.argsort(order)
     upper = _upper_inverse(h[order][:, order])
-    rest, scales = w[:, order].clone(), columns[:, order]
-    kept = None if kept is None else kept[:, order]
+    # Transposed, so that a column of W is contiguous: this is what the loop walks along.
+    rest, scales = w.T[order].contiguous(), columns.T[order].contiguous()
+    mask = None if kept is None else kept.T[order]
     codes = torch.empty_like(rest)
     k = w.shape[1]
     for start in range(0, k, BLOCK):
         stop = min(start + BLOCK, k)
-        block, u = rest[:, start:stop], upper[start:stop, start:stop]
+        block, u = rest[start:stop], upper[start:stop, start:stop]
         errors = torch.empty_like(block)
         for i in range(stop - start):
-            code = round_codes(block[:, i], scales[:, start + i], bits)
-            if kept is not None:
-                code = code * kept[:, start + i]
-            codes[:, start + i] = code
-            error = (block[:, i] - code * scales[:, start + i]) / u[i, i]
-            errors[:, i] = error
-            block[:, i + 1 :] -= error[:, None] * u[i, i + 1 :]
-        rest[:, stop:] -= errors @ upper[start:stop, stop:]
-    return codes[:, back]
+            code = round_codes(block[i], scales[start + i], bits)
+            if mask is not None:
+                code = code * mask[start + i]
+            codes[start + i] = code
+            errors[i] = (block[i] - code * scales[start + i]) / u[i, i]
+            block[i + 1 :].addr_(u[i, i + 1 :], errors[i], alpha=-1)
+        rest[stop:] -= upper[start:stop, stop:].T @ errors
+    return codes[torch.argsort(order)].T.contiguous()
 
 
 def _upper_inverse(h: Tensor) -> Tensor:
@@ -132,28 +131,25 @@ def descend(
     w: Tensor, codes: Tensor, h: Tensor, columns: Tensor, bits: int, kept: Tensor | None = None, sweeps: int = 1
 ) -> Tensor:
     """Codes after `sweeps` passes over all columns."""
-    codes = codes.clone()
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    diagonal = h.diagonal()
-    inverse = torch.where(columns == 0, 0, 1 / torch.where(columns == 0, 1, columns))
+    codes, scales = codes.T.contiguous(), columns.T.contiguous()
+    mask = None if kept is None else kept.T
+    inverse = torch.where(scales == 0, 0, 1 / torch.where(scales == 0, 1, scales)) / h.diagonal()[:, None]
     for _ in range(sweeps):
-        gradient = (w - codes * columns) @ h
+        gradient = h @ (w.T - codes * scales)
         for start in range(0, w.shape[1], BLOCK):
             stop = min(start + BLOCK, w.shape[1])
-            inside = gradient[:, start:stop]
-            steps = torch.zeros_like(inside)
+            inside, steps = gradient[start:stop], torch.empty_like(gradient[start:stop])
             for i in range(stop - start):
                 j = start + i
-                step = (inside[:, i] / diagonal[j] * inverse[:, j]).round_()
-                new = (codes[:, j] + step).clamp_(low, high)
-                if kept is not None:
-                    new = new * kept[:, j]
-                change = (new - codes[:, j]) * columns[:, j]
-                codes[:, j] = new
-                steps[:, i] = change
-                inside -= change[:, None] * h[j, start:stop]
-            gradient[:, stop:] -= steps @ h[start:stop, stop:]
-    return codes
+                new = (codes[j] + (inside[i] * inverse[j]).round_()).clamp_(low, high)
+                if mask is not None:
+                    new = new * mask[j]
+                steps[i] = (new - codes[j]) * scales[j]
+                codes[j] = new
+                inside[i + 1 :].addr_(h[j, j + 1 : stop], steps[i], alpha=-1)
+            gradient[stop:] -= h[stop:, start:stop] @ steps
+    return codes.T.contiguous()
 
 
 def error(w: Tensor, q: Tensor, h: Tensor) -> float:

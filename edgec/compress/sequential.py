@@ -1,0 +1,146 @@
+"""Calibrated rounding, block after block: each matrix is fitted to the inputs that it will get on the chip.
+
+The inputs of block i come through the blocks before it as they are already rounded, with int8 activations and cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgec.compress.chip_numerics import ChipActivations
+from edgec.compress.gptq import damped, descend, expand, gptq, refit_scales, round_codes, search_scales
+from edgec.compress.quantized import QuantizedTensor
+from edgec.compress.stage import Work, layers_of
+from edgec.compress.token_weights import token_weights
+from edgec.compress.torch_model import Activations, TorchModel, load_torch
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.packing import pack
+
+BATCH = 8  # windows of a forward pass; the matrices' inputs of one block are kept for all windows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Options of the rounding itself."""
+
+    solve: bool = True  # GPTQ and coordinate descent; False: the scale search alone
+    guided: bool = True
+    damp: float = 0.01
+    rounds: int = 2
+    chip: bool = True
+
+
+def fit_matrix(
+    w: Tensor, h: Tensor, bits: int, group_size: int, fit: Fit, kept: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Codes [n, k] and scales [n, groups] of one matrix for the second moment h [k, k] of its inputs."""
+    k = w.shape[1]
+    h = damped(h / h.diagonal().mean().clamp_min(1e-30), fit.damp)
+    scale = search_scales(w, h.diagonal(), bits, group_size)
+    if not fit.solve:
+        codes = round_codes(w, expand(scale, group_size, k), bits)
+        return (codes if kept is None else codes * kept), scale
+    codes = gptq(w, h, expand(scale, group_size, k), bits, kept)
+    for _ in range(fit.rounds):
+        scale = refit_scales(w, codes, h, group_size)
+        codes = descend(w, codes, h, expand(scale, group_size, k), bits, kept)
+    return codes, scale
+
+
+def packed_tensor(codes: Tensor, scale: Tensor, bits: int, group_size: int) -> QuantizedTensor:
+    """Signed codes and scales in the device's form."""
+    unsigned = (codes + 2 ** (bits - 1)).to(torch.uint8).numpy()
+    k = codes.shape[1]
+    return QuantizedTensor(
+        pack(unsigned, bits, group_size), scale.numpy().astype(np.float16), None, k, bits, group_size
+    )
+
+
+def quantize_blocks(
+    model: Checkpoint, grids: dict[str, tuple[int, int]], fit: Fit, work: Work
+) -> Iterator[tuple[str, QuantizedTensor, float]]:
+    """(name, packed matrix, error) for every matrix in `grids`, which gives its bits and group size.
+
+    The error is tr (W-Q) H (W-Q)^T / tr W H W^T on the calibration text, without token weights. What is done is kept in
+    work.partial block by block.
+    """
+    tokens = work.tokens(model)
+    module = load_torch(model)
+    weights = token_weights(module, tokens, work) if fit.guided else {}
+    act = ChipActivations({name: size for name, (_, size) in grids.items()}) if fit.chip else Activations()
+    module.act = act
+    with torch.no_grad():
+        hidden = module.embed(torch.from_numpy(tokens))
+        for layer in range(model.config.n_layers):
+            work.say("blocks", layer, model.config.n_layers)
+            names = layers_of(list(grids), layer)
+            done = work.load(f"block{layer}")
+            if done is None:
+                done = _fit_block(module, layer, hidden, {n: grids[n] for n in names}, weights, fit, model)
+                work.save(f"block{layer}", done)
+            for name in names:
+                tensor = QuantizedTensor(
+                    done[f"{name}.packed"], done[f"{name}.scale"], None, module.linear(name).in_features, *grids[name]
+                )
+                module.linear(name).weight.data = torch.from_numpy(tensor.dequantized())
+                yield name, tensor, float(done[f"{name}.error"])
+            hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
+
+
+def _fit_block(
+    module: TorchModel,
+    layer: int,
+    hidden: Tensor,
+    grids: dict[str, tuple[int, int]],
+    weights: dict[str, Tensor],
+    fit: Fit,
+    model: Checkpoint,
+) -> dict[str, Any]:
+    inputs = block_inputs(module, layer, hidden, list(grids))
+    done: dict[str, Any] = {}
+    moments: dict[int, Tensor] = {}
+    for name, (bits, group_size) in grids.items():
+        x = inputs[name]
+        if not torch.isfinite(x).all():
+            raise RecipeError(f"the inputs of {name} overflow on the calibration text; the checkpoint is damaged.")
+        plain = moments[id(x)] if id(x) in moments else moments.setdefault(id(x), x.T @ x)
+        w = module.linear(name).weight.data
+        h = plain if not weights else x.T @ (x * weights[name].reshape(-1)[:, None])
+        kept = w != 0 if name in model.patterns else None
+        codes, scale = fit_matrix(w, h, bits, group_size, fit, kept)
+        tensor = packed_tensor(codes, scale, bits, group_size)
+        miss = w - codes * expand(scale, group_size, w.shape[1])
+        power = ((w @ plain) * w).sum().double()
+        lost = ((miss @ plain) * miss).sum().double()
+        done |= {f"{name}.packed": tensor.packed, f"{name}.scale": tensor.scale}
+        done[f"{name}.error"] = np.float64(float(lost / power) if power > 0 else 0.0)
+    return done
+
+
+def block_inputs(module: TorchModel, layer: int, hidden: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """Inputs [tokens, k] of a block's matrices, as module.act leaves them; those that share inputs share a tensor."""
+    pieces: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def watch(name: str) -> Any:
+        return lambda m, inputs, output: pieces[name].append(inputs[0])
+
+    hooks = [module.linear(name).register_forward_hook(watch(name)) for name in names]
+    try:
+        for part in hidden.split(BATCH):
+            module.block(layer, part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    joined: dict[tuple[int, ...], Tensor] = {}
+    result = {}
+    for name, parts in pieces.items():
+        key = tuple(id(part) for part in parts)
+        result[name] = joined[key] if key in joined else joined.setdefault(key, torch.cat(parts).flatten(0, -2))
+    return result

@@ -10,10 +10,11 @@ import click
 
 from edgec import __version__
 from edgec.cli_compress import compress
-from edgec.console import Commands, print_json, print_report, progress
+from edgec.console import Commands, bars, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
+WINDOWS = 20  # of 512 tokens, for the perplexity of stages
 OUT = click.argument("out", type=click.Path(path_type=Path))
 
 
@@ -33,6 +34,9 @@ def cli() -> None:
 @click.option("--chunk", type=int, help="Tokens of one prefill run.")
 @click.option("--tokenizer", metavar="FILE", help="A tokenizer in place of the checkpoint's own.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to make; default out/MODEL-TARGET.")
+@click.option("--calibration", metavar="FILE", help="Text that the recipe's stages measure and train on.")
+@click.option("--evaluate", "text", metavar="FILE", help="Text on which every stage's perplexity is measured.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Longest time of each training stage.")
 @click.option("--require", type=click.Choice(["on-chip"]), help="Fail with exit code 3 if off-chip memory is used.")
 @click.option("--verify", "verify_it", is_flag=True, help="Verify the result with every backend.")
 @JSON
@@ -46,6 +50,9 @@ def build(
     chunk: int | None,
     tokenizer: str | None,
     out: Path | None,
+    calibration: str | None,
+    text: str | None,
+    minutes: float | None,
     require: str | None,
     verify_it: bool,
     as_json: bool,
@@ -53,16 +60,36 @@ def build(
     """Compile MODEL (a checkpoint folder or file, a hub id, or the embedded "stories") into a C project."""
     if recipe_file and (bits is not None or group_size is not None):
         raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
-    from edgec.recipe import Recipe, load_recipe, with_flags
+    from edgec.recipe import Recipe, load_recipe, with_calibration, with_flags
     from edgec.target import load_target
 
     load_target(target)  # a mistyped target must not wait for the model to load
     recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk)
+    recipe = with_calibration(recipe, calibration)
     out = out or default_out(model, target)
     import edgec.compiler as compiler
 
-    with progress() as say:
-        artifact = compiler.build(model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say)
+    if recipe.stages:
+        from edgec.report.stages import measure_on
+
+        measure = None if text is None else measure_on(text, WINDOWS)
+        with bars() as bar:
+            artifact = compiler.build(
+                model,
+                target=target,
+                recipe=recipe,
+                out=out,
+                tokenizer=tokenizer,
+                progress=lambda step: bar(step, 0, 0),
+                stages_progress=bar,
+                measure=measure,
+                minutes=minutes,
+            )
+    else:
+        if text or minutes or calibration:
+            raise click.UsageError("--calibration, --evaluate and --minutes are for recipes with stages.")
+        with progress() as say:
+            artifact = compiler.build(model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say)
     from edgec.errors import DoesNotFit
     from edgec.report.demand import demand
     from edgec.report.report import DOES_NOT_FIT, report_of

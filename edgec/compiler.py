@@ -60,11 +60,12 @@ def build(
     progress: Progress | None = None,
     stages_progress: Callable[[str, int, int], None] | None = None,
     measure: Measure | None = None,
+    minutes: float | None = None,
 ) -> Artifact:
     """Build `model` for `target` into the folder `out`, which is replaced as a whole or left alone.
 
     The recipe's stages leave their checkpoints in the folder `<out>.stages`, and are taken from there if they are done;
-    `measure` gives the quality of each.
+    `measure` gives the quality of each, `minutes` bounds the time of each that trains.
     A model that does not fit is a result too: the folder then holds plan and report, and no program.
     """
     say = progress or (lambda text: None)
@@ -77,11 +78,16 @@ def build(
         if recipe.stages:
             stages_folder = out.with_name(out.name + ".stages")
             bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
-            compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure)
+            compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)
             checkpoint, table = compressed.model, compressed.table
             unrounded = str(compressed.unrounded or model)
         context = _context(checkpoint, recipe)
-        quantized = quantize_model(checkpoint, recipe.quantize, lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"))
+        quantized = quantize_model(
+            checkpoint,
+            recipe.quantize,
+            lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"),
+            recipe.build.branch_bits,
+        )
         say("lower and plan")
         consts = constants(quantized, context)
         graphs, memory_plan = plan_model(quantized, consts, chip, context, recipe)

@@ -79,7 +79,8 @@ class QuantizeBlocks:
                 act_order=self.act_order,
                 damp_percent=self.damp,
             )
-            packed = quantize(model, options, work)
+            model = quantize(model, options, work)  # AWQ changes norms and biases too
+            packed = {name: model.packed[name]() for name in names}
         elif self.by == "rtn":
             from edgec.compress.rtn import quantize_matrix
 

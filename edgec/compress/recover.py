@@ -73,9 +73,7 @@ class Recover:
         return model.with_packed({name: latent.packed() for name, latent in latents.items()})
 
     def _windows(self, model: Checkpoint, work: Work) -> Tensor:
-        from edgec.compress.calibration import windows
-
-        return torch.from_numpy(windows(model, work.calibration, self.steps * self.batch, at_most=True))
+        return torch.from_numpy(work.tokens(model, self.steps * self.batch, at_most=True))
 
     def _train(
         self, teacher: TorchModel, student: TorchModel, latents: dict[str, LatentWeights], data: Tensor, work: Work

@@ -59,11 +59,16 @@ class Work:
     before_quantize: Checkpoint | None = None  # the last model of the chain with no packed matrix
     notes: dict[str, Any] = field(default_factory=dict)  # what the stage wants recorded in edgec.json
 
-    def tokens(self, model: Checkpoint, samples: int | None = None, length: int | None = None) -> Tokens:
-        """Calibration windows [samples, length] of token ids. Raises RecipeError if the text is too short."""
+    def tokens(
+        self, model: Checkpoint, samples: int | None = None, length: int | None = None, at_most: bool = False
+    ) -> Tokens:
+        """Calibration windows [samples, length] of token ids. Raises RecipeError if the text is too short.
+
+        `at_most` takes fewer from a text that has no more.
+        """
         from edgec.compress.calibration import windows
 
-        return windows(model, self.calibration, samples, length)
+        return windows(model, self.calibration, samples, length, at_most)
 
     def load(self, key: str) -> dict[str, NDArray[Any]] | None:
         """Arrays that an earlier, interrupted run kept under `key`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Plan
+from edgec.ops.matmul_w4a8 import bits_of
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
 from edgec.report.remedies import remedies
 from edgec.report.speed import Speed, speed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "edgec-report/1"
 FITS, NEEDS_L3, DOES_NOT_FIT = "fits_on_chip", "needs_l3", "does_not_fit"
+_BRANCH = re.compile(r"\.lora_[ab]\.weight(\.scale)?$")
 _FOLDERS = re.compile(r"(?<![\w.:/~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:]+[/\\])+(?=[^\s/\\])")
 
 
@@ -124,6 +126,22 @@ def _model(facts: Mapping[str, Any], plan: Plan, graphs: Mapping[str, Graph], pa
         "scale_bytes": sizes["scale"],
         "bits_per_weight": round(8 * stored / parameters, 4),
         "weights_by_bits": _weights_by_bits(graphs["decode"]),
+        "branches": _branches(plan, graphs["decode"]),
+    }
+
+
+def _branches(plan: Plan, graph: Graph) -> dict[str, Any] | None:
+    """The low-rank branches beside matrices: how many, their ranks, widths in bits, and bytes with scales."""
+    inner = [node for node in graph.nodes if node.inputs.get("w", "").endswith(".lora_a.weight")]
+    if not inner:
+        return None
+    ranks = sorted(graph.type_of(node.inputs["w"]).shape[0] for node in inner)
+    return {
+        "count": len(inner),
+        "rank_min": ranks[0],
+        "rank_max": ranks[-1],
+        "bits": sorted({bits_of(node.op) for node in inner}),
+        "bytes": sum(b.size for b in plan.buffers if b.kind in ("weight", "scale") and _BRANCH.search(b.name)),
     }
 
 

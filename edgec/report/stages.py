@@ -35,13 +35,21 @@ def stage_table(rows: Sequence[Mapping[str, Any]], width: int = WIDTH) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
-def rich_table(rows: Sequence[Mapping[str, Any]]) -> Any:
+def rich_table(rows: Sequence[Mapping[str, Any]], encoding: str = "utf-8") -> Any:
     """One line a stage. Δ is against the stage before; b/w are bits per weight of the blocks' matrices."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage", no_wrap=True)
-    for name in ("parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds"):
+    for name in (
+        "parameters",
+        "nonzero",
+        "MB",
+        "b/w",
+        "perplexity",
+        "Δ" if encoding.lower().startswith("utf") else "change",
+        "seconds",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     before: float | None = None
     for row in rows:

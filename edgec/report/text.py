@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgec.report.checks import check_lines, quality_lines
+from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
 from edgec.report.report import DOES_NOT_FIT, FITS, NEEDS_L3, Report
 from edgec.report.speed import Speed
@@ -19,7 +20,6 @@ from edgec.report.stages import rich_table
 
 WIDTH = 80
 BAR = 10  # characters
-WORST = 3  # matrices named for their quantisation error
 STYLES = {FITS: "bold green", NEEDS_L3: "bold yellow", DOES_NOT_FIT: "bold red"}
 STEMS = {FITS: "Fits on chip", NEEDS_L3: "Needs off-chip memory", DOES_NOT_FIT: "Does not fit"}
 
@@ -200,15 +200,22 @@ def _model(report: Report, console: Console) -> None:
         f"{m['parameters']:,} parameters in {m['weight_bytes']:,} B, {m['bits_per_weight']:.2f} bits each with scales "
         f"({widths})",
     )
+    if branches := m["branches"]:
+        ranks = " to ".join(dict.fromkeys((str(branches["rank_min"]), str(branches["rank_max"]))))
+        bits = " and ".join(map(str, branches["bits"]))
+        _line(
+            console,
+            f"low-rank branches beside {branches['count']} matrices: rank {ranks}, {bits} bits, "
+            f"{branches['bytes']:,} B of these",
+        )
     _line(
         console,
         f"context {report.context}, prefill in chunks of {report.chunk}; "
         f"cache {report.kv_bytes_per_token:,} B per token; "
         + (f"longest context that fits: {report.max_context}" if report.max_context else "no context fits"),
     )
-    if report.quantization:
-        worst = sorted(report.quantization.items(), key=lambda item: (-item[1], item[0]))[:WORST]
-        _line(console, "largest weight errors (NMSE): " + ", ".join(f"{name} {nmse:.2g}" for name, nmse in worst))
+    for line in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
+        _line(console, line)
     if report.program:
         p = report.program
         _line(
@@ -219,7 +226,7 @@ def _model(report: Report, console: Console) -> None:
 
 def _stages(report: Report, console: Console) -> None:
     if report.stages:
-        _section(console, "Compression", rich_table(report.stages))
+        _section(console, "Compression", rich_table(report.stages, console.encoding))
 
 
 def _checks(report: Report, console: Console) -> None:

@@ -1,7 +1,7 @@
 """The quantise stage: the blocks' matrices onto grids that a calibration text chose.
 
-by = "gptq"        edgec's own: scale search, GPTQ, least-squares scales and coordinate descent, layer-sequential on the
-                   chip's own activations, tokens weighted by the loss's gradient (compress/sequential.py)
+by = "gptq"        edgec's own: scale search, GPTQ, least-squares scales and coordinate descent, tokens weighted by the
+                   loss's gradient (compress/sequential.py)
      "search"      the importance-weighted scale search alone
      "rtn"         nearest codes, no text needed
      "gptqmodel"   the library GPTQModel: also with act_order, and "awq"
@@ -32,9 +32,9 @@ class QuantizeBlocks:
     bits: int = 4
     group_size: int = 64
     damp: float = 0.01  # of H's mean diagonal
-    rounds: int = 2  # of scale refit and coordinate descent
+    rounds: int = 3  # of scale refit and coordinate descent
     guided: bool = True  # weight tokens by the loss's gradient
-    activations: str = "int8"  # what calibration sees: "int8" as on the chip, or "float"
+    sequential: bool = False  # calibrate on the rounded blocks before and the chip's activations
     act_order: bool = False  # GPTQModel's desc_act; edgec's own GPTQ always orders columns
     bits_of: dict[str, Any] = field(default_factory=dict)  # width by role: q, k, v, o, gate, up, down
 
@@ -48,8 +48,6 @@ class QuantizeBlocks:
                 raise RecipeError(f"weights have 2 to 8 bits, not {bits!r}.")
         if self.group_size != 0 and not 8 <= self.group_size <= 65536:
             raise RecipeError(f"quantize.group_size is {self.group_size}; it is 0 (the whole row) or 8 to 65,536.")
-        if self.activations not in ("int8", "float"):
-            raise RecipeError(f'quantize.activations is "int8" or "float", not {self.activations!r}.')
         if not 0 < self.damp <= 1 or not 0 <= self.rounds <= 20:
             raise RecipeError("quantize.damp is above 0 and at most 1, quantize.rounds 0 to 20.")
 
@@ -90,8 +88,8 @@ class QuantizeBlocks:
         else:
             from edgec.compress.sequential import Fit, quantize_blocks
 
-            chip = self.activations == "int8"
-            fit = Fit(self.by == "gptq", self.guided, self.damp, self.rounds, chip)
+            solve = self.by == "gptq"
+            fit = Fit(solve, self.guided, self.damp, self.rounds, sequential=self.sequential)
             for name, tensor, error in quantize_blocks(model, grids, fit, work):
                 packed[name], errors[name] = tensor, error
         work.notes["errors"] = {name: float(f"{error:.4g}") for name, error in errors.items()}

@@ -1,10 +1,10 @@
 """The recovery stage: quantisation-aware distillation of a packed model from the original, folded into its codes.
 
-A latent float weight stands behind every code: the weight before quantisation, pulled into its code's cell, so that
-training starts at exactly the packed model and codes near a boundary flip first. Forward passes round the latent
-weights (LSQ's gradients, Esser et al. 2020, arXiv 1902.08153, for weights and scales) and the activations as the chip
-does; the loss is the Kullback-Leibler divergence of the next-token distribution from the original model's, optionally
-mixed with the text's own loss. Bytes stay the same: codes and scales are all that is left of it.
+A latent float stands behind every code: the weight before quantisation, pulled into its code's cell, so that training
+starts at exactly the packed model and codes near a boundary flip first. Forward passes round the latent codes
+(compress/rounding.py) and the activations as the chip does; the loss is the Kullback-Leibler divergence of the
+next-token distribution from the original model's, optionally mixed with the text's own loss. Bytes stay the same: codes
+and scales are all that is left of it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Recover:
 
     method: ClassVar[str] = "recover"
     steps: int = 240
-    batch: int = 4  # windows of a step
-    rate: float = 2e-5  # of AdamW on the latent weights
-    scale_rate: float = 2e-4  # of AdamW on the logarithm of the scales
+    batch: int = 2  # windows of a step
+    rate: float = 2e-3  # of AdamW on the latent codes, in steps of the grid
+    scale_rate: float = 1e-3  # of AdamW on the logarithm of the scales
     warmup: float = 0.05  # share of the steps
     text_loss: float = 0.0  # share of the text's own cross-entropy in the loss; the rest is distillation
     low_precision: bool = True  # forward and backward products in bfloat16 where the processor multiplies it fast
@@ -99,6 +99,8 @@ class Recover:
             torch.nn.utils.clip_grad_norm_(scales, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            for latent in latents.values():
+                latent.confine()
             if work.deadline is not None:  # the schedule ends with the time, wherever the steps are by then
                 elapsed = time.monotonic() - began
                 spent = (elapsed + elapsed / (step - first + 1)) / max(elapsed + work.seconds_left(), 1e-9)
@@ -114,16 +116,18 @@ class Recover:
         total = 0.0
         fast = self.low_precision and _fast_bfloat16()
         count = batch.shape[0] * (batch.shape[1] - 1)
+        rounded = {name: latent() for name, latent in latents.items()}
+        # Leaves collect the gradients of all parts, so that rounding and its gradient are computed once a step.
+        leaves = {name: w.detach().requires_grad_(True) for name, w in rounded.items()}
         for part in batch.split(2):
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
                 with torch.no_grad():
                     wanted = _hidden(teacher, part, {})
-                rounded = {name: latent() for name, latent in latents.items()}
-                hidden = _hidden(student, part, rounded)
-            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                hidden = _hidden(student, part, leaves)
                 loss, gradient = self._loss(teacher, student, wanted, hidden, part, count)
             hidden.backward(gradient)
             total += loss
+        torch.autograd.backward(list(rounded.values()), [leaf.grad for leaf in leaves.values()])
         return total
 
     def _loss(

@@ -1,4 +1,8 @@
-"""Weights that are trained through their own rounding: a float behind every code, and the logarithm of every scale."""
+"""Weights that are trained through their own rounding: a float behind every code, and the logarithm of every scale.
+
+Latent codes are floats in units of their scale, so that one step size suits every matrix: w = round(latent) * scale.
+Gradients pass straight through the rounding; a scale's is that of the codes as they are.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +19,20 @@ INSIDE = 0.49  # a latent weight starts at most this far, in scales, from its co
 
 
 class _Round(torch.autograd.Function):
-    """latent [n, groups, size] in units of the scale, scale [n, groups, 1] → codes times scale; LSQ's gradients."""
+    """Latent codes [n, groups, size] and log scale [n, groups, 1] to weights on the grid."""
 
     @staticmethod
     def forward(ctx: Any, latent: Tensor, log_scale: Tensor, sign: Tensor, low: int, high: int) -> Tensor:
         scale = log_scale.exp() * sign
-        ratio = latent / scale
-        codes = ratio.round().clamp_(low, high)
-        inside = (ratio >= low - 0.5) & (ratio <= high + 0.5)
-        ctx.save_for_backward(codes, ratio, inside, scale)
+        codes = latent.round().clamp_(low, high)
+        ctx.save_for_backward(codes, scale)
         return codes * scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        codes, ratio, inside, scale = ctx.saved_tensors
-        gradient = gradients[0]
-        by_latent = gradient * inside
-        # d(codes * s)/ds = codes - ratio inside the grid, codes at its ends; times ds/dlog s = s.
-        by_scale = (gradient * (codes - ratio * inside)).sum(-1, keepdim=True) * scale
-        # Mean over a group's weights keeps the step of a scale independent of the group's size (LSQ, section 2.2).
-        return by_latent, by_scale / codes.shape[-1] ** 0.5, None, None, None
+        codes, scale = ctx.saved_tensors
+        by_code = gradients[0] * scale
+        return by_code, (by_code * codes).sum(-1, keepdim=True), None, None, None
 
 
 class LatentWeights:
@@ -44,31 +42,29 @@ class LatentWeights:
         self.tensor = tensor
         self.low, self.high = -(2 ** (tensor.bits - 1)), 2 ** (tensor.bits - 1) - 1
         scale = torch.from_numpy(tensor.scale.astype(np.float32))[..., None]
-        # A group of zeros has no scale; it stays as it is.
-        self.sign = torch.where(scale < 0, -1.0, 1.0) * (scale != 0)
+        self.sign = scale.sign()  # a group of zeros has no scale; it stays as it is
         codes = self.codes_of(tensor)
         begin = self._grouped(torch.from_numpy(np.ascontiguousarray(start, np.float32)))
-        safe = torch.where(scale == 0, 1.0, scale)
-        inside = codes + (begin / safe - codes).clamp(-INSIDE, INSIDE)
+        inside = (begin / torch.where(scale == 0, 1.0, scale) - codes).clamp_(-INSIDE, INSIDE)
         self.kept = self._grouped(torch.from_numpy(np.asarray(start) != 0).float()) if keep_zeros else None
-        self.weight = (inside * scale).requires_grad_(True)
+        self.weight = (codes + inside).requires_grad_(True)
         self.log_scale = scale.abs().clamp_min(1e-12).log().requires_grad_(True)
 
     def __call__(self) -> Tensor:
         """The rounded matrix [n, k], with gradients to latent weights and scales."""
-        rounded = _Round.apply(self.weight, self.log_scale, self._safe_sign(), self.low, self.high)
-        rounded = rounded * (self.sign != 0)
+        rounded = _Round.apply(self.weight, self.log_scale, self.sign, self.low, self.high)
         if self.kept is not None:
             rounded = rounded * self.kept
-        return rounded.flatten(1)[:, : self.tensor.k]  # type: ignore[no-any-return]
+        return rounded.flatten(1)[:, : self.tensor.k]
+
+    def confine(self) -> None:
+        """Pull latent codes back to the grid's ends: beyond them a gradient would have to bring them back first."""
+        self.weight.data.clamp_(self.low - 0.5, self.high + 0.5)
 
     def codes(self) -> Tensor:
         """Signed codes [n, groups, size], as `packed` stores them."""
-        with torch.no_grad():
-            scale = self._half_scale()
-            ratio = self.weight / torch.where(scale == 0, 1.0, scale)
-            codes = ratio.round().clamp(self.low, self.high) * (self.sign != 0)
-            return codes if self.kept is None else codes * self.kept
+        codes = self.weight.detach().round().clamp(self.low, self.high) * self.sign.abs()
+        return codes if self.kept is None else codes * self.kept
 
     def packed(self) -> QuantizedTensor:
         """Codes and binary16 scales as a packed matrix."""
@@ -84,9 +80,6 @@ class LatentWeights:
 
     def _half_scale(self) -> Tensor:
         return (self.log_scale.exp() * self.sign).detach().half().float()
-
-    def _safe_sign(self) -> Tensor:
-        return torch.where(self.sign == 0, 1.0, self.sign)
 
     def _grouped(self, w: Tensor) -> Tensor:
         size = self.tensor.group_size

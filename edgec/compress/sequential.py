@@ -1,6 +1,9 @@
-"""Calibrated rounding, block after block: each matrix is fitted to the inputs that it will get on the chip.
+"""Calibrated rounding, block after block.
 
-The inputs of block i come through the blocks before it as they are already rounded, with int8 activations and cache.
+The inputs of block i come through the float blocks before it, or (`sequential`) through these as they are already
+rounded, with the chip's int8 activations. On SmolLM2-135M with tokens weighted by the loss's gradient, 4 bits in groups
+of 64, the former gave perplexity 39.8 on the chip's activations, the latter 40.0: fitting matrices to perturbed inputs
+without correcting their targets buys nothing, so it is not the default.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from edgec.compress.gptq import damped, descend, error, expand, gptq, refit_scal
 from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Work, layers_of
 from edgec.compress.token_weights import token_weights
-from edgec.compress.torch_model import Activations, TorchModel, load_torch
+from edgec.compress.torch_model import TorchModel, load_torch
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.packing import pack
@@ -34,8 +37,9 @@ class Fit:
     solve: bool = True  # GPTQ and coordinate descent; False: the scale search alone
     guided: bool = True
     damp: float = 0.01
-    rounds: int = 2
-    chip: bool = True
+    rounds: int = 3
+    sweeps: int = 2
+    sequential: bool = False
 
 
 def fit_matrix(
@@ -51,7 +55,7 @@ def fit_matrix(
     codes = gptq(w, h, expand(scale, group_size, k), bits, kept)
     for _ in range(fit.rounds):
         scale = refit_scales(w, codes, h, group_size)
-        codes = descend(w, codes, h, expand(scale, group_size, k), bits, kept)
+        codes = descend(w, codes, h, expand(scale, group_size, k), bits, kept, fit.sweeps)
     return codes, scale
 
 
@@ -75,8 +79,8 @@ def quantize_blocks(
     tokens = work.tokens(model)
     module = load_torch(model)
     weights = token_weights(module, tokens, work) if fit.guided else {}
-    act = ChipActivations({name: size for name, (_, size) in grids.items()}) if fit.chip else Activations()
-    module.act = act
+    if fit.sequential:
+        module.act = ChipActivations({name: size for name, (_, size) in grids.items()})
     with torch.no_grad():
         hidden = module.embed(torch.from_numpy(tokens))
         for layer in range(model.config.n_layers):
@@ -90,7 +94,8 @@ def quantize_blocks(
                 tensor = QuantizedTensor(
                     done[f"{name}.packed"], done[f"{name}.scale"], None, module.linear(name).in_features, *grids[name]
                 )
-                module.linear(name).weight.data = torch.from_numpy(tensor.dequantized())
+                if fit.sequential:
+                    module.linear(name).weight.data = torch.from_numpy(tensor.dequantized())
                 yield name, tensor, float(done[f"{name}.error"])
             hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
 

@@ -14,11 +14,13 @@ blocks = 2
 [build]
 context = 256          # positions of the KV cache
 chunk = 16             # tokens of one prefill run
+branch_bits = 8        # width of low-rank branches (compress/eora.py, compress/lora.py), 2 ... 8
 
 [quantize]
 method = "rtn"
 bits = 4               # 2 ... 8
 group_size = 64        # inputs that share a scale; 0 = all of a row
+keep = true            # matrices that arrive quantised, from a file or a stage, are not rounded again
 
 [quantize.roles.head]  # overrides for q, k, v, o, gate, up, down, embed, head
 bits = 8
@@ -55,6 +57,7 @@ class Quantize:
     bits: int = 4
     group_size: int = 64
     roles: dict[str, RoleOverride] = field(default_factory=dict)
+    keep: bool = True  # matrices that arrive quantised stay as they are
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -82,17 +85,20 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Build:
-    """Sizes of the emitted program: cache positions (None: as many as the model was made for, at most 512)
-    and the tokens of one prefill run (None: the most that fits, up to 16)."""
+    """Sizes of the emitted program: cache positions (None: as many as the model was made for, at most 512),
+    the tokens of one prefill run (None: the most that fits, up to 16), and the width of low-rank branches in bits."""
 
     context: int | None = None
     chunk: int | None = None
+    branch_bits: int = 8
 
     def __post_init__(self) -> None:
         if self.context is not None and not 1 <= self.context <= 65536:
             raise RecipeError(f"build.context is {self.context}; it is 1 to 65,536 positions.")
         if self.chunk is not None and not 1 <= self.chunk <= 1024:
             raise RecipeError(f"build.chunk is {self.chunk}; it is 1 to 1,024 tokens.")
+        if not 2 <= self.branch_bits <= 8:
+            raise RecipeError(f"build.branch_bits is {self.branch_bits}; weights have 2 to 8 bits.")
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,7 @@ def with_flags(
             q,
             bits=q.bits if bits is None else bits,
             group_size=q.group_size if group_size is None else group_size,
+            keep=q.keep and bits is None and group_size is None,
         ),
         build=replace(
             b,

@@ -37,10 +37,14 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A model ready for lowering: its shape, packed matrices, float norms and biases, and how well each was hit."""
+    """A model ready for lowering: its shape, packed matrices, float norms and biases, and how well each was hit.
+
+    `branches` are low-rank paths beside matrices, by the matrix's name: packed a [rank, k] and b [n, rank].
+    """
 
     config: ModelConfig
     matrices: dict[str, QuantizedTensor]
     floats: dict[str, FloatArray]
     errors: dict[str, float] = field(default_factory=dict)  # NMSE per matrix: |W - Q|^2 / |W|^2
     provenance: dict[str, Any] = field(default_factory=dict)
+    branches: dict[str, tuple[QuantizedTensor, QuantizedTensor]] = field(default_factory=dict)

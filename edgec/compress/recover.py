@@ -1,10 +1,10 @@
 """The recovery stage: quantisation-aware distillation of a packed model from the original, folded into its codes.
 
 A latent float stands behind every code: the weight before quantisation, pulled into its code's cell, so that training
-starts at exactly the packed model and codes near a boundary flip first. Forward passes round the latent codes
-(compress/rounding.py) and the activations as the chip does; the loss is the Kullback-Leibler divergence of the
-next-token distribution from the original model's, optionally mixed with the text's own loss. Bytes stay the same: codes
-and scales are all that is left of it.
+starts at exactly the packed model and codes near a boundary flip first. What is trained is a low-rank change of the
+latent codes, and the scales (compress/rounding.py). Forward passes round the latent codes and the activations as the
+chip does; the loss is the Kullback-Leibler divergence of the next-token distribution from the original model's,
+optionally mixed with the text's own loss. Bytes stay the same: codes and scales are all that is left of it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ class Recover:
     method: ClassVar[str] = "recover"
     steps: int = 240
     batch: int = 2  # windows of a step
-    rate: float = 2e-3  # of AdamW on the latent codes, in steps of the grid
-    scale_rate: float = 1e-3  # of AdamW on the logarithm of the scales
+    rank: int = 16  # of the change of each matrix's latent codes
+    rate: float = 3e-4  # of AdamW on that change's factors
+    scale_rate: float = 1e-4  # of AdamW on the logarithm of the scales
     warmup: float = 0.05  # share of the steps
     text_loss: float = 0.0  # share of the text's own cross-entropy in the loss; the rest is distillation
     low_precision: bool = True  # forward and backward products in bfloat16 where the processor multiplies it fast
     save_every: int = 40  # steps between resumable states
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.save_every < 1:
-            raise RecipeError("recover.steps, recover.batch and recover.save_every are at least 1.")
+        if min(self.steps, self.batch, self.save_every, self.rank) < 1:
+            raise RecipeError("recover.steps, batch, save_every and rank are at least 1.")
         if self.rate < 0 or self.scale_rate < 0 or not 0 <= self.warmup < 1 or not 0 <= self.text_loss <= 1:
             raise RecipeError("recover.rate and recover.scale_rate are at least 0, warmup and text_loss shares.")
 
@@ -66,7 +67,8 @@ class Recover:
             if tensor.zero is not None or tensor.minimum is not None:
                 raise RecipeError("the recover stage trains symmetric grids; these codes have zero points or minima.")
             start = before.tensor(name) if before is not None and name in before else tensor.dequantized()
-            latents[name] = LatentWeights(tensor, start, keep_zeros=name in model.patterns)
+            seed = work.seed * len(names) + len(latents)
+            latents[name] = LatentWeights(tensor, start, name in model.patterns, self.rank, seed)
         student.act = ChipActivations({name: tensor.group_size for name, tensor in packed.items()})
         used = self._train(teacher, student, latents, self._windows(model, work), work)
         work.notes |= {"steps": used, "changed_codes": _changed(latents, packed)}
@@ -78,7 +80,7 @@ class Recover:
     def _train(
         self, teacher: TorchModel, student: TorchModel, latents: dict[str, LatentWeights], data: Tensor, work: Work
     ) -> int:
-        weights = [latent.weight for latent in latents.values()]
+        weights = [factor for latent in latents.values() for factor in (latent.a, latent.b)]
         scales = [latent.log_scale for latent in latents.values()]
         groups = [{"params": weights, "lr": self.rate}, {"params": scales, "lr": self.scale_rate}]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
@@ -99,8 +101,6 @@ class Recover:
             torch.nn.utils.clip_grad_norm_(scales, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            for latent in latents.values():
-                latent.confine()
             if work.deadline is not None:  # the schedule ends with the time, wherever the steps are by then
                 elapsed = time.monotonic() - began
                 spent = (elapsed + elapsed / (step - first + 1)) / max(elapsed + work.seconds_left(), 1e-9)
@@ -162,7 +162,7 @@ class Recover:
         state = {
             "step": step,
             "losses": losses,
-            "latents": [(latent.weight.data, latent.log_scale.data) for latent in latents.values()],
+            "latents": [(latent.a.data, latent.b.data, latent.log_scale.data) for latent in latents.values()],
             "optimizer": optimizer.state_dict(),
         }
         part = work.partial / "state.part"
@@ -174,9 +174,9 @@ class Recover:
         if file is None or not file.is_file():
             return 0, []
         state = torch.load(file, weights_only=True)
-        for latent, (weight, log_scale) in zip(latents.values(), state["latents"], strict=True):
-            latent.weight.data.copy_(weight)
-            latent.log_scale.data.copy_(log_scale)
+        for latent, kept in zip(latents.values(), state["latents"], strict=True):
+            for parameter, value in zip((latent.a, latent.b, latent.log_scale), kept, strict=True):
+                parameter.data.copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"]), list(state["losses"])
 

@@ -84,10 +84,15 @@ def role_of(name: str) -> str:
 
 
 def quantize_model(
-    checkpoint: Checkpoint, recipe: Quantize, progress: Callable[[str, int, int], None] | None = None
+    checkpoint: Checkpoint,
+    recipe: Quantize,
+    progress: Callable[[str, int, int], None] | None = None,
+    branch_bits: int = 8,
 ) -> QuantizedModel:
     """Quantise every matrix of a checkpoint, one at a time; norms and biases stay float32.
 
+    Matrices that are packed already are taken over as they are if the recipe keeps them.
+    Low-rank branches are rounded to `branch_bits` in the groups of their matrix, so that both share its inputs.
     A tied embedding is one matrix with both roles: an override for `head` or `embed` (head first) applies to it.
     """
     config = checkpoint.config
@@ -106,5 +111,13 @@ def quantize_model(
         if config.tied_embeddings and roles[0] == "embed":
             roles = ["head", "embed"]
         bits, group_size = recipe.for_roles(roles)
+        if recipe.keep and name in checkpoint.packed:  # on a grid already: a second rounding would only lose
+            matrices[name] = checkpoint.packed[name]()
+            continue
         matrices[name], errors[name] = quantize_matrix(tensor, bits, group_size or tensor.shape[1])
-    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance))
+    branches = {}
+    for name, branch in checkpoint.branches.items():
+        sizes = [(part, matrices[name].group_size) for part in (branch.a, branch.b)]
+        a, b = (quantize_matrix(part, branch_bits, size)[0] for part, size in sizes)
+        branches[name] = (a, b)
+    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches)

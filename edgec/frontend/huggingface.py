@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import check_tensors
 from edgec.frontend.huggingface_config import read_architecture
 from edgec.frontend.provenance import describe
+from edgec.frontend.quantized_folder import PackedMatrix, packed_matrices, zero_biases
 from edgec.frontend.safetensors_file import StoredTensor, read_header
 from edgec.frontend.tokenizer import FILES, folder_tokenizer, read_json
 
@@ -35,7 +37,14 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     if config.tied_embeddings and HEAD in stored:
         _check_tied(stored)
         harmless.add(HEAD)
-    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    packed: dict[str, PackedMatrix] = {}
+    if architecture.quantization:
+        packed = packed_matrices(str(folder), architecture.quantization, config.tensor_shapes(), stored)
+        known = {f"model.layers.{layer}.{extra}" for layer in range(config.n_layers) for extra in architecture.extras}
+        harmless |= zero_biases(packed, stored, known)
+        harmless |= {part.name for matrix in packed.values() for part in matrix.parts.values()}
+        notes.append(f"{len(packed)} matrices taken over without rounding: {architecture.quantization.text()}")
+    shapes = {name: tensor.shape for name, tensor in stored.items()} | {n: m.shape for n, m in packed.items()}
     check_tensors(str(folder), config, shapes, architecture.extras, harmless)
     for name in stored.keys() - harmless:
         stored[name].check_dtype()
@@ -44,12 +53,18 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     files = [*weight_files, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
     readers = {name: tensor.read for name, tensor in stored.items() if name not in harmless}
     provenance = describe(source, "huggingface", files, notes) | {"rope_parameters": architecture.rope_parameters}
-    checkpoint = Checkpoint(config, readers, tokenizer, provenance)
+    readers |= {name: partial(_dequantized, matrix) for name, matrix in packed.items()}
+    grids = {name: matrix.read for name, matrix in packed.items()}
+    checkpoint = Checkpoint(config, readers, tokenizer, provenance, grids)
     if (folder / "edgec.json").is_file():
         from edgec.compress.folder import with_exact_parts
 
         checkpoint = with_exact_parts(folder, checkpoint)
     return checkpoint
+
+
+def _dequantized(matrix: PackedMatrix) -> FloatArray:
+    return matrix.read().dequantized()
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from edgec.frontend.checks import (
     checked_config,
     one_line,
 )
+from edgec.frontend.quantized_folder import Quantization, read_quantization
 from edgec.frontend.quiet import quiet_transformers
 from edgec.frontend.rope import rotary
 from edgec.frontend.tokenizer import read_json
@@ -33,12 +34,16 @@ class Architecture:
     extras: frozenset[str]
     notes: list[str] = field(default_factory=list)
     rope_parameters: dict[str, Any] = field(default_factory=dict)
+    quantization: Quantization | None = None  # how the matrices are stored; None: in float
 
 
 def read_architecture(folder: Path) -> Architecture:
     """The architecture that `folder`/config.json describes. Raises ModelError if edgec does not lower it."""
     where = str(folder / "config.json")
-    _refuse_unknown(where, read_json(folder / "config.json"))
+    raw = read_json(folder / "config.json")
+    _refuse_unknown(where, raw)
+    stored = raw.get("quantization_config")
+    quantization = None if stored is None else read_quantization(where, stored)
     config = _parse(folder, where)
     family = str(config.model_type)
     if (activation := config.hidden_act) not in ("silu", "swish"):
@@ -77,7 +82,7 @@ def read_architecture(folder: Path) -> Architecture:
         rope_factor=rope_factor,
         tied_embeddings=bool(config.tie_word_embeddings),
     )
-    return Architecture(model, _extras(family, config), notes, dict(config.rope_parameters or {}))
+    return Architecture(model, _extras(family, config), notes, dict(config.rope_parameters or {}), quantization)
 
 
 def config_of(file: Path) -> ModelConfig:
@@ -96,10 +101,6 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
     family = raw.get("model_type")
     if family not in FAMILIES:
         raise ModelError(f"{where}: edgec does not lower architecture {family!r}; known: {', '.join(FAMILIES)}.")
-    if "quantization_config" in raw:
-        method = raw["quantization_config"]
-        method = method.get("quant_method") if isinstance(method, dict) else method
-        raise ModelError(f"{where} describes quantised weights ({method}); give edgec the float checkpoint.")
     if isinstance(custom := raw.get("auto_map"), dict) and "AutoModelForCausalLM" in custom:
         raise ModelError(f"{where} replaces the {family} model by code of its own, which edgec neither runs nor knows.")
 

@@ -2,6 +2,8 @@
 
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
+
+A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x).
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
         consts[f"{name}.scale"] = matrix.scale
         if matrix.zero is not None:
             consts[f"{name}.zero"] = matrix.zero
+    for name, branch in model.branches.items():
+        for side, matrix in zip("ab", branch, strict=True):
+            path = f"{name.removesuffix('weight')}lora_{side}.weight"
+            consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
     consts.update(model.floats)
     consts["rope.table"] = rope.table(model.config.rope_inv_freq, context)
     return consts
@@ -62,8 +68,11 @@ class _Builder:
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
         """x quantised in the groups of the matrices that will read it, by group size."""
+        return self.quantize_in(x, [self.model.matrices[name].group_size for name in consumers], source)
+
+    def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
         by_size: dict[int, dict[str, str]] = {}
-        for size in dict.fromkeys(self.model.matrices[name].group_size for name in consumers):
+        for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
             by_size[size] = {"x": q["q"], "x_scale": q["scale"], "x_sums": q["sums"]}
         return by_size
@@ -78,6 +87,23 @@ class _Builder:
             inputs["w_zero"] = self.const(f"{weight}.zero")
         if f"{source}.bias" in self.consts:
             inputs["bias"] = self.const(f"{source}.bias")
+        attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
+        y = self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
+        return self.branch(y, quantized, name, source) if weight in self.model.branches else y
+
+    def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+        """y + B (A x), where A reads x as its matrix does and A's outputs are quantised for B."""
+        a, b = self.model.branches[f"{source}.weight"]
+        low = self.branch_matmul(quantized, a, f"{name}.lora_a", f"{source}.lora_a")
+        rounded = self.quantize_in(low, [b.group_size], f"{source}.lora_a")
+        high = self.branch_matmul(rounded, b, f"{name}.lora_b", f"{source}.lora_b")
+        return self.add("add", f"{name}.lora_add", {"a": y, "b": high}, {}, source)["y"]
+
+    def branch_matmul(
+        self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
+    ) -> str:
+        inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
+        inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 

@@ -28,8 +28,29 @@ def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Arra
     """The float model over a scoring graph: original matrices, and the constants that have no original."""
     names = {v.name for v in graph.of_kind("const")}
     floats = {name: checkpoint.tensor(name) for name in names if name in checkpoint}
+    floats |= _branches(checkpoint, {name: graph.type_of(name).shape[0] for name in names if ".lora_" in name})
     floats["rope.table"] = consts["rope.table"]
     return ReferenceRunner({"score": graph}, floats, ideal=True)
+
+
+def _branches(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, Array]:
+    """Float twins of a graph's low-rank branches.
+
+    The float model may have a narrower branch (one that it was trained with) or none: what compensates for rounding has
+    no counterpart there. Its twin is then filled up with zeros.
+    """
+    found: dict[str, Array] = {}
+    for name, rank in sizes.items():
+        if not name.endswith(".lora_a.weight"):
+            continue
+        path = name.removesuffix("lora_a.weight")
+        n, k = checkpoint.tensor(f"{path}weight").shape
+        a, b = np.zeros((rank, k), np.float32), np.zeros((n, rank), np.float32)
+        own = checkpoint.branches.get(f"{path}weight")
+        if own is not None:
+            a[: own.rank], b[:, : own.rank] = own.a, own.b
+        found |= {name: a, f"{path}lora_b.weight": b}
+    return found
 
 
 def compare_float(

@@ -1,0 +1,142 @@
+"""Depth pruning: whole decoder blocks go; the model is a shorter one of the same family.
+
+    blocks = 2             how many; or remove = [7, 12], these ones (counted from 0 in the model that the stage gets)
+
+metric = "perplexity"      the loss on a calibration text without the block; what hurts least goes
+         "taylor"          sum |w * dL/dw| of its matrices (Kim et al. 2024, arXiv 2402.02834)
+         "magnitude"       sum |w|; needs no text
+schedule = "oneshot"       one ranking for all
+           "iterative"     a new one after each removal (SLEB, Song et al. 2024, arXiv 2402.09025)
+
+Embedding, final norm and head are never candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from edgec.compress.stage import Work
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+
+METRICS = ("perplexity", "taylor", "magnitude")
+SCHEDULES = ("oneshot", "iterative")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many blocks go, by which measure, and which ones are safe from it."""
+
+    method: ClassVar[str] = "depth"
+    blocks: int = 0
+    metric: str = "perplexity"
+    schedule: str = "oneshot"
+    protect_first: int = 4
+    protect_last: int = 2
+    samples: int = 10  # windows of the calibration text
+    length: int = 128  # tokens of a window
+    remove: tuple[int, ...] = ()  # in place of a ranking; protects nothing
+
+    def __post_init__(self) -> None:
+        if self.blocks < 0 or bool(self.blocks) == bool(self.remove):
+            raise RecipeError("depth takes either blocks, how many to remove, or remove, the list of which.")
+        if self.metric not in METRICS:
+            raise RecipeError(f"depth.metric {self.metric!r} is unknown; known: {', '.join(METRICS)}.")
+        if self.schedule not in SCHEDULES:
+            raise RecipeError(f"depth.schedule {self.schedule!r} is unknown; known: {', '.join(SCHEDULES)}.")
+        if min(self.protect_first, self.protect_last) < 0:
+            raise RecipeError("depth.protect_first and protect_last are at least 0.")
+        if self.samples < 1 or self.length < 2:
+            raise RecipeError(f"depth takes at least 1 sample of 2 tokens, not {self.samples} of {self.length}.")
+        if len(set(self.remove)) < len(self.remove) or min(self.remove, default=0) < 0:
+            raise RecipeError(f"depth.remove {list(self.remove)} must name each block once, counted from 0.")
+
+    def shape(self, config: ModelConfig) -> ModelConfig:
+        """The shorter model's. Raises RecipeError if so many, or these, blocks cannot go."""
+        n = config.n_layers
+        free = n - self.protect_first - self.protect_last
+        if self.remove and (max(self.remove) >= n or len(self.remove) >= n):
+            raise RecipeError(f"depth.remove {list(self.remove)} does not leave a model of {n} blocks, 0 to {n - 1}.")
+        if self.blocks > max(free, 0):
+            raise RecipeError(
+                f"depth cannot remove {self.blocks} of {n} blocks: with the first {self.protect_first} and the last "
+                f"{self.protect_last} protected {max(free, 0)} may go. Lower blocks, protect_first or protect_last."
+            )
+        if self.blocks == n:
+            raise RecipeError(f"depth cannot remove all {n} blocks.")
+        return replace(config, n_layers=n - (len(self.remove) or self.blocks))
+
+    def run(self, model: Checkpoint, work: Work) -> Checkpoint:
+        """The model without the blocks, those behind them renumbered.
+
+        work.notes get `layers`, the blocks that are left, `removed`, in the order in which they went, and `rankings`,
+        [block, score] lowest first, a list for each ranking; all as numbers in the model before any pruning.
+        """
+        self.shape(model.config)
+        removed, rankings = (list(self.remove), []) if self.remove else self._rank(model, work)
+        first = original_layers(model)
+        work.notes["layers"] = [number for layer, number in enumerate(first) if layer not in removed]
+        work.notes["removed"] = [first[layer] for layer in removed]
+        work.notes["rankings"] = [[[first[la], float(f"{score:.6g}")] for la, score in rank] for rank in rankings]
+        return without_blocks(model, removed)
+
+    def _rank(self, model: Checkpoint, work: Work) -> tuple[list[int], list[list[tuple[int, float]]]]:
+        """The blocks to remove, and every ranking on the way, lowest score first."""
+        from edgec.compress.block_scores import scorer
+
+        n = model.config.n_layers
+        candidates = list(range(self.protect_first, n - self.protect_last))
+        score = scorer(model, self.metric, lambda: work.tokens(model, self.samples, self.length), work)
+        removed: list[int] = []
+        rankings = []
+        while len(removed) < self.blocks:
+            alive = [layer for layer in range(n) if layer not in removed]
+            scores = score(alive, [layer for layer in candidates if layer not in removed], len(removed))
+            for layer, value in scores.items():
+                if not math.isfinite(value):
+                    raise RecipeError(f"block {layer} scores {value} on the calibration text; the model is damaged.")
+            ranking = sorted(scores.items(), key=lambda pair: (pair[1], pair[0]))
+            rankings.append(ranking)
+            count = 1 if self.schedule == "iterative" else self.blocks
+            removed += [layer for layer, _ in ranking[:count]]
+        return removed, rankings
+
+
+def original_layers(model: Checkpoint) -> list[int]:
+    """For every block its number before any depth pruning."""
+    for stage in reversed(model.stages):
+        if stage.get("method") == "depth":
+            return list(stage["notes"]["layers"])
+    return list(range(model.config.n_layers))
+
+
+def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
+    """The model without these blocks; packed matrices, branches and patterns move with their tensors."""
+    kept = [layer for layer in range(model.config.n_layers) if layer not in removed]
+    place = {str(old): str(new) for new, old in enumerate(kept)}
+
+    def renumbered(table: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for name, value in table.items():
+            parts = name.split(".")
+            if name.startswith("model.layers."):
+                if parts[2] not in place:
+                    continue
+                parts[2] = place[parts[2]]
+            found[".".join(parts)] = value
+        return found
+
+    return replace(
+        model,
+        config=replace(model.config, n_layers=len(kept)),
+        readers=renumbered(model.readers),
+        packed=renumbered(model.packed),
+        branches=renumbered(model.branches),
+        patterns=renumbered(model.patterns),
+    )
+
+
+STAGE = Depth

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
 
 WIDTH = 100
@@ -14,12 +16,18 @@ SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("b
 def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, int, int], None]], dict[str, Any]]:
     """A measure for the pipeline: perplexity on the first windows of a text."""
     from edgec.compress.calibration import read_text
-    from edgec.evaluate.torch_windows import window_perplexity
+    from edgec.evaluate.scorer import FloatScorer
+    from edgec.evaluate.tasks import text_evaluation
 
-    read_text(file)  # a missing file must not wait for the first stage
+    text = read_text(file)  # a missing file must not wait for the first stage
 
     def measure(model: Checkpoint, say: Callable[[str, int, int], None]) -> dict[str, Any]:
-        return window_perplexity(model, file, windows, say=say)
+        if model.tokenizer is None:
+            raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+        metrics, protocol = text_evaluation(
+            FloatScorer(model, model.tokenizer), "perplexity", Path(file).name, text, 512, windows, say
+        )
+        return dict(metrics) | {"protocol": protocol}
 
     return measure
 

@@ -1,0 +1,74 @@
+"""`edgec evaluate`: a measured number for a model, a stage's checkpoint or a built project."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgec.console import bars, print_json
+
+TASKS = ("perplexity", "bits-per-byte")
+
+
+@click.command(short_help="Measure a model on a text.")
+@click.argument("model")
+@click.option("--task", type=click.Choice(TASKS), default="perplexity", show_default=True)
+@click.option("--data", metavar="FILE", required=True, help='A text: .txt, or one {"text"} a line in .jsonl.')
+@click.option("--window", type=click.IntRange(min=2), default=512, show_default=True, help="Tokens of a window.")
+@click.option("--windows", type=click.IntRange(min=1), help="Only so many, from the start.")
+@click.option("--chars", type=click.IntRange(min=1), help="Only so many characters of the text.")
+@click.option(
+    "--runner",
+    type=click.Choice(["float", "reference"]),
+    default="float",
+    show_default=True,
+    help="Float weights, or the quantised reference; a built project always runs its own reference.",
+)
+@click.option("--tokenizer", metavar="FILE", help="A tokenizer in place of the checkpoint's own.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A JSON file for the result as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
+def evaluate(
+    model: str,
+    task: str,
+    data: str,
+    window: int,
+    windows: int | None,
+    chars: int | None,
+    runner: str,
+    tokenizer: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure MODEL: a checkpoint, a stage's folder, or a folder that edgec build made.
+
+    perplexity takes whole windows, bits-per-byte all of the text. The protocol is stored beside the number, in the
+    folder's evaluations.json where MODEL is a folder of edgec.
+    """
+    import json
+
+    from edgec.evaluate.result import store
+    from edgec.evaluate.tasks import evaluate_text
+    from edgec.output import write_file
+
+    with bars() as say:
+        began = time.monotonic()
+        found, folder = evaluate_text(model, task, data, window, windows, chars, runner, tokenizer, say)
+        seconds = time.monotonic() - began
+    found = found.timed(seconds)
+    if folder is not None:
+        store(folder, found)
+    if out is not None:
+        write_file(out, json.dumps(found.to_dict(), indent=1, sort_keys=True) + "\n")
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        click.echo(_text(found.to_dict()))
+
+
+def _text(found: dict[str, Any]) -> str:
+    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.5g}" for name, value in found["metrics"].items())
+    protocol = ", ".join(f"{key} {value}" for key, value in found["protocol"].items() if key != "sha256")
+    return f"{found['model']['name']}: {metrics}\n{protocol}\n{found['seconds']:.0f} s"

@@ -1,0 +1,95 @@
+"""What an evaluation asks of a model: logits. The float weights in torch answer, or the quantised reference.
+
+The reference is the graph's own definition, bit for bit what the emitted program computes, so its numbers include int8
+activations, the int8 cache and the integer softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.artifact import Artifact
+from edgec.evaluate.perplexity import score
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.ir.graph import Graph
+from edgec.passes.score_rows import score_rows
+from edgec.simulate.reference import ReferenceRunner
+
+ROWS = 64  # tokens that the reference runs at once where no plan sets it; numbers do not depend on it
+
+Logits = NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """A model that can be asked."""
+
+    tokenizer: TextTokenizer
+    context: int  # positions
+    arithmetic: str  # for the protocol: what computed
+
+    def logits(self, tokens: Sequence[int]) -> Logits:
+        """Logits [tokens, vocabulary] of a sequence from an empty cache."""
+        ...
+
+
+class FloatScorer:
+    """A checkpoint's weights as they act, float32 throughout."""
+
+    arithmetic = "float32"
+
+    def __init__(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> None:
+        from edgec.compress.torch_model import load_torch
+
+        self.tokenizer, self.context = tokenizer, checkpoint.config.max_seq_len
+        self._model = load_torch(checkpoint)
+
+    def logits(self, tokens: Sequence[int]) -> Logits:
+        """Logits [tokens, vocabulary]."""
+        import torch
+
+        with torch.no_grad():
+            found: Logits = self._model(torch.tensor([list(tokens)]))[0].numpy()
+        return found
+
+
+class ReferenceScorer:
+    """The quantised reference over a graph that yields every row's logits."""
+
+    def __init__(self, graph: Graph, consts: Mapping[str, Any], tokenizer: TextTokenizer, arithmetic: str) -> None:
+        self.tokenizer, self.arithmetic = tokenizer, arithmetic
+        self._runner = ReferenceRunner({"score": score_rows(graph)}, consts)
+        self.context = self._runner.context
+
+    def logits(self, tokens: Sequence[int]) -> Logits:
+        """Logits [tokens, vocabulary]."""
+        self._runner.reset()
+        rows = self._runner.graphs["score"].rows
+        parts = [score(self._runner, list(tokens[i : i + rows])) for i in range(0, len(tokens), rows)]
+        return np.concatenate(parts).astype(np.float32)
+
+
+def built_scorer(artifact: Artifact) -> ReferenceScorer:
+    """The reference of a built project. Raises OutputError if it holds a report only."""
+    artifact.require_program()
+    return ReferenceScorer(
+        artifact.graphs["prefill"], artifact.constants(), artifact.tokenizer, "the reference of the built project"
+    )
+
+
+def quantised_scorer(checkpoint: Checkpoint, tokenizer: TextTokenizer, window: int) -> ReferenceScorer:
+    """The reference of a checkpoint as `edgec build` without a recipe would quantise it: what is packed stays."""
+    from edgec.compress.rtn import quantize_model
+    from edgec.lower.llama import constants, lower
+    from edgec.recipe import Quantize, RoleOverride
+
+    eight = RoleOverride(bits=8)
+    # A model whose blocks are packed wants its embedding and head at 8 bits, as the ready-made recipes have it.
+    roles = {"embed": eight, "head": eight} if checkpoint.packed else {}
+    model = quantize_model(checkpoint, Quantize(roles=roles))
+    consts = constants(model, window)
+    graph = lower(model, consts, "prefill", min(ROWS, window), window)
+    return ReferenceScorer(graph, consts, tokenizer, "the reference, quantised without a recipe")

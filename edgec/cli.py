@@ -10,7 +10,7 @@ import click
 
 from edgec import __version__
 from edgec.cli_compress import compress
-from edgec.cli_evaluate import evaluate
+from edgec.cli_evaluate import compare, evaluate
 from edgec.console import Commands, bars, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
@@ -121,6 +121,7 @@ def default_out(model: str, target: str) -> Path:
 
 cli.add_command(compress)
 cli.add_command(evaluate)
+cli.add_command(compare)
 
 
 @cli.command(short_help="Generate text without hardware.")

@@ -72,3 +72,28 @@ def _text(found: dict[str, Any]) -> str:
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.5g}" for name, value in found["metrics"].items())
     protocol = ", ".join(f"{key} {value}" for key, value in found["protocol"].items() if key != "sha256")
     return f"{found['model']['name']}: {metrics}\n{protocol}\n{found['seconds']:.0f} s"
+
+
+@click.command(short_help="Evaluations side by side, and a size-quality plot.")
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(TASKS), help="Only this task's numbers.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The plot, .png or .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
+def compare(models: tuple[Path, ...], task: str | None, out: Path | None, as_json: bool) -> None:
+    """Compare MODELS: folders that were evaluated, or JSON files of edgec evaluate -o. Differences are to the first."""
+    from dataclasses import asdict
+
+    from edgec.evaluate.compare import compare as run
+    from edgec.evaluate.compare import table
+    from edgec.report.quality_plot import Point, quality_plot
+
+    found = run(models, task)
+    if out is not None:
+        points = [Point(row.name, row.bytes, row.value, row.arithmetic) for row in found.rows]
+        quality_plot(points, found.metric, out, f"{found.task} on {found.protocol.get('text', '')}")
+    if as_json:
+        print_json(asdict(found))
+    else:
+        click.echo(table(found))
+        if out is not None:
+            click.echo(f"\nwrote {out}")

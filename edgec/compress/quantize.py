@@ -31,7 +31,7 @@ class QuantizeBlocks:
     by: str = "gptq"
     bits: int = 4
     group_size: int = 64
-    damp: float = 0.01  # of H's mean diagonal
+    damp: float | None = None  # of H's mean diagonal; None: 0.01, or GPTQModel's own 0.05
     rounds: int = 3  # of scale refit and coordinate descent
     guided: bool = True  # weight tokens by the loss's gradient
     sequential: bool = False  # calibrate on the rounded blocks before and the chip's activations
@@ -48,8 +48,8 @@ class QuantizeBlocks:
                 raise RecipeError(f"weights have 2 to 8 bits, not {bits!r}.")
         if self.group_size != 0 and not 8 <= self.group_size <= 65536:
             raise RecipeError(f"quantize.group_size is {self.group_size}; it is 0 (the whole row) or 8 to 65,536.")
-        if not 0 < self.damp <= 1 or not 0 <= self.rounds <= 20:
-            raise RecipeError("quantize.damp is above 0 and at most 1, quantize.rounds 0 to 20.")
+        if (self.damp is not None and not 0 < self.damp < 1) or not 0 <= self.rounds <= 20:
+            raise RecipeError("quantize.damp is a share between 0 and 1, quantize.rounds 0 to 20.")
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged."""
@@ -75,7 +75,7 @@ class QuantizeBlocks:
                 bits=self.bits,
                 group_size=self.group_size,
                 act_order=self.act_order,
-                damp_percent=self.damp,
+                damp_percent=0.05 if self.damp is None else self.damp,
             )
             model = quantize(model, options, work)  # AWQ changes norms and biases too
             packed = {name: model.packed[name]() for name in names}
@@ -89,7 +89,9 @@ class QuantizeBlocks:
             from edgec.compress.sequential import Fit, quantize_blocks
 
             solve = self.by == "gptq"
-            fit = Fit(solve, self.guided, self.damp, self.rounds, sequential=self.sequential)
+            fit = Fit(
+                solve, self.guided, 0.01 if self.damp is None else self.damp, self.rounds, sequential=self.sequential
+            )
             for name, tensor, error in quantize_blocks(model, grids, fit, work):
                 packed[name], errors[name] = tensor, error
         work.notes["errors"] = {name: float(f"{error:.4g}") for name, error in errors.items()}

@@ -22,13 +22,13 @@ class Recover:
     """Length, step size and loss of the training; `--minutes` may end it earlier."""
 
     method: ClassVar[str] = "recover"
-    steps: int = 240
+    steps: int = 160
     batch: int = 2  # windows of a step
     rank: int = 16  # of the change of each matrix's latent codes
-    rate: float = 3e-4  # of AdamW on that change's factors
+    rate: float = 1e-3  # of AdamW on that change's factors
     scale_rate: float = 1e-4  # of AdamW on the logarithm of the scales
     warmup: float = 0.05  # share of the steps
-    text_loss: float = 0.0  # share of the text's own cross-entropy in the loss; the rest is distillation
+    text_loss: float = 0.5  # share of the text's own cross-entropy in the loss; the rest is distillation
     low_precision: bool = True  # forward and backward products in bfloat16 where the processor multiplies it fast
     save_every: int = 40  # steps between resumable states
 

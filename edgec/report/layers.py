@@ -63,11 +63,11 @@ def error_lines(found: LayerErrors | None, encoding: str = "utf-8", count: int =
         return []
     layers = found.by_layer()
     drawn = spark(layers, BARS if encoding.lower().startswith("utf") else DIGITS)
-    worst = ", ".join(f"layer {layer} {role} {share:.2%}" for layer, role, share in found.worst(count))
-    roles = ", ".join(f"{role} {share:.2%}" for role, share in found.by_role().items())
+    worst = ", ".join(f"layer {layer} {role} {share:.2g}" for layer, role, share in found.worst(count))
+    roles = ", ".join(f"{role} {share:.2g}" for role, share in found.by_role().items())
     return [
         f"share of {found.of}' power lost to rounding, layer 0 to {len(layers) - 1}: {drawn} "
-        f"(mean {sum(layers) / len(layers):.2%}, worst layer {layers.index(max(layers))})",
+        f"(mean {sum(layers) / len(layers):.2g}, worst layer {layers.index(max(layers))})",
         f"by role: {roles}",
         f"worst: {worst}",
     ]

@@ -20,7 +20,7 @@ def test_layers_and_roles_are_means_and_the_worst_is_named() -> None:
     assert {r: round(e, 6) for r, e in found.by_role().items()} == {"q": 0.015, "down": 0.065}
     assert found.worst(1) == [(1, "down", 0.10)]
     lines = error_lines(found)
-    assert "worst layer 1" in lines[0] and lines[2].startswith("worst: layer 1 down 10.00%")
+    assert "worst layer 1" in lines[0] and lines[2].startswith("worst: layer 1 down 0.1")
 
 
 def test_what_a_stage_measured_goes_before_the_weights() -> None:

@@ -18,7 +18,7 @@ branch_bits = 8        # width of low-rank branches (compress/eora.py, compress/
 
 [quantize]
 method = "rtn"
-bits = 4               # 2 ... 8
+bits = 4               # 2 ... 8; without it 4, and 8 for embedding and head beside matrices that arrive quantised
 group_size = 64        # inputs that share a scale; 0 = all of a row
 keep = true            # matrices that arrive quantised, from a file or a stage, are not rounded again
 
@@ -51,10 +51,13 @@ class RoleOverride:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Weight quantisation: method, width in bits, inputs that share a scale (0: the whole row), overrides by role."""
+    """Weight quantisation: method, width in bits, inputs that share a scale (0: the whole row), overrides by role.
+
+    bits None: 4, but 8 for an embedding or head that is left to round beside matrices that arrive quantised.
+    """
 
     method: str = "rtn"
-    bits: int = 4
+    bits: int | None = None
     group_size: int = 64
     roles: dict[str, RoleOverride] = field(default_factory=dict)
     keep: bool = True  # matrices that arrive quantised stay as they are
@@ -73,14 +76,17 @@ class Quantize:
             if role not in ROLES:
                 raise RecipeError(f"quantize.roles has no role {role!r}; known: {', '.join(ROLES)}.")
 
-    def for_roles(self, roles: list[str]) -> tuple[int, int]:
+    def for_roles(self, roles: list[str], beside_packed: bool = False) -> tuple[int, int]:
         """Width and group of a matrix that plays these roles; the first override given wins."""
         bits, group_size = None, None
         for role in roles:
             override = self.roles.get(role, RoleOverride())
             bits = override.bits if bits is None else bits
             group_size = override.group_size if group_size is None else group_size
-        return self.bits if bits is None else bits, self.group_size if group_size is None else group_size
+        if bits is None:
+            wide = beside_packed and not {"embed", "head"}.isdisjoint(roles)
+            bits = (8 if wide else 4) if self.bits is None else self.bits
+        return bits, self.group_size if group_size is None else group_size
 
 
 @dataclass(frozen=True)

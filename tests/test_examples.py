@@ -17,7 +17,7 @@ def test_recipe_loads(path):
 
 def test_int4_is_the_default():
     int4 = next(p for p in RECIPES if p.stem == "int4")
-    assert load_recipe(int4).quantize == Quantize()
+    assert load_recipe(int4).quantize == Quantize(bits=4)
 
 
 def test_head_override():

@@ -91,6 +91,10 @@ def test_the_first_override_given_wins() -> None:
     assert quantize.for_roles(["q"]) == (4, 64)
     assert quantize.for_roles(["embed"]) == (6, 0)
     assert quantize.for_roles(["head", "embed"]) == (8, 0)
+    assert quantize.for_roles(["q"], beside_packed=True) == (4, 64)
+    assert Quantize().for_roles(["embed"]) == Quantize().for_roles(["q"], beside_packed=True) == (4, 64)
+    assert Quantize().for_roles(["head", "embed"], beside_packed=True) == (8, 64)
+    assert Quantize(bits=6).for_roles(["embed"], beside_packed=True) == (6, 64)
 
 
 def test_flags_go_on_top() -> None:

@@ -32,7 +32,7 @@ class QuantizedTensor:
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""
-        return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size)
+        return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size, self.minimum)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def quantize_model(
     floats: dict[str, FloatArray] = {}
     errors: dict[str, float] = {}
     names = [*config.tensor_shapes(), *(n for n in config.optional_shapes() if n in checkpoint)]
+    beside_packed = recipe.keep and bool(checkpoint.packed)
     for done, name in enumerate(names):
         if progress:
             progress(name, done, len(names))
@@ -110,7 +111,7 @@ def quantize_model(
         roles = [role_of(name)]
         if config.tied_embeddings and roles[0] == "embed":
             roles = ["head", "embed"]
-        bits, group_size = recipe.for_roles(roles)
+        bits, group_size = recipe.for_roles(roles, beside_packed)
         if recipe.keep and name in checkpoint.packed:  # on a grid already: a second rounding would only lose
             matrices[name] = checkpoint.packed[name]()
             continue

@@ -84,12 +84,9 @@ def quantised_scorer(checkpoint: Checkpoint, tokenizer: TextTokenizer, window: i
     """The reference of a checkpoint as `edgec build` without a recipe would quantise it: what is packed stays."""
     from edgec.compress.rtn import quantize_model
     from edgec.lower.llama import constants, lower
-    from edgec.recipe import Quantize, RoleOverride
+    from edgec.recipe import Quantize
 
-    eight = RoleOverride(bits=8)
-    # A model whose blocks are packed wants its embedding and head at 8 bits, as the ready-made recipes have it.
-    roles = {"embed": eight, "head": eight} if checkpoint.packed else {}
-    model = quantize_model(checkpoint, Quantize(roles=roles))
+    model = quantize_model(checkpoint, Quantize())
     consts = constants(model, window)
     graph = lower(model, consts, "prefill", min(ROWS, window), window)
     return ReferenceScorer(graph, consts, tokenizer, "the reference, quantised without a recipe")

@@ -1,5 +1,6 @@
 """GGUF files of llama.cpp, of any quantisation that the gguf package can expand to float32.
 
+Matrices in the formats of `gguf_blocks.py` are taken over code by code as well, others can only be rounded again.
 llama.cpp stores the rows of q and k of `llama` models as rotary pairs (2i, 2i+1); they are put back
 in Hugging Face's order here. Its Qwen models keep that order themselves.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig, TextTokenizer
 from edgec.frontend.checks import ATTENTION_BIAS, MLP_BIAS, QK_NORM, QKV_BIAS, check_tensors
+from edgec.frontend.gguf_blocks import packed_matrix, packs
 from edgec.frontend.gguf_config import ROPE_FACTORS, read_config
 from edgec.frontend.gguf_header import GgufFile, GgufTensor, read_gguf
 from edgec.frontend.llama2c import halves_from_pairs
@@ -59,9 +61,14 @@ def load_gguf(path: Path, source: str, tokenizer: TextTokenizer | None = None) -
     readers: dict[str, Callable[[], FloatArray]] = {
         name: partial(_read, tensor, _heads_to_permute(config, name)) for name, tensor in named.items() if name in known
     }
+    packed = {
+        name: partial(packed_matrix, named[name], _heads_to_permute(config, name))
+        for name in readers
+        if packs(named[name])
+    }
     provenance = describe(source, "gguf", [path], notes)
     provenance["source_types"] = dict(sorted(Counter(tensor.type_name for tensor in file.tensors.values()).items()))
-    return Checkpoint(config, readers, tokenizer, provenance)
+    return Checkpoint(config, readers, tokenizer, provenance, packed)
 
 
 def hf_name(name: str) -> str:

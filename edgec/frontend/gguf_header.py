@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import FloatArray
@@ -36,16 +37,19 @@ class GgufTensor:
     start: int
     file_bytes: int
 
+    def stored(self) -> NDArray[np.uint8]:
+        """The tensor's bytes, [rows, bytes of a row], mapped."""
+        try:
+            stored = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.start, shape=(self.file_bytes,))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path} changed while it was read.") from error
+        return stored.reshape(*self.shape[:-1], -1)
+
     def read(self) -> FloatArray:
         """The tensor as float32, dequantised by the gguf package."""
         from gguf import GGMLQuantizationType, dequantize
 
-        try:
-            stored = np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.start, shape=(self.file_bytes,))
-            rows = stored.reshape(*self.shape[:-1], -1)
-            return np.array(dequantize(rows, GGMLQuantizationType[self.type_name]), np.float32).reshape(self.shape)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{self.path} changed while it was read.") from error
+        return np.array(dequantize(self.stored(), GGMLQuantizationType[self.type_name]), np.float32).reshape(self.shape)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig, TextTokenizer
@@ -134,5 +135,9 @@ def _read(path: Path, at: int, shape: tuple[int, ...], heads: int) -> FloatArray
 
 def halves_from_pairs(rows: FloatArray, heads: int) -> FloatArray:
     """Rows [heads*head_dim, ...] of each head reordered from rotary pairs (2i, 2i+1) to (i, i + head_dim/2)."""
-    paired = rows.reshape(heads, -1, 2, *rows.shape[1:])
-    return np.ascontiguousarray(paired.swapaxes(1, 2), dtype=np.float32).reshape(rows.shape)
+    return np.ascontiguousarray(rows[halves_order(len(rows), heads)], dtype=np.float32)
+
+
+def halves_order(rows: int, heads: int) -> NDArray[np.intp]:
+    """Which row of rotary pairs (2i, 2i+1) comes at each place of (i, i + head_dim/2), within each of the heads."""
+    return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)

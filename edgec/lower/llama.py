@@ -20,16 +20,19 @@ from edgec.ops import find, rope
 
 Array = NDArray[Any]
 NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
+SIDES = (".scale", ".zero", ".minimum")  # what lies beside a packed matrix, by the matrix's name
 
 
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
-    """Every constant of the graphs by name: packed matrices, `.scale`, `.zero`, norms, biases, the rope table."""
+    """Every constant by name: packed matrices, `.scale`, `.zero` or `.minimum`, norms, biases, the rope table."""
     consts: dict[str, Array] = {}
     for name, matrix in model.matrices.items():
         consts[name] = matrix.packed
         consts[f"{name}.scale"] = matrix.scale
         if matrix.zero is not None:
             consts[f"{name}.zero"] = matrix.zero
+        if matrix.minimum is not None:
+            consts[f"{name}.minimum"] = matrix.minimum
     for name, branch in model.branches.items():
         for side, matrix in zip("ab", branch, strict=True):
             path = f"{name.removesuffix('weight')}lora_{side}.weight"
@@ -49,7 +52,7 @@ class _Builder:
         if name not in self.graph.values:
             array = self.consts[name]
             kind = TensorType(array.shape, NUMPY_TO_DTYPE[array.dtype.name])
-            source = name.rsplit(".", 2)[0] if name.endswith((".scale", ".zero")) else name.rpartition(".")[0]
+            source = name.rsplit(".", 2)[0] if name.endswith(SIDES) else name.rpartition(".")[0]
             self.graph.values[name] = Value(name, kind, "const", source)
         return name
 
@@ -65,6 +68,15 @@ class _Builder:
             self.graph.values[value] = Value(value, types[role], "activation", source)
         self.graph.nodes.append(Node(name, op, inputs, outputs, attrs, source))
         return outputs
+
+    def packed(self, weight: str, matrix: QuantizedTensor) -> dict[str, str]:
+        """A matrix's constants by role."""
+        inputs = {"w": self.const(weight), "w_scale": self.const(f"{weight}.scale")}
+        if matrix.zero is not None:
+            inputs["w_zero"] = self.const(f"{weight}.zero")
+        if matrix.minimum is not None:
+            inputs["w_min"] = self.const(f"{weight}.minimum")
+        return inputs
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
         """x quantised in the groups of the matrices that will read it, by group size."""
@@ -82,9 +94,7 @@ class _Builder:
         weight = f"{source}.weight"
         matrix: QuantizedTensor = self.model.matrices[weight]
         inputs = dict(quantized[matrix.group_size])
-        inputs |= {"w": self.const(weight), "w_scale": self.const(f"{weight}.scale")}
-        if matrix.zero is not None:
-            inputs["w_zero"] = self.const(f"{weight}.zero")
+        inputs |= self.packed(weight, matrix)
         if f"{source}.bias" in self.consts:
             inputs["bias"] = self.const(f"{source}.bias")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
@@ -125,9 +135,7 @@ def lower(
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
     matrix = model.matrices[table]
-    inputs = {"tokens": "tokens", "w": b.const(table), "w_scale": b.const(f"{table}.scale")}
-    if matrix.zero is not None:
-        inputs["w_zero"] = b.const(f"{table}.zero")
+    inputs = {"tokens": "tokens", **b.packed(table, matrix)}
     attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
     x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
     for layer in range(config.n_layers if layers is None else layers):

@@ -18,7 +18,7 @@ from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
 from edgec.memory.streaming import NoRoom, Workspace, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
-from edgec.ops import find
+from edgec.ops import embed, find
 from edgec.target import Target
 
 UNBOUNDED = 1 << 60
@@ -51,8 +51,7 @@ def place_permanent(graphs: Mapping[str, Graph], target: Target) -> tuple[dict[s
     only rows are read come last.
     """
     graph = graphs["decode"]
-    roles = ("w", "w_scale", "w_zero")
-    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in roles if r in n.inputs}
+    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
     large = [graph.values[name] for name in graph.outputs if _is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
@@ -84,7 +83,7 @@ def _levels(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
         return target.placement.large, "activation"
     if value.name == "rope.table":
         return target.placement.weights, "table"
-    side = value.name.endswith((".scale", ".zero"))
+    side = value.name.endswith((".scale", ".zero", ".minimum"))
     return target.placement.weights, "scale" if side else "weight"
 
 

@@ -11,31 +11,42 @@ from edgec.ops.numerics import F32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups, pack, row_bytes, unpack
 
+ROLES = ("w", "w_scale", "w_zero", "w_min")  # what is looked up: a row each per token
+
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """tokens i32[m] and a table of packed rows give y f32[m, k]."""
     k, bits, group_size = ints(attrs, "k", "bits", "group_size")
     w = types["w"]
     require(w.shape[1] == row_bytes(k, bits, group_size), f"packed rows of {w.shape[1]} B do not hold {k} weights")
+    sides = (w.shape[0], n_groups(k, group_size))
+    for role in ROLES[1:]:
+        require(role not in types or types[role].shape == sides, f"{role} {types.get(role)} is not {list(sides)}")
+    require("w_zero" not in types or "w_min" not in types, "weights have zero points or minima, not both")
     return {"y": TensorType((types["tokens"].shape[0], k), "f32")}
 
 
-def dequantize(w: Array, scale: Array, zero: Array | None, k: int, bits: int, group_size: int) -> F32:
-    """(u - zero) * scale of packed rows, float32 [rows, k]."""
-    size = min(k, group_size)
+def dequantize(
+    w: Array, scale: Array, zero: Array | None, k: int, bits: int, group_size: int, minimum: Array | None = None
+) -> F32:
+    """(u - zero) * scale of packed rows, or u * scale + minimum: float32 [rows, k]."""
     u = unpack(w, k, bits, group_size).astype(np.float32)
-    z = np.float32(2 ** (bits - 1)) if zero is None else np.repeat(zero.astype(np.float32), size, axis=1)[:, :k]
-    out: F32 = (u - z) * np.repeat(scale.astype(np.float32), size, axis=1)[:, :k]
-    return out
+
+    def every(side: Array) -> F32:
+        """A value per group as one per weight."""
+        return np.repeat(side.astype(np.float32), min(k, group_size), axis=1)[:, :k]
+
+    if minimum is not None:
+        return u * every(scale) + every(minimum)
+    return (u - (np.float32(2 ** (bits - 1)) if zero is None else every(zero))) * every(scale)
 
 
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
     k, bits, group_size = ints(attrs, "k", "bits", "group_size")
-    tokens = inputs["tokens"]
-    zero = inputs.get("w_zero")
-    rows, scale = inputs["w"][tokens], inputs["w_scale"][tokens]
-    return {"y": dequantize(rows, scale, None if zero is None else zero[tokens], k, bits, group_size)}
+    rows: dict[str, Array] = {role: inputs[role][inputs["tokens"]] for role in ROLES if role in inputs}
+    zero, minimum = rows.get("w_zero"), rows.get("w_min")
+    return {"y": dequantize(rows["w"], rows["w_scale"], zero, k, bits, group_size, minimum)}
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
@@ -47,15 +58,11 @@ def run(a: dict[str, Any]) -> None:
     """Kernel twin: `m` packed rows already gathered."""
     m, k, bits, group_size = a["m"], a["k"], a["bits"], a["group_size"]
     stride, groups = row_bytes(k, bits, group_size), n_groups(k, group_size)
-    zero = None if a["w_zero"] is None else a["w_zero"][: m * groups].reshape(m, groups)
-    y = dequantize(
-        a["w"][: m * stride].reshape(m, stride),
-        a["w_scale"][: m * groups].reshape(m, groups),
-        zero,
-        k,
-        bits,
-        group_size,
+    scale, zero, minimum = (
+        None if a[role] is None else a[role][: m * groups].reshape(m, groups) for role in ("w_scale", "w_zero", "w_min")
     )
+    assert scale is not None
+    y = dequantize(a["w"][: m * stride].reshape(m, stride), scale, zero, k, bits, group_size, minimum)
     a["y"][: m * k] = y.reshape(-1)
 
 
@@ -69,8 +76,11 @@ def example(rng: np.random.Generator) -> Example:
         "w": pack(rng.integers(0, 2**bits, size=(vocab, k)).astype(np.uint8), bits, group_size),
         "w_scale": rng.normal(size=(vocab, groups)).astype(np.float16),
     }
-    if rng.random() < 0.5:
+    offset = rng.choice(["w_zero", "w_min", ""])
+    if offset == "w_zero":
         inputs["w_zero"] = rng.integers(0, 2**bits, size=(vocab, groups)).astype(np.uint8)
+    if offset == "w_min":
+        inputs["w_min"] = rng.normal(size=(vocab, groups)).astype(np.float16)
     return Example(inputs, {"k": k, "bits": bits, "group_size": group_size})
 
 
@@ -80,6 +90,7 @@ KERNEL = Kernel(
         Param("w", "in", "u8"),
         Param("w_scale", "in", "f16"),
         Param("w_zero", "in", "u8", optional=True),
+        Param("w_min", "in", "f16", optional=True),
         Param("y", "out", "f32"),
         Param("m", "u32"),
         Param("k", "u32"),

@@ -3,6 +3,11 @@
     acc[m, n, g] = sum over k in g of (u[n, k] - zero[n, g]) * x[m, k]
     y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  (+ bias[n])
 
+Weights may have a minimum per group in place of a zero point, w = u * w_scale + w_min (GGUF's Q4_1). Counted from the
+middle code h = 2^(bits-1) that is (u - h) * w_scale + (h * w_scale + w_min), so y goes on, behind the bias:
+
+    y[m, n] += float32(x_sums[m, g]) * ((h * w_scale[n, g] + w_min[n, g]) * x_scale[m, g])      g ascending
+
 The inner sum is exact in int32; everything outside it is float32 in the written order.
 """
 
@@ -31,12 +36,15 @@ def infer_for(bits: int) -> Any:
     """The type rule of one width."""
 
     def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-        x, w, scale = types["x"], types["w"], types["w_scale"]
+        x, w = types["x"], types["w"]
         k, group_size = ints(attrs, "k", "group_size")
         n, groups = w.shape[0], n_groups(k, group_size)
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
         require(w.shape[1] == row_bytes(k, bits, group_size), f"packed rows of {w.shape[1]} B do not hold {k} weights")
-        require(scale.shape == (n, groups), f"scales {scale} are not [{n}, {groups}]")
+        for role in ("w_scale", "w_zero", "w_min"):
+            side = types.get(role)
+            require(side is None or side.shape == (n, groups), f"{role} {side} is not [{n}, {groups}]")
+        require("w_zero" not in types or "w_min" not in types, "weights have zero points or minima, not both")
         for role in ("x_scale", "x_sums"):
             require(types[role].shape == (x.shape[0], groups), f"{role} {types[role]} is not of {groups} groups")
         widest = min(k, group_size) * (2**bits - 1) * 127
@@ -47,7 +55,7 @@ def infer_for(bits: int) -> Any:
 
 
 def prepare(w: Array, zero: Array | None, k: int, bits: int, group_size: int) -> Array:
-    """Signed weights (u - zero) as floats [groups, group_size, n], the short last group padded with zeros.
+    """Weights (u - zero) as floats [groups, group_size, n], the short last group padded with zeros.
 
     The float type is wide enough for every partial sum with int8 activations to be an exact integer, so
     a BLAS product in any order equals the int32 accumulator.
@@ -70,12 +78,25 @@ def sum_groups(x: NDArray[np.int8], group_size: int) -> NDArray[np.int32]:
     return sums
 
 
+def middles(scale: F32, minimum: Array, bits: int) -> F32:
+    """What the middle code of every group means where it is not zero: 2^(bits-1) * scale + minimum, float32."""
+    return np.float32(2 ** (bits - 1)) * scale + minimum.astype(np.float32)
+
+
 def multiply(
-    x: NDArray[np.int8], x_scale: F32, weights: Array, scale: F32, bias: F32 | None, error: Array | None = None
+    x: NDArray[np.int8],
+    x_scale: F32,
+    weights: Array,
+    scale: F32,
+    bias: F32 | None,
+    error: Array | None = None,
+    middle: F32 | None = None,
+    sums: Array | None = None,
 ) -> F32:
     """The definition on prepared weights [groups, size, n], x_scale [m, groups] and scale [n, groups].
 
-    error [groups, m, n] is added to the accumulators (what wrong group sums in memory would cause).
+    error [groups, m, n] is added to the accumulators (what wrong group sums in memory would cause);
+    middle [n, groups] is what a code in the middle means, to be weighted with the sums of x [m, groups].
     """
     groups, size, _ = weights.shape
     m, k = x.shape
@@ -89,7 +110,12 @@ def multiply(
     y: F32 = scaled[0]
     for g in range(1, groups):
         y = y + scaled[g]
-    return y if bias is None else y + bias
+    if bias is not None:
+        y = y + bias
+    if middle is not None and sums is not None:
+        for g in range(groups):
+            y = y + sums[:, g, None].astype(np.float32) * (middle[:, g] * x_scale[:, g, None])
+    return y
 
 
 def reference_for(bits: int) -> Any:
@@ -101,7 +127,12 @@ def reference_for(bits: int) -> Any:
         if weights is None:
             weights = prepare(inputs["w"], inputs.get("w_zero"), k, bits, group_size)
         scale = inputs["w_scale"].astype(np.float32)
-        return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, inputs.get("bias"))}
+        middle = middles(scale, inputs["w_min"], bits) if "w_min" in inputs else None
+        return {
+            "y": multiply(
+                inputs["x"], inputs["x_scale"], weights, scale, inputs.get("bias"), None, middle, inputs["x_sums"]
+            )
+        }
 
     return reference
 
@@ -119,14 +150,9 @@ def run_for(bits: int) -> Any:
         m, n, k, group_size, ldy = a["m"], a["n"], a["k"], a["group_size"], a["ldy"]
         groups = n_groups(k, group_size)
         stride = row_bytes(k, bits, group_size)
-        zero = a["w_zero"]
-        weights = prepare(
-            a["w"][: n * stride].reshape(n, stride),
-            None if zero is None else zero[: n * groups].reshape(n, groups),
-            k,
-            bits,
-            group_size,
-        )
+        zero, least = (None if a[r] is None else a[r][: n * groups].reshape(n, groups) for r in ("w_zero", "w_min"))
+        packed = a["w"][: n * stride].reshape(n, stride)
+        weights = prepare(packed, zero, k, bits, group_size)
         x = a["x"][: m * k].reshape(m, k)
         x_scale, sums = (a[role][: m * groups].reshape(m, groups) for role in ("x_scale", "x_sums"))
         scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
@@ -135,9 +161,11 @@ def run_for(bits: int) -> Any:
         error = None
         shift = sum_groups(x, group_size) - sums
         if shift.any():
-            z = np.full((n, groups), 2 ** (bits - 1)) if zero is None else zero[: n * groups].reshape(n, groups)
+            z = np.full((n, groups), 2 ** (bits - 1)) if zero is None else zero
             error = shift.T[:, :, None] * z.T[:, None, :].astype(np.int64)
-        y = multiply(x, x_scale, weights, scale, bias, error)
+        y = multiply(
+            x, x_scale, weights, scale, bias, error, None if least is None else middles(scale, least, bits), sums
+        )
         for row in range(m):
             a["y"][row * ldy : row * ldy + n] = y[row]
 
@@ -145,7 +173,7 @@ def run_for(bits: int) -> Any:
 
 
 def example_for(bits: int) -> Any:
-    """A random instance of one width, with and without zero points, bias and a short last group."""
+    """A random instance of one width, with and without zero points or minima, bias and a short last group."""
 
     def example(rng: np.random.Generator) -> Example:
         m, n, k = int(rng.integers(1, 5)), int(rng.integers(1, 20)), int(rng.integers(1, 200))
@@ -159,8 +187,11 @@ def example_for(bits: int) -> Any:
             "w": pack(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size),
             "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
         }
-        if rng.random() < 0.5:
+        offset = rng.choice(["w_zero", "w_min", ""])
+        if offset == "w_zero":
             inputs["w_zero"] = rng.integers(0, 2**bits, size=(n, groups)).astype(np.uint8)
+        if offset == "w_min":
+            inputs["w_min"] = (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16)
         if rng.random() < 0.5:
             inputs["bias"] = rng.normal(size=n).astype(np.float32)
         return Example(inputs, {"k": k, "group_size": group_size})
@@ -179,6 +210,7 @@ def _op(bits: int) -> Op:
             Param("w", "in", "u8"),
             Param("w_scale", "in", "f16"),
             Param("w_zero", "in", "u8", optional=True),
+            Param("w_min", "in", "f16", optional=True),
             Param("bias", "in", "f32", optional=True),
             Param("y", "out", "f32"),
             Param("m", "u32"),

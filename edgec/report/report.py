@@ -87,7 +87,7 @@ def make_report(
         chunk=plan.programs["prefill"].rows,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=_model(meta["model"], plan, graphs, parameters),
+        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"]),
         recipe=meta["recipe"],
         stages=tuple(meta.get("stages", ())),
         quantization=meta["quantization"],
@@ -116,8 +116,14 @@ def _verdict(memories: list[MemoryUse]) -> str:
     return NEEDS_L3 if any(m.used and not m.on_chip for m in memories) else FITS
 
 
-def _model(facts: Mapping[str, Any], plan: Plan, graphs: Mapping[str, Graph], parameters: int) -> dict[str, Any]:
-    """The model's facts, and its size as the device stores it: matrices, norms and biases, scales and zero points."""
+def _model(
+    facts: Mapping[str, Any],
+    plan: Plan,
+    graphs: Mapping[str, Graph],
+    parameters: int,
+    rounded: Mapping[str, float],
+) -> dict[str, Any]:
+    """The model's facts, and its size as the device stores it: matrices, norms and biases, scales, zeros and minima."""
     sizes = {kind: sum(b.size for b in plan.buffers if b.kind == kind) for kind in ("weight", "scale")}
     stored = sum(sizes.values())
     return {
@@ -126,6 +132,7 @@ def _model(facts: Mapping[str, Any], plan: Plan, graphs: Mapping[str, Graph], pa
         "scale_bytes": sizes["scale"],
         "bits_per_weight": round(8 * stored / parameters, 4),
         "weights_by_bits": _weights_by_bits(graphs["decode"]),
+        "matrices_kept": len(_matrices(graphs["decode"]) - rounded.keys()),
         "branches": _branches(plan, graphs["decode"]),
     }
 
@@ -143,6 +150,11 @@ def _branches(plan: Plan, graph: Graph) -> dict[str, Any] | None:
         "bits": sorted({bits_of(node.op) for node in inner}),
         "bytes": sum(b.size for b in plan.buffers if b.kind in ("weight", "scale") and _BRANCH.search(b.name)),
     }
+
+
+def _matrices(graph: Graph) -> set[str]:
+    """Names of the model's matrices, branches left out."""
+    return {n.inputs["w"] for n in graph.nodes if "w" in n.inputs and not _BRANCH.search(n.inputs["w"])}
 
 
 def _weights_by_bits(graph: Graph) -> dict[str, int]:

@@ -200,6 +200,8 @@ def _model(report: Report, console: Console) -> None:
         f"{m['parameters']:,} parameters in {m['weight_bytes']:,} B, {m['bits_per_weight']:.2f} bits each with scales "
         f"({widths})",
     )
+    if kept := m["matrices_kept"]:
+        _line(console, f"{kept} matrices keep the codes and scales that they came with, without a second rounding")
     if branches := m["branches"]:
         ranks = " to ".join(dict.fromkeys((str(branches["rank_min"]), str(branches["rank_max"]))))
         bits = " and ".join(map(str, branches["bits"]))

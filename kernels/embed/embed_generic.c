@@ -33,9 +33,16 @@ EDGEC_INLINE void edgec_embed_any(uint32_t bits, const edgec_embed_args *a, uint
         const uint32_t left = a->k - first;
         const uint32_t count = left < a->group_size ? left : a->group_size;
         const uint8_t *w = a->w + (size_t)row * row_bytes + (size_t)g * group_bytes;
-        const int32_t zero = a->w_zero ? a->w_zero[unit] : 1 << (bits - 1u);
-        edgec_embed_group(bits, w, a->y + (size_t)row * a->k + first, count, zero,
-                          edgec_f16_to_f32(a->w_scale[unit]));
+        const int32_t zero = a->w_min ? 0 : a->w_zero ? a->w_zero[unit] : 1 << (bits - 1u);
+        float *y = a->y + (size_t)row * a->k + first; /* [count] */
+        edgec_embed_group(bits, w, y, count, zero, edgec_f16_to_f32(a->w_scale[unit]));
+        if (a->w_min) {
+            const float minimum = edgec_f16_to_f32(a->w_min[unit]);
+            EDGEC_UNROLL_1
+            for (uint32_t j = 0; j < count; j++) {
+                y[j] += minimum;
+            }
+        }
         g++;
         if (g == groups) {
             g = 0;

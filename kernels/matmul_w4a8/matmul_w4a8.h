@@ -3,7 +3,12 @@
  *     acc[g]  = sum over k in group g of u[n][k] * x[m][k]  -  zero[n][g] * x_sums[m][g]      int32, exact
  *     y[m][n] = sum over g, ascending, of float32(acc[g]) * (w_scale[n][g] * x_scale[m][g])  (+ bias[n])
  *
- * zero = 2^(bits-1) where w_zero is NULL. The type rule guarantees min(k, group_size) * (2^bits - 1) * 127
+ * zero = 2^(bits-1) where w_zero is NULL. With w_min, which excludes w_zero, y goes on behind
+ * the bias, g ascending again, with
+ *
+ *     + float32(x_sums[m][g]) * ((2^(bits-1) * w_scale[n][g] + w_min[n][g]) * x_scale[m][g])
+ *
+ * The type rule guarantees min(k, group_size) * (2^bits - 1) * 127
  * < 2^31, so that no accumulator overflows; |x| <= 127 and x_sums are those of x (from quantize_dynamic).
  * Packing: edgec_unpack.h. groups = ceil(k / group_size), the last may be shorter; row_bytes is the sum of
  * its groups' bytes, always a multiple of 4. w is 4-byte aligned, x need not be.
@@ -22,6 +27,7 @@ typedef struct {
     const uint8_t *w;        /* [n][row_bytes], packed */
     const uint16_t *w_scale; /* [n][groups], binary16 */
     const uint8_t *w_zero;   /* [n][groups], or NULL */
+    const uint16_t *w_min;   /* [n][groups], binary16, or NULL */
     const float *bias;       /* [n], or NULL */
     float *y;                /* [m][ldy] of which [m][n] is written */
     uint32_t m;

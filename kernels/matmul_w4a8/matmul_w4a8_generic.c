@@ -87,6 +87,26 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
     }
 }
 
+/* Adds to y[row][n] what lies between zero and the middle code of weights with minima. Behind the sums, so
+ * that weights without minima pay nothing. */
+static void edgec_matmul_minima(uint32_t bits, const edgec_matmul_w4a8_args *a, uint32_t groups, uint32_t row,
+                                edgec_range mine) {
+    const int32_t *x_sums = a->x_sums + (size_t)row * groups; /* [groups] */
+    const float *x_scale = a->x_scale + (size_t)row * groups; /* [groups] */
+    float *y = a->y + (size_t)row * a->ldy;                   /* [n] */
+    for (uint32_t n = mine.begin; n < mine.end; n++) {
+        const uint16_t *scale = a->w_scale + (size_t)n * groups; /* [groups] */
+        const uint16_t *minima = a->w_min + (size_t)n * groups;  /* [groups] */
+        float sum = y[n];
+        for (uint32_t g = 0; g < groups; g++) {
+            const float middle =
+                (float)(1 << (bits - 1u)) * edgec_f16_to_f32(scale[g]) + edgec_f16_to_f32(minima[g]);
+            sum += (float)x_sums[g] * (middle * x_scale[g]);
+        }
+        y[n] = sum;
+    }
+}
+
 EDGEC_INLINE void edgec_matmul_any(uint32_t bits, const edgec_matmul_w4a8_args *a, uint32_t core,
                                    uint32_t n_cores) {
     const uint32_t strip = edgec_strip(bits);
@@ -101,6 +121,9 @@ EDGEC_INLINE void edgec_matmul_any(uint32_t bits, const edgec_matmul_w4a8_args *
         }
         for (; n < mine.end; n++) {
             edgec_matmul_strip(bits, 1, a, row, n, groups, row_bytes);
+        }
+        if (a->w_min) {
+            edgec_matmul_minima(bits, a, groups, row, mine);
         }
     }
 }

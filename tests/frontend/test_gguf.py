@@ -133,6 +133,35 @@ def test_quantised(kind: str, make_gguf: Any) -> None:
         assert np.abs(checkpoint.tensor(name) - expected).max() < step, name
 
 
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
+def test_blocks_are_taken_over(kind: str, make_gguf: Any) -> None:
+    """Packed matrices dequantise to the very floats that the gguf package makes, rotary rows in their places."""
+    path, state = make_gguf("llama", quantise=kind, hidden_size=64, intermediate_size=96)
+    checkpoint = load_checkpoint(str(path))
+    assert checkpoint.packed.keys() == {name for name, array in state.items() if array.ndim == 2}
+    for name, read in checkpoint.packed.items():
+        packed = read()
+        assert (packed.bits, packed.group_size, packed.zero) == (int(kind[1]), 32, None)
+        assert (packed.minimum is not None) == kind.endswith("_1")
+        assert packed.dequantized().tobytes() == checkpoint.tensor(name).tobytes(), name
+
+
+def test_what_is_no_simple_block_stays_float(make_gguf: Any) -> None:
+    for kind in ("F16", "BF16"):
+        path, _ = make_gguf("llama", quantise=kind, hidden_size=64, intermediate_size=64)
+        assert not load_checkpoint(str(path)).packed
+
+
+def test_a_scale_that_is_not_finite_is_refused(make_gguf: Any, refuses: Any) -> None:
+    path, _ = make_gguf("llama", quantise="Q4_1", hidden_size=64, intermediate_size=64)
+    start = read_gguf(path).tensors["blk.0.ffn_up.weight"].start
+    data = bytearray(path.read_bytes())
+    data[start + 2 : start + 4] = np.float16(np.inf).tobytes()
+    path.write_bytes(data)
+    read = load_checkpoint(str(path)).packed["model.layers.0.mlp.up_proj.weight"]
+    refuses(read, "blk.0.ffn_up.weight", "NaN or infinite")
+
+
 @pytest.mark.parametrize(
     ("metadata", "parameters"),
     [
@@ -237,6 +266,9 @@ def test_smollm2_equals_transformers() -> None:
     for name in state:
         if name.startswith(("model.layers.0.", "model.layers.29.", "model.norm", "model.embed")):
             assert np.array_equal(checkpoint.tensor(name), state[name].numpy()), name
+    assert checkpoint.packed.keys() == {name for name in checkpoint.readers if state[name].ndim == 2}
+    for name, read in checkpoint.packed.items():
+        assert read().dequantized().tobytes() == checkpoint.tensor(name).tobytes(), name
     assert np.allclose(checkpoint.config.rope_inv_freq, model.model.rotary_emb.inv_freq.numpy(), rtol=1e-6)
 
     oracle = gguf.GGUFReader(path)

@@ -105,14 +105,20 @@ def kv_quantize(rng: Rng) -> Args:
 
 
 def _weights(rng: Rng, n: int, k: int, bits: int, group_size: int) -> Args:
-    """Packed rows, scales and perhaps zero points."""
+    """Packed rows, scales and perhaps zero points or minima."""
     groups = n_groups(k, group_size)
     u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
     if rng.random() < 0.2:
         u[:] = 2**bits - 1
     scale = rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)
-    zero = rng.integers(0, 2**bits, size=n * groups).astype(np.uint8) if rng.random() < 0.5 else None
-    return {"w": pack(u, bits, group_size).reshape(-1), "w_scale": scale.astype(np.float16), "w_zero": zero}
+    args: Args = {"w": pack(u, bits, group_size).reshape(-1), "w_scale": scale.astype(np.float16)}
+    args |= {"w_zero": None, "w_min": None}
+    offset = rng.choice(["w_zero", "w_min", ""])
+    if offset == "w_zero":
+        args["w_zero"] = rng.integers(0, 2**bits, size=n * groups).astype(np.uint8)
+    if offset == "w_min":
+        args["w_min"] = (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16)
+    return args
 
 
 def embed(rng: Rng) -> Args:

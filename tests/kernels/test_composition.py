@@ -37,10 +37,10 @@ def test_matmul_in_tiles(library: ctypes.CDLL, bits: int, seed: int) -> None:
     first = 0
     while first < n:
         count = int(rng.integers(1, n - first + 1))
-        own = ("w", "w_scale", "w_zero", "bias")  # these have one row an output channel
+        own = ("w", "w_scale", "w_zero", "w_min", "bias")  # these have one row an output channel
         inputs = {r: v[first : first + count] if r in own else v for r, v in example.inputs.items()}
         numbers = {"m": m, "n": count, "k": example.attrs["k"], "group_size": example.attrs["group_size"], "ldy": n}
-        args: Args = {"w_zero": None, "bias": None, **_flat(inputs), "y": y[first:], **numbers}
+        args: Args = {"w_zero": None, "w_min": None, "bias": None, **_flat(inputs), "y": y[first:], **numbers}
         y[first:] = call(library, op.name, args, _cores(rng))["y"]
         first += count
     assert (y.view(np.uint8) == want.reshape(-1).view(np.uint8)).all()
@@ -55,7 +55,7 @@ def test_embed_of_gathered_rows(library: ctypes.CDLL, seed: int) -> None:
     tokens = example.inputs["tokens"]
     rows = {role: v[tokens] for role, v in example.inputs.items() if role != "tokens"}
     numbers = {"m": tokens.size, **example.attrs}
-    args: Args = {"w_zero": None, **_flat(rows), "y": np.zeros(want.size, f32), **numbers}
+    args: Args = {"w_zero": None, "w_min": None, **_flat(rows), "y": np.zeros(want.size, f32), **numbers}
     y = call(library, "embed", args, _cores(rng))["y"]
     assert (y.view(np.uint8) == want.reshape(-1).view(np.uint8)).all()
 

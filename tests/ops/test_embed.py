@@ -1,4 +1,4 @@
-"""embed: (u - zero) * scale exactly, of the right rows."""
+"""embed: (u - zero) * scale exactly, or u * scale + minimum rounded once, of the right rows."""
 
 import numpy as np
 from op_laws import check_refuses, check_rows, check_types, examples, run
@@ -17,7 +17,7 @@ def test_rows() -> None:
 
 
 def test_it_is_exact() -> None:
-    """A weight of at most 9 bits times a binary16 of 11 is a float32."""
+    """A weight of at most 9 bits times a binary16 of 11 is a float32; their sum with a minimum is rounded to one."""
     for op, example in examples("embed"):
         k, bits, size = (int(example.attrs[key]) for key in ("k", "bits", "group_size"))
         rows = example.inputs["tokens"]
@@ -29,4 +29,7 @@ def test_it_is_exact() -> None:
             if "w_zero" in example.inputs
             else 2 ** (bits - 1)
         )
-        assert (run(op, example)["y"] == (u - zero) * scale).all()
+        want = (u - zero) * scale
+        if "w_min" in example.inputs:
+            want = (u * scale + example.inputs["w_min"][rows].astype(np.float64)[:, group]).astype(np.float32)
+        assert (run(op, example)["y"] == want).all()

@@ -1,5 +1,7 @@
 """matmul_w2a8 ... matmul_w8a8: within float32's rounding of the sum over exact integers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from op_laws import HALF_ULP, check_refuses, check_rows, check_types, examples, run, with_inputs
@@ -39,13 +41,22 @@ def test_close_to_the_sum(name: str) -> None:
         k, size = int(example.attrs["k"]), int(example.attrs["group_size"])
         group = np.arange(k) // size
         zero = i["w_zero"].astype(np.float64)[:, group] if "w_zero" in i else 2 ** (bits - 1)
-        w = (unpack(i["w"], k, bits, size).astype(np.float64) - zero) * i["w_scale"].astype(np.float64)[:, group]
+        least = i["w_min"].astype(np.float64)[:, group] if "w_min" in i else 0.0
+        u, scale = unpack(i["w"], k, bits, size).astype(np.float64), i["w_scale"].astype(np.float64)[:, group]
+        w = u * scale + least if "w_min" in i else (u - zero) * scale
         x = i["x"] * np.broadcast_to(i["x_scale"].astype(np.float64)[:, group], i["x"].shape)
         bias = i.get("bias", np.zeros(len(w))).astype(np.float64)
         want = x @ w.T + bias
         # Inside a group nothing is rounded: what can be lost is relative to the groups' sums.
         parts = [np.abs(x[:, group == g] @ w[:, group == g].T) for g in range(n_groups(k, size))]
-        bound = HALF_ULP * ((len(parts) + 6) * sum(parts) + 2 * np.abs(bias)) + 1e-37
+        if "w_min" in i:  # products that may cancel: the bound is relative to each
+            parts = [
+                np.abs(x[:, at] @ ((u - zero) * scale)[:, at].T)
+                + np.abs(x[:, at].sum(axis=1)[:, None] * (np.abs(zero * scale) + np.abs(least))[:, at][:, 0])
+                for at in (group == g for g in range(n_groups(k, size)))
+            ]
+        behind = 2 + len(parts) if "w_min" in i else 2  # roundings of sums that hold the bias
+        bound = HALF_ULP * ((len(parts) + behind + 4) * sum(parts) + behind * np.abs(bias)) + 1e-37
         assert (np.abs(run(op, example)["y"] - want) <= bound).all()
 
 
@@ -53,9 +64,33 @@ def test_close_to_the_sum(name: str) -> None:
 def test_zero_points_of_the_middle_change_nothing(name: str) -> None:
     for op, example in examples(name):
         middle = np.full(example.inputs["w_scale"].shape, 2 ** (bits_of(name) - 1), np.uint8)
-        inputs = {r: a for r, a in example.inputs.items() if r != "w_zero"}
+        inputs = {r: a for r, a in example.inputs.items() if r not in ("w_zero", "w_min")}
+        example = replace(example, inputs=inputs)
         without = op.reference(inputs, example.attrs, 0)["y"]
         assert run(op, with_inputs(example, w_zero=middle))["y"].tobytes() == without.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_minimum_that_is_a_zero_point_is_that_zero_point(name: str) -> None:
+    """w_scale a power of two, w_min = -zero * w_scale: both forms are the same exact weights and sums."""
+    for op, example in examples(name):
+        shape = example.inputs["w_scale"].shape
+        zero = np.random.default_rng(1).integers(0, 2 ** bits_of(name), shape).astype(np.uint8)
+        fixed = {r: a for r, a in example.inputs.items() if r not in ("w_zero", "w_min", "bias")}
+        fixed |= {"w_scale": np.full(shape, 0.5, np.float16), "x_scale": np.ones_like(fixed["x_scale"])}
+        by_zero = op.reference(fixed | {"w_zero": zero}, example.attrs, 0)["y"]
+        by_min = op.reference(fixed | {"w_min": (zero * -0.5).astype(np.float16)}, example.attrs, 0)["y"]
+        np.testing.assert_array_equal(by_min, by_zero)
+
+
+def test_zero_points_and_minima_exclude_each_other() -> None:
+    for name in ("matmul_w4a8", "embed"):
+        for op, example in examples(name):
+            sides = example.inputs["w_scale"].shape
+            types = {r: TensorType(a.shape, "f32") for r, a in example.inputs.items()}
+            types |= {"w_zero": TensorType(sides, "u8"), "w_min": TensorType(sides, "f16")}
+            with pytest.raises(TypeRuleError, match="not both"):
+                op.infer(types, example.attrs)
 
 
 def test_an_accumulator_that_can_overflow_is_refused() -> None:

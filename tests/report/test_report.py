@@ -15,6 +15,7 @@ from edgec.report.demand import demand
 from edgec.report.memory_use import memory_use
 from edgec.report.report import make_report, without_folders
 from edgec.report.speed import rounded
+from edgec.report.text import plain_text
 
 NAMES = ("host", "siracusa", "off_chip", "tiny_l1", "tiny_all", "tiny_kv")
 SCHEMA = json.loads((Path(edgec.report.__file__).parent / "schema.json").read_text())
@@ -105,6 +106,15 @@ def test_model_facts(planned, quantized):
     assert report.model["weight_bytes"] == sizes
     assert report.model["bits_per_weight"] == pytest.approx(8 * sizes / report.model["parameters"], abs=1e-4)
     assert report.model["weights_by_bits"] == {"4": sum(m.packed.shape[0] * m.k for m in quantized.matrices.values())}
+    assert report.model["matrices_kept"] == 0
+
+
+def test_matrices_that_this_build_did_not_round_are_counted(planned):
+    meta, graphs, plan, _ = planned["siracusa"]
+    rounded = dict(list(meta["quantization"].items())[3:])
+    report = make_report(meta | {"quantization": rounded}, plan, graphs, {})
+    assert report.model["matrices_kept"] == 3
+    assert "3 matrices keep the codes and scales that they came with" in plain_text(report)
 
 
 @pytest.mark.parametrize("verified", (False, True))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 
 from edgec.memory.streaming import Load, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
+from edgec.ops.embed import ROLES
 
 
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
     """The only candidate."""
     rows = step.rows("tokens")
     operands: dict[str, Operand] = {"y": step.deliver("y")}
-    for role in ("w", "w_scale", "w_zero"):
+    for role in ROLES:
         operands[role] = (
             Load(step.home(role), step.type(role).row_bytes, rows, "token", f"{step.node.name}.{role}_rows")
             if step.has(role)

@@ -43,7 +43,7 @@ def _tile_by(step: StepContext, size: int, workspace: Workspace) -> list[Tile]:
     for first in range(0, n, size):
         rows = min(size, n - first)
         operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "x_sums")}
-        for role in ("w", "w_scale", "w_zero", "bias"):
+        for role in ("w", "w_scale", "w_zero", "w_min", "bias"):
             operands[role] = step.fetch(role, first, rows)
         home = step.home("y")
         # Columns [first, first + rows) of every row: from the first row's first to the last row's last byte.

@@ -209,13 +209,27 @@ def _verify(artifact: Any, backends: tuple[str, ...], text: Path | None) -> dict
 
 @cli.command(short_help="Show memory, speed and what was verified.")
 @OUT
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json", "csv", "html"]), default="text", show_default=True)
 def report(out: Path, form: str) -> None:
-    """Show what a built folder needs, how fast it will be and what was verified."""
+    """Show what a built folder needs, how fast it will be and what was verified.
+
+    csv has a row for every step of a decoded token and of a prefill run; html is a page with charts that needs no
+    network. The folder itself holds report.txt, report.json and report.html.
+    """
     from edgec.artifact import Artifact
     from edgec.report.report import report_of
 
-    print_report(report_of(Artifact.load(out)), form == "json")
+    made = report_of(Artifact.load(out))
+    if form == "csv":
+        from edgec.report.steps import steps_csv
+
+        click.echo(steps_csv(made.steps), nl=False)
+    elif form == "html":
+        from edgec.report.page import page
+
+        click.echo(page(made), nl=False)
+    else:
+        print_report(made, form == "json")
 
 
 @cli.group()

@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgec.ir.graph import Graph
-from edgec.memory.plan import Plan
+from edgec.memory.plan import Buffer, Plan
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
 from edgec.report.remedies import remedies
 from edgec.report.speed import Speed, speed
+from edgec.report.steps import StepCost, step_costs
+from edgec.target import Target
 
 if TYPE_CHECKING:
     from edgec.artifact import Artifact
@@ -52,6 +54,9 @@ class Report:
     remedies: tuple[str, ...]
     decode: Speed
     prefill: Speed
+    steps: Mapping[str, tuple[StepCost, ...]]
+    buffers: tuple[Buffer, ...]
+    peaks: Mapping[str, Mapping[str, float]]
     program: Mapping[str, int] | None
     verification: Mapping[str, Mapping[str, Any]]
     skipped: Mapping[str, str]
@@ -97,6 +102,9 @@ def make_report(
         remedies=tuple(remedies(plan, breakdown, deficits, parameters, longest)),
         decode=speed(plan, "decode"),
         prefill=speed(plan, "prefill"),
+        steps={name: step_costs(plan, name) for name in ("decode", "prefill")},
+        buffers=tuple(plan.all_buffers()),
+        peaks=_peaks(plan.target),
         program=meta["program"],
         verification={name: _untimed(entry) for name, entry in verification.get("backends", {}).items()},
         skipped=verification.get("skipped", {}),
@@ -108,6 +116,14 @@ def make_report(
 def report_of(artifact: Artifact) -> Report:
     """The report of a built folder as it is now, verification included."""
     return make_report(artifact.meta, artifact.plan, artifact.graphs, artifact.verification())
+
+
+def _peaks(target: Target) -> dict[str, dict[str, float]]:
+    """What engines can compute at most, in MAC per cycle, and links carry, in bytes per cycle."""
+    return {
+        "engines": {e.name: round(e.cores / e.cycles_per_mac, 6) for e in target.engines},
+        "links": {link.name: link.bytes_per_cycle for link in target.links},
+    }
 
 
 def _verdict(memories: list[MemoryUse]) -> str:

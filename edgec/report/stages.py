@@ -10,6 +10,7 @@ from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
 
 WIDTH = 100
+HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds")
 SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("bits", "group_size"), "lora": ("rank",)}
 
 
@@ -48,30 +49,35 @@ def rich_table(rows: Sequence[Mapping[str, Any]], encoding: str = "utf-8") -> An
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage", no_wrap=True)
-    for name in (
-        "parameters",
-        "nonzero",
-        "MB",
-        "b/w",
-        "perplexity",
-        "Δ" if encoding.lower().startswith("utf") else "change",
-        "seconds",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
+    header, *body = stage_rows(rows) or [HEADER]
+    for number, name in enumerate(header):
+        shown = name if encoding.lower().startswith("utf") or name != "Δ" else "change"
+        table.add_column(shown, justify="right" if number else "left", no_wrap=True)
+    for cells in body:
+        table.add_row(*cells)
+    return table
+
+
+def stage_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The header and a row of cells for each stage; empty if there is none."""
+    if not rows:
+        return []
+    table: list[tuple[str, ...]] = [HEADER]
     before: float | None = None
     for row in rows:
         perplexity = (row.get("quality") or {}).get("perplexity")
         delta = "" if before is None or perplexity is None else f"{perplexity - before:+.2f}"
-        table.add_row(
-            _name(row),
-            f"{row['parameters']:,}",
-            f"{row['nonzero']:,}",
-            f"{row['bytes'] / 1e6:,.1f}",
-            f"{row['block_bits_per_weight']:.2f}",
-            "-" if perplexity is None else f"{perplexity:,.2f}",
-            delta,
-            "" if row.get("seconds") is None else f"{row['seconds']:,.0f}",
+        table.append(
+            (
+                _name(row),
+                f"{row['parameters']:,}",
+                f"{row['nonzero']:,}",
+                f"{row['bytes'] / 1e6:,.1f}",
+                f"{row['block_bits_per_weight']:.2f}",
+                "-" if perplexity is None else f"{perplexity:,.2f}",
+                delta,
+                "" if row.get("seconds") is None else f"{row['seconds']:,.0f}",
+            )
         )
         before = perplexity if perplexity is not None else before
     return table

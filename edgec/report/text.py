@@ -185,45 +185,47 @@ def _ops(report: Report, console: Console) -> None:
     _section(console, "Where a token's time goes", table)
 
 
-def _model(report: Report, console: Console) -> None:
+def model_lines(report: Report) -> list[str]:
+    """The model, what it weighs and how far its context reaches, a fact a line."""
     m = report.model
-    _section(console, "Model")
     tied = ", tied embeddings" if m.get("tied_embeddings") else ""
-    _line(
-        console,
+    lines = [
         f"{m['family']}: {m['n_layers']} layers, hidden {m['hidden_dim']}, feed-forward {m['ffn_dim']}, "
         f"{m['n_heads']} heads ({m['n_kv_heads']} key/value) of {m['head_dim']}, vocabulary {m['vocab_size']:,}{tied}",
-    )
+    ]
     widths = ", ".join(f"{count:,} of {bits} bits" for bits, count in sorted(m["weights_by_bits"].items()))
-    _line(
-        console,
+    lines.append(
         f"{m['parameters']:,} parameters in {m['weight_bytes']:,} B, {m['bits_per_weight']:.2f} bits each with scales "
-        f"({widths})",
+        f"({widths})"
     )
     if kept := m["matrices_kept"]:
-        _line(console, f"{kept} matrices keep the codes and scales that they came with, without a second rounding")
+        lines.append(f"{kept} matrices keep the codes and scales that they came with, without a second rounding")
     if branches := m["branches"]:
         ranks = " to ".join(dict.fromkeys((str(branches["rank_min"]), str(branches["rank_max"]))))
         bits = " and ".join(map(str, branches["bits"]))
-        _line(
-            console,
+        lines.append(
             f"low-rank branches beside {branches['count']} matrices: rank {ranks}, {bits} bits, "
-            f"{branches['bytes']:,} B of these",
+            f"{branches['bytes']:,} B of these"
         )
-    _line(
-        console,
+    lines.append(
         f"context {report.context}, prefill in chunks of {report.chunk}; "
         f"cache {report.kv_bytes_per_token:,} B per token; "
-        + (f"longest context that fits: {report.max_context}" if report.max_context else "no context fits"),
+        + (f"longest context that fits: {report.max_context}" if report.max_context else "no context fits")
     )
-    for line in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
-        _line(console, line)
     if report.program:
         p = report.program
-        _line(
-            console,
-            f"program: {p['code_bytes']:,} B code, {p['data_bytes']:,} B data, {p['stack_bytes']:,} B stack reserved",
+        lines.append(
+            f"program: {p['code_bytes']:,} B code, {p['data_bytes']:,} B data, {p['stack_bytes']:,} B stack reserved"
         )
+    return lines
+
+
+def _model(report: Report, console: Console) -> None:
+    _section(console, "Model")
+    for line in model_lines(report):
+        _line(console, line)
+    for line in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
+        _line(console, line)
 
 
 def _stages(report: Report, console: Console) -> None:

@@ -1,0 +1,270 @@
+"""The report's charts as plotly figures (plain dictionaries): the page draws them, with hover and zoom.
+
+Colours are set here by meaning only; text, grid and background follow the reader's light or dark mode in the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgec.memory.plan import Buffer
+from edgec.report.layers import ROLES, LayerErrors
+from edgec.report.memory_use import KINDS, MemoryUse
+from edgec.report.report import Report
+
+Figure = dict[str, Any]
+
+COLOURS = {  # Okabe and Ito's palette and its neighbours: told apart by colour-blind readers too
+    "weight": "#0072B2",
+    "scale": "#56B4E9",
+    "table": "#999999",
+    "kv": "#009E73",
+    "state": "#8C6BB1",
+    "activation": "#E69F00",
+    "scratch": "#D55E00",
+    "stage": "#CC79A7",
+    "code": "#5B5B5B",
+    "stack": "#A0742F",
+}
+OPS = ("matmul", "attention", "quantize_dynamic", "rmsnorm", "silu_mul", "rope", "kv_append", "add", "sample", "embed")
+CYCLE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6BB1", "#A0742F", "#F0E442", "#5B5B5B")
+OTHER = ("#999999", "#2F4B7C", "#B2DF8A", "#FB9A99")
+GAP = 0.02  # between the programs' axes, as a share of the width
+
+
+def memory_map(report: Report, memory: MemoryUse) -> Figure:
+    """Address against step: every buffer of a memory, for each program, with the peak step marked."""
+    programs = list(report.steps)
+    spans = _spans([len(report.steps[name]) for name in programs])
+    data: list[Figure] = []
+    for axis, name in enumerate(programs):
+        steps = len(report.steps[name])
+        here = [b for b in report.buffers if b.level == memory.name and b.program in ("", name)]
+        for kind in KINDS:
+            if chosen := [b for b in here if b.kind == kind]:
+                data.append(_rectangles(chosen, kind, steps, axis, shown=axis == 0 or not _earlier(data, kind)))
+    top = max(memory.used, 1) * 1.04
+    layout: Figure = {
+        "barmode": "overlay",
+        "bargap": 0,
+        "height": 360,
+        "showlegend": True,
+        "yaxis": {"title": {"text": "address, B"}, "range": [0, top], "tickformat": ",d"},
+        "shapes": [],
+        "annotations": [],
+    }
+    for axis, (name, span) in enumerate(zip(programs, spans, strict=True)):
+        key = f"xaxis{axis + 1 if axis else ''}"
+        layout[key] = {
+            "domain": span,
+            "title": {"text": f"step of {name}"},
+            "range": [-0.5, len(report.steps[name]) - 0.5],
+        }
+        if memory.peak and memory.peak.program == name:
+            x = {"x0": memory.peak.step, "x1": memory.peak.step, "xref": f"x{axis + 1 if axis else ''}"}
+            layout["shapes"].append(
+                x | {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1.5}}
+            )
+            layout["annotations"].append(
+                {
+                    **{"x": memory.peak.step, "xref": x["xref"], "y": 1.0, "yref": "paper", "yanchor": "bottom"},
+                    **{"text": f"peak: {memory.peak.op}", "showarrow": False},
+                }
+            )
+    if memory.capacity <= top:
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": memory.capacity, "y1": memory.capacity}
+        layout["shapes"].append(line | {"line": {"color": "#D00000", "width": 2}})
+    return {"data": data, "layout": layout}
+
+
+def _spans(counts: Sequence[int]) -> list[list[float]]:
+    """Axis domains side by side, each of an equal share."""
+    width = 1 / len(counts)
+    return [[i * width + (GAP if i else 0), (i + 1) * width - GAP * (i + 1 < len(counts))] for i in range(len(counts))]
+
+
+def _earlier(data: list[Figure], kind: str) -> bool:
+    return any(trace["name"] == KINDS[kind] for trace in data)
+
+
+def _rectangles(buffers: Sequence[Buffer], kind: str, steps: int, axis: int, shown: bool) -> Figure:
+    """One trace of bars that float: base is the offset, height the size, width the lifetime."""
+    starts = [b.start if b.program else 0 for b in buffers]
+    ends = [b.end if b.program else steps for b in buffers]
+    return {
+        "type": "bar",
+        "name": KINDS[kind],
+        "legendgroup": kind,
+        "showlegend": shown,
+        "xaxis": f"x{axis + 1 if axis else ''}",
+        "x": [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)],
+        "width": [b - a for a, b in zip(starts, ends, strict=True)],
+        "base": [b.offset for b in buffers],
+        "y": [b.size for b in buffers],
+        "marker": {"color": COLOURS[kind], "line": {"width": 0.4, "color": "rgba(255,255,255,0.6)"}},
+        "customdata": [
+            [b.name, f"0x{b.offset:x} to 0x{b.offset + b.size:x}", f"{b.size:,} B", f"steps {a} to {z - 1}"]
+            for b, a, z in zip(buffers, starts, ends, strict=True)
+        ],
+        "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}, %{customdata[3]}"
+        "<extra></extra>",
+    }
+
+
+def op_colours(report: Report) -> dict[str, str]:
+    """A colour for each op of the report, the same in every chart; all widths of a matmul share one."""
+    found = dict.fromkeys(s.op for steps in report.steps.values() for s in steps)
+    by_name = dict(zip(OPS, CYCLE, strict=True))
+    others = [op for op in found if op.split("_w")[0] not in by_name and op not in by_name]
+    rest = {op: OTHER[i % len(OTHER)] for i, op in enumerate(others)}
+    return {op: by_name.get(op) or by_name.get(op.split("_w")[0]) or rest[op] for op in found}
+
+
+def timeline(report: Report, program: str, resources: Sequence[str]) -> Figure:
+    """Busy time of every engine and link over a run, by op."""
+    steps = report.steps[program]
+    data = []
+    colours = op_colours(report)
+    for op in dict.fromkeys(s.op for s in steps):
+        bars = [(s, name) for s in steps if s.op == op for name in resources if s.busy.get(name)]
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": op,
+                "y": [name for _, name in bars],
+                "base": [s.start for s, _ in bars],
+                "x": [min(s.busy[name], s.cycles) for s, name in bars],
+                "marker": {"color": colours[op], "line": {"width": 0}},
+                "customdata": [[s.node, f"{s.cycles:,}", f"{s.busy[name]:,}", s.bottleneck] for s, name in bars],
+                "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} cycles, %{y} busy %{customdata[2]}"
+                "<br>waits for %{customdata[3]}<extra></extra>",
+            }
+        )
+    used = [name for name in resources if any(s.busy.get(name) for s in steps)]
+    layout = {
+        "barmode": "overlay",
+        "bargap": 0.15,
+        "height": 130 + 34 * len(used),
+        "xaxis": {"title": {"text": "cycles"}, "tickformat": ",d", "range": [0, sum(s.cycles for s in steps)]},
+        "yaxis": {"categoryarray": used[::-1], "categoryorder": "array"},
+    }
+    return {"data": data, "layout": layout}
+
+
+def roofline(report: Report, program: str) -> Figure:
+    """MAC per cycle against MAC per byte moved, a point for every step, below what engines and links allow."""
+    points = [s for s in report.steps[program] if s.macs and sum(s.link_bytes.values())]
+    data: list[Figure] = []
+    colours = op_colours(report)
+    for op in dict.fromkeys(s.op for s in points):
+        chosen = [s for s in points if s.op == op]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": op,
+                "x": [s.macs / sum(s.link_bytes.values()) for s in chosen],
+                "y": [s.macs / max(1, s.cycles) for s in chosen],
+                "marker": {"color": colours[op], "size": 8, "opacity": 0.75},
+                "customdata": [[s.node, f"{s.macs:,}", f"{sum(s.link_bytes.values()):,}"] for s in chosen],
+                "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} MAC, %{customdata[2]} B moved"
+                "<br>%{y:.2f} MAC/cycle<extra></extra>",
+            }
+        )
+    if points:
+        used = {name for s in points for name in s.link_bytes}
+        data += _ceilings(report.peaks, used, [x for trace in data for x in trace["x"]])
+    axis = {"type": "log", "exponentformat": "power"}
+    layout = {
+        "height": 420,
+        "xaxis": axis | {"title": {"text": "MAC per byte moved"}},
+        "yaxis": axis | {"title": {"text": "MAC per cycle"}},
+    }
+    return {"data": data, "layout": layout}
+
+
+def _ceilings(peaks: Mapping[str, Mapping[str, float]], used: set[str], seen: Sequence[float]) -> list[Figure]:
+    """Flat lines for engines, sloped ones for the links in use, from below the ridge to beyond the points."""
+    best = max(peaks["engines"].values())
+    rates = {name: rate for name, rate in peaks["links"].items() if name in used}
+    low, high = min([*seen, *(best / rate for rate in rates.values())]) / 2, max(seen) * 2
+    result = []
+    for name, top in peaks["engines"].items():
+        result.append({"name": f"{name}: {top:.3g} MAC/cycle", "x": [low, high], "y": [top, top]})
+    for name, rate in rates.items():
+        end = min(high, best / rate)
+        result.append({"name": f"{name}: {rate:g} B/cycle", "x": [low, end], "y": [rate * low, rate * end]})
+    style = {"type": "scatter", "mode": "lines", "hoverinfo": "name", "line": {"width": 1.5, "dash": "dash"}}
+    return [trace | style for trace in result]
+
+
+def op_times(report: Report) -> Figure:
+    """Where the time of a decoded token and of a prefill run goes, as shares by op."""
+    data = []
+    costs = {"decode": report.decode.by_op, "prefill": report.prefill.by_op}
+    ops = list(dict.fromkeys(c.op for each in costs.values() for c in each))
+    colours = op_colours(report)
+    for op in ops:
+        found = [(name, c) for name, each in costs.items() for c in each if c.op == op]
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": op,
+                "y": [name for name, _ in found],
+                "x": [100 * c.share for _, c in found],
+                "marker": {"color": colours[op]},
+                "customdata": [[f"{c.cycles:,}", c.steps, c.bottleneck] for _, c in found],
+                "hovertemplate": f"<b>{op}</b> %{{x:.1f}} %<br>%{{customdata[0]}} cycles in %{{customdata[1]}} steps"
+                "<br>busiest: %{customdata[2]}<extra></extra>",
+            }
+        )
+    layout = {"barmode": "stack", "height": 210, "xaxis": {"title": {"text": "% of cycles"}, "range": [0, 100]}}
+    return {"data": data, "layout": layout}
+
+
+def error_map(errors: LayerErrors) -> Figure:
+    """Layer against role: the share of power that rounding lost."""
+    roles = [role for role in ROLES if any(role in layer for layer in errors.errors)]
+    z = [[layer.get(role) for layer in errors.errors] for role in roles]
+    data = [
+        {
+            "type": "heatmap",
+            "z": z,
+            "x": list(range(len(errors.errors))),
+            "y": roles,
+            "colorscale": "Viridis",
+            "colorbar": {"title": {"text": "share"}, "tickformat": ".2g"},
+            "hovertemplate": "layer %{x} %{y}: %{z:.3g}<extra></extra>",
+        }
+    ]
+    layout = {"height": 300, "xaxis": {"title": {"text": "layer"}, "dtick": 1 if len(errors.errors) <= 40 else None}}
+    return {"data": data, "layout": layout | {"yaxis": {"autorange": "reversed"}}}
+
+
+def size_quality(stages: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Perplexity against bytes along the stages; None if fewer than two were measured."""
+    points = [s for s in stages if (s.get("quality") or {}).get("perplexity")]
+    if len(points) < 2:
+        return None
+    trace = {
+        "type": "scatter",
+        "mode": "lines+markers+text",
+        "name": "stages",
+        "x": [s["bytes"] / 1e6 for s in points],
+        "y": [s["quality"]["perplexity"] for s in points],
+        "text": [s["method"] for s in points],
+        "textposition": "top center",
+        "line": {"dash": "dot", "width": 1},
+        "marker": {"size": 10, "color": COLOURS["weight"]},
+        "hovertemplate": "<b>%{text}</b><br>%{x:.2f} MB, perplexity %{y:.2f}<extra></extra>",
+    }
+    layout = {
+        "height": 360,
+        "showlegend": False,
+        "xaxis": {"title": {"text": "weights, MB"}},
+        "yaxis": {"title": {"text": "perplexity"}},
+    }
+    return {"data": [trace], "layout": layout}

@@ -1,0 +1,86 @@
+"""What every step of a run costs, in order: the cost model's numbers for the timeline, the roofline and the CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgec.cost.estimate import Usage, phase_usage
+from edgec.memory.plan import Plan, Step, evaluate
+from edgec.ops import kernel
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One step of a run: cycles from `start` on, multiply-accumulates, and per engine and link its busy cycles.
+
+    Busy times overlap; `bottleneck` is the engine or link that is busy longest. link_bytes are those moved.
+    """
+
+    node: str
+    op: str
+    source: str
+    start: int
+    cycles: int
+    macs: int
+    bottleneck: str
+    busy: dict[str, int]
+    link_bytes: dict[str, int]
+
+
+def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
+    """The steps of a program's longest run at the end of the context; their cycles add up to the run's."""
+    program = plan.programs[name]
+    rows = min(program.rows, plan.context)
+    position = plan.context - rows
+    result, start = [], 0.0
+    for step in program.steps:
+        usage, macs = Usage(), 0
+        for phase in step.phases:
+            usage.add(phase_usage(plan.target, phase, rows, position))
+        macs = _macs(step, rows, position)
+        end = start + usage.cycles
+        busy = {n: round(c) for n, c in usage.busy.items() if c}
+        cost = StepCost(
+            step.node,
+            step.op,
+            step.source,
+            round(start),
+            round(end) - round(start),
+            macs,
+            usage.bottleneck,
+            busy,
+            dict(usage.link_bytes),
+        )
+        result.append(cost)
+        start = end
+    return tuple(result)
+
+
+def steps_csv(steps: Mapping[str, Sequence[StepCost]]) -> str:
+    """A row for every step of every program; busy cycles and bytes have a column for each engine and link."""
+    costs = [cost for each in steps.values() for cost in each]
+    busy = list(dict.fromkeys(name for cost in costs for name in cost.busy))
+    links = list(dict.fromkeys(name for cost in costs for name in cost.link_bytes))
+    stream = io.StringIO()
+    out = csv.writer(stream, lineterminator="\n")
+    plain = ["program", "step", "node", "op", "source", "start_cycle", "cycles", "macs", "waits_for"]
+    out.writerow([*plain, *(f"{name} busy cycles" for name in busy), *(f"{name} bytes" for name in links)])
+    for program, each in steps.items():
+        for index, c in enumerate(each):
+            row = [program, index, c.node, c.op, c.source, c.start, c.cycles, c.macs, c.bottleneck]
+            out.writerow([*row, *(c.busy.get(n, 0) for n in busy), *(c.link_bytes.get(n, 0) for n in links)])
+    return stream.getvalue()
+
+
+def _macs(step: Step, rows: int, position: int) -> int:
+    total = 0
+    for phase in step.phases:
+        call = phase.call
+        if call is not None and (phase.when is None or phase.when.at(rows, position)):
+            numbers: dict[str, Any] = {n: evaluate(v, rows, position) for n, v in call.numbers.items()}
+            total += kernel(call.kernel).work(numbers).macs
+    return total

@@ -28,8 +28,8 @@ FLOAT32_EXACT = 2**24  # integers up to here are exact in float32, whatever the 
 
 
 def bits_of(op_name: str) -> int:
-    """Weight width of an op or kernel name: matmul_w4a8 is 4."""
-    return int(op_name[len("matmul_w") : -len("a8")])
+    """Weight width of an op or kernel name: matmul_w4a8 and matmul_w4a8_nm are 4."""
+    return int(op_name.removeprefix("matmul_w").partition("a8")[0])
 
 
 def infer_for(bits: int) -> Any:

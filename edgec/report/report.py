@@ -179,7 +179,7 @@ def _weights_by_bits(graph: Graph) -> dict[str, int]:
     for node in graph.nodes:
         if "w" not in node.inputs:
             continue
-        width = str(node.attrs["bits"]) if "bits" in node.attrs else node.op.removeprefix("matmul_w").removesuffix("a8")
+        width = str(node.attrs["bits"]) if "bits" in node.attrs else str(bits_of(node.op))
         matrices[node.inputs["w"]] = (width, graph.type_of(node.inputs["w"]).shape[0] * int(node.attrs["k"]))
     result: dict[str, int] = {}
     for width, count in matrices.values():

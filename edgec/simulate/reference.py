@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgec.errors import EdgecError
 from edgec.ir.graph import DTYPES, Graph, Node
-from edgec.ops import find
-from edgec.ops.matmul_w4a8 import bits_of, prepare
+from edgec.ops import find, matmul_w4a8, matmul_w4a8_nm
+from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.sample import Sampling
 
 Array = NDArray[Any]
@@ -106,13 +106,20 @@ class ReferenceRunner:
             if node.op.startswith("matmul_") and not self.ideal and self.keep_prepared:
                 name = node.inputs["w"]
                 if name not in self._prepared:
-                    zero = node.inputs.get("w_zero")
-                    k, group_size = int(node.attrs["k"]), int(node.attrs["group_size"])
-                    zeros = None if zero is None else self._consts[zero]
-                    self._prepared[name] = prepare(self._consts[name], zeros, k, bits_of(node.op), group_size)
+                    self._prepared[name] = self._prepare(node)
                 constant = {"prepared": self._prepared[name]}
-                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_zero")]
+                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_pos", "w_zero")]
             if self.ideal:
                 inputs = [(r, n) for r, n in inputs if n in self._consts or graph.values[n].kind != "const"]
             program.append((node, op.ideal if self.ideal else op.reference, inputs, constant))
         return program
+
+    def _prepare(self, node: Node) -> Array:
+        """A matmul's weights as floats, in the form that its reference takes."""
+        w, pos, zero = (self._consts.get(node.inputs.get(role, "")) for role in ("w", "w_pos", "w_zero"))
+        bits, k, group_size = bits_of(node.op), int(node.attrs["k"]), int(node.attrs["group_size"])
+        assert w is not None
+        if pos is None:
+            return matmul_w4a8.prepare(w, zero, k, bits, group_size)
+        pattern = (int(node.attrs["removed"]), int(node.attrs["of"]))
+        return matmul_w4a8_nm.prepare(w, pos, zero, k, bits, group_size, pattern)

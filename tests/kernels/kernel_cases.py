@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from edgec.ops.attention import factor
 from edgec.ops.matmul_w4a8 import sum_groups
+from edgec.ops.matmul_w4a8_nm import WIDTHS, kernel_name, random_mask
 from edgec.ops.rope import ONE, table
 from edgec.ops.sample import Sampling
 from edgec.packing import n_groups, pack
+from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 
 Args = dict[str, Any]
 Rng = np.random.Generator
@@ -241,7 +243,39 @@ _ONE_OF_A_NAME = (
     *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rope, sample, silu_mul),
 )
+
+
+def matmul_nm(bits: int, pattern: Pattern) -> Callable[[Rng], Args]:
+    """Arguments of one width and pattern: runs of rows of x and what is left of them, short last groups and units."""
+
+    def case(rng: Rng) -> Args:
+        m, n = _int(rng, 1, 9), _int(rng, 1, 12)
+        k, group_size = pattern[1] * _int(rng, 1, 20), pattern[1] * _int(rng, 1, 12)
+        groups, ldy = n_groups(k, group_size), n + _int(rng, 0, 3)
+        codes = rng.integers(0, 2**bits, size=(n, kept(k, pattern))).astype(np.uint8)
+        if rng.random() < 0.2:
+            codes[:] = 2**bits - 1
+        return {
+            "x": _i8(rng, m, k).reshape(-1),
+            "x_scale": _f32(rng, m * groups),
+            "w": pack_codes(codes, bits, group_size, pattern).reshape(-1),
+            "w_pos": pack_places(random_mask(rng, n, k, pattern), group_size, pattern).reshape(-1),
+            "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
+            "w_zero": rng.integers(0, 2**bits, size=n * groups).astype(np.uint8) if rng.random() < 0.5 else None,
+            "bias": _f32(rng, n) if rng.random() < 0.5 else None,
+            "y": _junk(rng, m * ldy + 3, f32),
+            "m": m,
+            "n": n,
+            "k": k,
+            "group_size": group_size,
+            "ldy": ldy,
+        }
+
+    return case
+
+
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
+    **{kernel_name(bits, pattern): matmul_nm(bits, pattern) for bits in WIDTHS for pattern in PATTERNS},
 }

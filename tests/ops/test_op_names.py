@@ -39,7 +39,7 @@ def test_an_op_is_complete(name: str) -> None:
     assert inspect.getmodule(op.reference).__name__ == f"edgec.ops.{op.module}"  # type: ignore[union-attr]
     text = "".join(p.read_text() for p in (folder("kernels") / op.module).glob("*.[ch]"))
     for code in op.kernels:
-        stem = code.name.replace("w4", "w##bits##").split("##")[0] if "matmul" in code.name else code.name
+        stem = "matmul_w" if "matmul" in code.name else code.name  # made by a macro for every width and pattern
         assert f"edgec_{stem}" in text
         assert kernel(code.name) is code
 

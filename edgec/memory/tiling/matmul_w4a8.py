@@ -9,26 +9,36 @@ from edgec.memory.plan import Region
 from edgec.memory.streaming import NoRoom, Operand, Store, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
 
+Roles = tuple[str, ...]
+ACTIVATIONS, BY_CHANNEL = ("x", "x_scale", "x_sums"), ("w", "w_scale", "w_zero", "w_min", "bias")
 GRAIN = 8  # channels of a tile are a multiple of the cores
 
 
-def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
-    """From one tile up, doubling, down to GRAIN channels a tile."""
+def candidates(
+    step: StepContext, kernel: str = "", activations: Roles = ACTIVATIONS, by_channel: Roles = BY_CHANNEL
+) -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """From one tile up, doubling, down to GRAIN channels a tile.
+
+    kernel: if it has another name than the op; activations are fetched whole, by_channel in rows of the tile.
+    """
     n = step.type("w").shape[0]
+    tile_by = partial(_tile_by, step, kernel or step.node.op, activations, by_channel)
     if step.resident("w") and step.resident("y"):
-        yield partial(_tile_by, step, n)
+        yield partial(tile_by, n)
         return
     count = 1
     while True:
         size = -(-n // count)
         size = -(-size // GRAIN) * GRAIN
-        yield partial(_tile_by, step, size)
+        yield partial(tile_by, size)
         if size == GRAIN:
             return
         count *= 2
 
 
-def _tile_by(step: StepContext, size: int, workspace: Workspace) -> list[Tile]:
+def _tile_by(
+    step: StepContext, kernel: str, activations: Roles, by_channel: Roles, size: int, workspace: Workspace
+) -> list[Tile]:
     """Tiles of `size` channels."""
     n, y = step.type("w").shape[0], step.type("y")
     m = step.rows("x")
@@ -42,8 +52,8 @@ def _tile_by(step: StepContext, size: int, workspace: Workspace) -> list[Tile]:
     tiles = []
     for first in range(0, n, size):
         rows = min(size, n - first)
-        operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "x_sums")}
-        for role in ("w", "w_scale", "w_zero", "w_min", "bias"):
+        operands: dict[str, Operand] = {role: step.fetch(role) for role in activations}
+        for role in by_channel:
             operands[role] = step.fetch(role, first, rows)
         home = step.home("y")
         # Columns [first, first + rows) of every row: from the first row's first to the last row's last byte.
@@ -52,5 +62,5 @@ def _tile_by(step: StepContext, size: int, workspace: Workspace) -> list[Tile]:
         operands["y"] = part if resident else Store(part, rows * 4, 1)
         numbers = {"m": m, "n": rows, "k": step.attr("k"), "group_size": step.attr("group_size")}
         numbers["ldy"] = n if resident else rows
-        tiles.append(Tile(step.node.op, operands, numbers))
+        tiles.append(Tile(kernel, operands, numbers))
     return tiles

@@ -87,6 +87,7 @@ def build(
             recipe.quantize,
             lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"),
             recipe.build.branch_bits,
+            recipe.build.sparse,
         )
         say("lower and plan")
         consts = constants(quantized, context)
@@ -214,6 +215,7 @@ def _describe(
         "max_context": longest,
         "program": None,
         "constants": {},
+        "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},
         "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
         "tokenizer": None
         if tokenizer is None

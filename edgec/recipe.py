@@ -14,6 +14,7 @@ blocks = 2
 [build]
 context = 256          # positions of the KV cache
 chunk = 16             # tokens of one prefill run
+sparse = "auto"        # pruned matrices are stored packed where that is smaller; "never": all dense
 branch_bits = 8        # width of low-rank branches (compress/eora.py, compress/lora.py), 2 ... 8
 
 [quantize]
@@ -91,18 +92,22 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Build:
-    """Sizes of the emitted program: cache positions (None: as many as the model was made for, at most 512),
-    the tokens of one prefill run (None: the most that fits, up to 16), and the width of low-rank branches in bits."""
+    """The emitted program: cache positions (None: as many as the model was made for, at most 512), the tokens of one
+    prefill run (None: the most that fits, up to 16), the width of low-rank branches in bits, and whether pruned
+    matrices are stored packed where that is smaller ("auto" or "never")."""
 
     context: int | None = None
     chunk: int | None = None
     branch_bits: int = 8
+    sparse: str = "auto"
 
     def __post_init__(self) -> None:
         if self.context is not None and not 1 <= self.context <= 65536:
             raise RecipeError(f"build.context is {self.context}; it is 1 to 65,536 positions.")
         if self.chunk is not None and not 1 <= self.chunk <= 1024:
             raise RecipeError(f"build.chunk is {self.chunk}; it is 1 to 1,024 tokens.")
+        if self.sparse not in ("auto", "never"):
+            raise RecipeError(f"build.sparse is {self.sparse!r}; it is auto or never.")
         if not 2 <= self.branch_bits <= 8:
             raise RecipeError(f"build.branch_bits is {self.branch_bits}; weights have 2 to 8 bits.")
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgec.frontend.checkpoint import FloatArray, ModelConfig
 from edgec.ops.embed import dequantize
+from edgec.packing_nm import Pattern, kept, spread, unpack_codes, unpack_places
+
+if TYPE_CHECKING:
+    from edgec.compress.nm import Storage
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,9 @@ class QuantizedTensor:
     2^(bits-1)), zero u8[n, groups], or minimum f16[n, groups]:
 
         w = (u - zero) * scale        w = u * scale + minimum        u unsigned, products and sums in float32
+
+    With a `pattern` (removed, of), packed holds the kept codes only and places u8[n, ...] says where they belong
+    (`edgec/packing_nm.py`); what is removed is zero.
     """
 
     packed: NDArray[np.uint8]
@@ -29,9 +36,20 @@ class QuantizedTensor:
     bits: int
     group_size: int
     minimum: NDArray[np.float16] | None = None
+    pattern: Pattern | None = None
+    places: NDArray[np.uint8] | None = None
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""
+        if self.pattern is not None and self.places is not None:
+            codes = unpack_codes(self.packed, self.k, self.bits, self.group_size, self.pattern)
+            places = unpack_places(self.places, self.k, self.group_size, self.pattern)
+            size = kept(min(self.k, self.group_size), self.pattern)
+            middle = np.full_like(self.scale, 2 ** (self.bits - 1), np.float32) if self.zero is None else self.zero
+            zero, scale = (
+                np.repeat(a.astype(np.float32), size, axis=1)[:, : codes.shape[1]] for a in (middle, self.scale)
+            )
+            return spread((codes.astype(np.float32) - zero) * scale, places, self.pattern[1])
         return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size, self.minimum)
 
 
@@ -48,3 +66,4 @@ class QuantizedModel:
     errors: dict[str, float] = field(default_factory=dict)  # NMSE per matrix: |W - Q|^2 / |W|^2
     provenance: dict[str, Any] = field(default_factory=dict)
     branches: dict[str, tuple[QuantizedTensor, QuantizedTensor]] = field(default_factory=dict)
+    storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgec.compress.nm import stored
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray
@@ -88,11 +89,13 @@ def quantize_model(
     recipe: Quantize,
     progress: Callable[[str, int, int], None] | None = None,
     branch_bits: int = 8,
+    sparse: str = "never",
 ) -> QuantizedModel:
     """Quantise every matrix of a checkpoint, one at a time; norms and biases stay float32.
 
     Matrices that are packed already are taken over as they are if the recipe keeps them.
     Low-rank branches are rounded to `branch_bits` in the groups of their matrix, so that both share its inputs.
+    With sparse = "auto", pruned matrices are stored packed where that is smaller (see compress/nm.py).
     A tied embedding is one matrix with both roles: an override for `head` or `embed` (head first) applies to it.
     """
     config = checkpoint.config
@@ -121,4 +124,8 @@ def quantize_model(
         sizes = [(part, matrices[name].group_size) for part in (branch.a, branch.b)]
         a, b = (quantize_matrix(part, branch_bits, size)[0] for part, size in sizes)
         branches[name] = (a, b)
-    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches)
+    storage = {}
+    if sparse == "auto":
+        for name, pattern in checkpoint.patterns.items():
+            matrices[name], storage[name] = stored(matrices[name], pattern)
+    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches, storage)

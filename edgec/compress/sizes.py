@@ -37,6 +37,6 @@ def size_of(model: Checkpoint) -> dict[str, Any]:
 
 
 def packed_bytes(tensor: Any) -> int:
-    """Bytes of a packed matrix with its scales, zero points and minima."""
-    parts = (tensor.packed, tensor.scale, tensor.zero, tensor.minimum)
+    """Bytes of a packed matrix with its scales, zero points, minima and places."""
+    parts = (tensor.packed, tensor.scale, tensor.zero, tensor.minimum, tensor.places)
     return sum(int(part.nbytes) for part in parts if part is not None)

@@ -20,11 +20,11 @@ from edgec.ops import find, rope
 
 Array = NDArray[Any]
 NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
-SIDES = (".scale", ".zero", ".minimum")  # what lies beside a packed matrix, by the matrix's name
+SIDES = (".scale", ".zero", ".minimum", ".places")  # what lies beside a packed matrix, by the matrix's name
 
 
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
-    """Every constant by name: packed matrices, `.scale`, `.zero` or `.minimum`, norms, biases, the rope table."""
+    """Every constant by name: packed matrices and what lies beside them (SIDES), norms, biases, the rope table."""
     consts: dict[str, Array] = {}
     for name, matrix in model.matrices.items():
         consts[name] = matrix.packed
@@ -33,6 +33,8 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
             consts[f"{name}.zero"] = matrix.zero
         if matrix.minimum is not None:
             consts[f"{name}.minimum"] = matrix.minimum
+        if matrix.places is not None:
+            consts[f"{name}.places"] = matrix.places
     for name, branch in model.branches.items():
         for side, matrix in zip("ab", branch, strict=True):
             path = f"{name.removesuffix('weight')}lora_{side}.weight"
@@ -76,6 +78,8 @@ class _Builder:
             inputs["w_zero"] = self.const(f"{weight}.zero")
         if matrix.minimum is not None:
             inputs["w_min"] = self.const(f"{weight}.minimum")
+        if matrix.places is not None:
+            inputs["w_pos"] = self.const(f"{weight}.places")
         return inputs
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
@@ -93,12 +97,15 @@ class _Builder:
         """x W^T + bias of the matrix `source`.weight."""
         weight = f"{source}.weight"
         matrix: QuantizedTensor = self.model.matrices[weight]
-        inputs = dict(quantized[matrix.group_size])
-        inputs |= self.packed(weight, matrix)
+        inputs = quantized[matrix.group_size] | self.packed(weight, matrix)
         if f"{source}.bias" in self.consts:
             inputs["bias"] = self.const(f"{source}.bias")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
-        y = self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
+        op = f"matmul_w{matrix.bits}a8"
+        if matrix.pattern is not None:
+            op, attrs["removed"], attrs["of"] = f"{op}_nm", *matrix.pattern
+            del inputs["x_sums"]
+        y = self.add(op, name, inputs, attrs, source)["y"]
         return self.branch(y, quantized, name, source) if weight in self.model.branches else y
 
     def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:

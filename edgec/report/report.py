@@ -17,6 +17,7 @@ from edgec.memory.plan import Buffer, Plan
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
 from edgec.report.remedies import remedies
+from edgec.report.sparsity import sparsity_rows
 from edgec.report.speed import Speed, speed
 from edgec.report.steps import StepCost, step_costs
 from edgec.target import Target
@@ -92,7 +93,8 @@ def make_report(
         chunk=plan.programs["prefill"].rows,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"]),
+        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"])
+        | {"sparsity": sparsity_rows(meta.get("sparsity", {}))},
         recipe=meta["recipe"],
         stages=tuple(meta.get("stages", ())),
         quantization=meta["quantization"],

@@ -15,6 +15,7 @@ from edgec.report.checks import check_lines, quality_lines
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
 from edgec.report.report import DOES_NOT_FIT, FITS, NEEDS_L3, Report
+from edgec.report.sparsity import sparsity_lines
 from edgec.report.speed import Speed
 from edgec.report.stages import rich_table
 
@@ -200,6 +201,7 @@ def model_lines(report: Report) -> list[str]:
     )
     if kept := m["matrices_kept"]:
         lines.append(f"{kept} matrices keep the codes and scales that they came with, without a second rounding")
+    lines += sparsity_lines(m["sparsity"])
     if branches := m["branches"]:
         ranks = " to ".join(dict.fromkeys((str(branches["rank_min"]), str(branches["rank_max"]))))
         bits = " and ".join(map(str, branches["bits"]))

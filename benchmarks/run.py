@@ -126,7 +126,7 @@ def macs(artifact: Artifact) -> int:
     for node in graph.nodes:
         if node.op.startswith("matmul_"):
             total += graph.type_of(node.inputs["w"]).shape[0] * int(node.attrs["k"])
-        elif node.op == "attention":
+        elif node.op.startswith("attention"):
             total += 2 * int(node.attrs["n_heads"]) * int(node.attrs["head_dim"]) * (POSITION + 1)
     return total
 

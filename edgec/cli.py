@@ -33,6 +33,7 @@ def cli() -> None:
 @click.option("--group-size", type=int, help="Weights that share a scale; 0 is a whole row.")
 @click.option("--context", type=int, help="Positions of the KV cache.")
 @click.option("--chunk", type=int, help="Tokens of one prefill run.")
+@click.option("--kv", type=click.Choice(["int8", "int4"]), help="Precision of the KV cache; default int8.")
 @click.option("--tokenizer", metavar="FILE", help="A tokenizer in place of the checkpoint's own.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to make; default out/MODEL-TARGET.")
 @click.option("--calibration", metavar="FILE", help="Text that the recipe's stages measure and train on.")
@@ -49,6 +50,7 @@ def build(
     group_size: int | None,
     context: int | None,
     chunk: int | None,
+    kv: str | None,
     tokenizer: str | None,
     out: Path | None,
     calibration: str | None,
@@ -65,7 +67,7 @@ def build(
     from edgec.target import load_target
 
     load_target(target)  # a mistyped target must not wait for the model to load
-    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk)
+    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk, kv)
     recipe = with_calibration(recipe, calibration)
     out = out or default_out(model, target)
     import edgec.compiler as compiler

@@ -37,7 +37,7 @@ from edgec.memory.planner import add_program, plan
 from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
-from edgec.recipe import Recipe
+from edgec.recipe import KV_BITS, Recipe
 from edgec.report.files import write_report
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
@@ -88,6 +88,7 @@ def build(
             lambda name, i, n: say(f"quantise {i + 1}/{n} {name}"),
             recipe.build.branch_bits,
             recipe.build.sparse,
+            KV_BITS[recipe.build.kv],
         )
         say("lower and plan")
         consts = constants(quantized, context)

@@ -14,6 +14,7 @@ blocks = 2
 [build]
 context = 256          # positions of the KV cache
 chunk = 16             # tokens of one prefill run
+kv = "int8"            # or "int4": precision of the KV cache
 sparse = "auto"        # pruned matrices are stored packed where that is smaller; "never": all dense
 branch_bits = 8        # width of low-rank branches (compress/eora.py, compress/lora.py), 2 ... 8
 
@@ -40,6 +41,7 @@ from edgec.errors import RecipeError
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down", "embed", "head")
 METHODS = ("rtn",)
+KV_BITS = {"int8": 8, "int4": 4}
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,13 @@ class Quantize:
 class Build:
     """The emitted program: cache positions (None: as many as the model was made for, at most 512), the tokens of one
     prefill run (None: the most that fits, up to 16), the width of low-rank branches in bits, and whether pruned
-    matrices are stored packed where that is smaller ("auto" or "never")."""
+    matrices are stored packed where that is smaller ("auto" or "never"), the cache's precision ("int8" or "int4")."""
 
     context: int | None = None
     chunk: int | None = None
     branch_bits: int = 8
     sparse: str = "auto"
+    kv: str = "int8"
 
     def __post_init__(self) -> None:
         if self.context is not None and not 1 <= self.context <= 65536:
@@ -108,6 +111,8 @@ class Build:
             raise RecipeError(f"build.chunk is {self.chunk}; it is 1 to 1,024 tokens.")
         if self.sparse not in ("auto", "never"):
             raise RecipeError(f"build.sparse is {self.sparse!r}; it is auto or never.")
+        if self.kv not in KV_BITS:
+            raise RecipeError(f"build.kv is {self.kv!r}; it is {' or '.join(KV_BITS)}.")
         if not 2 <= self.branch_bits <= 8:
             raise RecipeError(f"build.branch_bits is {self.branch_bits}; weights have 2 to 8 bits.")
 
@@ -203,7 +208,12 @@ def _typed(value: Any, kind: Any, where: str, path: str | Path) -> Any:
 
 
 def with_flags(
-    recipe: Recipe, bits: int | None, group_size: int | None, context: int | None, chunk: int | None
+    recipe: Recipe,
+    bits: int | None,
+    group_size: int | None,
+    context: int | None,
+    chunk: int | None,
+    kv: str | None = None,
 ) -> Recipe:
     """The recipe with command-line flags on top."""
     q, b = recipe.quantize, recipe.build
@@ -219,6 +229,7 @@ def with_flags(
             b,
             context=b.context if context is None else context,
             chunk=b.chunk if chunk is None else chunk,
+            kv=b.kv if kv is None else kv,
         ),
     )
 

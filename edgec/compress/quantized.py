@@ -66,4 +66,5 @@ class QuantizedModel:
     errors: dict[str, float] = field(default_factory=dict)  # NMSE per matrix: |W - Q|^2 / |W|^2
     provenance: dict[str, Any] = field(default_factory=dict)
     branches: dict[str, tuple[QuantizedTensor, QuantizedTensor]] = field(default_factory=dict)
+    kv_bits: int = 8  # of the cache: 8 or 4
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices

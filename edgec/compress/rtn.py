@@ -90,6 +90,7 @@ def quantize_model(
     progress: Callable[[str, int, int], None] | None = None,
     branch_bits: int = 8,
     sparse: str = "never",
+    kv_bits: int = 8,
 ) -> QuantizedModel:
     """Quantise every matrix of a checkpoint, one at a time; norms and biases stay float32.
 
@@ -128,4 +129,4 @@ def quantize_model(
     if sparse == "auto":
         for name, pattern in checkpoint.patterns.items():
             matrices[name], storage[name] = stored(matrices[name], pattern)
-    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches, storage)
+    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches, kv_bits, storage)

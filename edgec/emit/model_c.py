@@ -12,7 +12,7 @@ from edgec.emit.loops import roll
 from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan, Program, Region, Step
-from edgec.ops import find
+from edgec.ops import kernel_module
 
 
 def value_ids(plan: Plan) -> dict[str, int]:
@@ -42,12 +42,17 @@ def memories(plan: Plan, image_bytes: dict[str, int]) -> list[dict[str, Any]]:
     return out
 
 
+def called_modules(plan: Plan) -> set[str]:
+    """Folders of the kernels that the plan calls."""
+    phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
+    return {kernel_module(p.call.kernel) for p in phases if p.call is not None}
+
+
 def model_c(plan: Plan, title: str) -> str:
     """The text of model.c."""
     functions, programs = _programs(plan)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
-    ops = {s.op for g in plan.programs.values() for s in g.steps}
-    modules = {find(op).module for op in ops} | {"quantize_dynamic", "sample_params"}
+    modules = called_modules(plan) | {"sample_params"}
     sampling = next(b for b in plan.buffers if b.name == "sampling")
     bodies = "".join(f.body for f in functions)
     return render(

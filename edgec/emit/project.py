@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.model_c import memories, model_c, model_h
+from edgec.emit.model_c import called_modules, memories, model_c, model_h
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan
-from edgec.ops import find
 from edgec.resources import folder
 
 COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "crt0.S", "main.c", "verify_main.c")
@@ -75,8 +74,7 @@ def project_files(
 
 def _kernel_files(plan: Plan) -> list[str]:
     """Paths of the kernels that the plan calls, and of what they share."""
-    ops = {s.op for g in plan.programs.values() for s in g.steps}
-    modules = {find(op).module for op in ops} | {"quantize_dynamic", "common"}
+    modules = called_modules(plan) | {"common"}
     root = folder("kernels")
     return sorted(
         f"kernels/{path.relative_to(root).as_posix()}"

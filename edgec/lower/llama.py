@@ -174,12 +174,14 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
         unit = config.rope_factor / rope.ONE
         inputs = {"x": projected[r], "table": b.const("rope.table")}
         projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, {"head_dim": d, "unit": unit}, attn)["y"]
-    cache = {}
+    cache, width = {}, b.model.kv_bits
+    kind = TensorType((context, kv * d), "i8") if width == 8 else TensorType((context, kv * d // 2), "u8")
+    suffix = "" if width == 8 else f"_i{width}"
     for r in "kv":
-        cache[f"{r}_cache"] = b.state(f"{p}.{r}_cache", TensorType((context, kv * d), "i8"), attn)
+        cache[f"{r}_cache"] = b.state(f"{p}.{r}_cache", kind, attn)
         cache[f"{r}_scale"] = b.state(f"{p}.{r}_cache.scale", TensorType((context, kv), "f16"), attn)
-    b.add("kv_append", f"{p}.kv", {"k": projected["k"], "v": projected["v"], **cache}, {"head_dim": d}, attn)
-    a = b.add("attention", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
+    b.add(f"kv_append{suffix}", f"{p}.kv", {"k": projected["k"], "v": projected["v"], **cache}, {"head_dim": d}, attn)
+    a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
     x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 

@@ -42,6 +42,16 @@ def kernel(name: str) -> Kernel:
     return _kernels()[name]
 
 
+def kernel_module(name: str) -> str:
+    """The folder of a kernel, which is its op's module; KeyError if there is none."""
+    return _kernel_modules()[name]
+
+
+@cache
+def _kernel_modules() -> dict[str, str]:
+    return {kernel.name: op.module for op in _table().values() for kernel in op.kernels}
+
+
 def kernels() -> list[Kernel]:
     """All kernels, sorted by name."""
     return [_kernels()[name] for name in sorted(_kernels())]

@@ -113,12 +113,13 @@ def _rectangles(buffers: Sequence[Buffer], kind: str, steps: int, axis: int, sho
 
 
 def op_colours(report: Report) -> dict[str, str]:
-    """A colour for each op of the report, the same in every chart; all widths of a matmul share one."""
+    """A colour for each op of the report, the same in every chart; all widths of one share it."""
     found = dict.fromkeys(s.op for steps in report.steps.values() for s in steps)
     by_name = dict(zip(OPS, CYCLE, strict=True))
-    others = [op for op in found if op.split("_w")[0] not in by_name and op not in by_name]
+    family = {op: next((name for name in OPS if op.startswith(name)), op) for op in found}
+    others = [op for op in found if family[op] not in by_name]
     rest = {op: OTHER[i % len(OTHER)] for i, op in enumerate(others)}
-    return {op: by_name.get(op) or by_name.get(op.split("_w")[0]) or rest[op] for op in found}
+    return {op: by_name.get(family[op]) or rest[op] for op in found}
 
 
 def timeline(report: Report, program: str, resources: Sequence[str]) -> Figure:

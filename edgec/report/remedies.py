@@ -53,7 +53,7 @@ def _compute(plan: Plan, deficit: Deficit, parts: dict[str, int]) -> list[str]:
             f"Choose a --chunk below {rows}: activations and scratch, which grow with it, take {held:,} B of "
             f"{deficit.memory}."
         )
-    if deficit.op == "attention" and parts["scratch"]:
+    if deficit.op.startswith("attention") and parts["scratch"]:
         result.append(
             f"Shorten the context from {plan.context}: attention keeps a row of scores as long as it; its scratch "
             f"takes {parts['scratch']:,} B of {deficit.memory}."

@@ -211,7 +211,7 @@ def model_lines(report: Report) -> list[str]:
         )
     lines.append(
         f"context {report.context}, prefill in chunks of {report.chunk}; "
-        f"cache {report.kv_bytes_per_token:,} B per token; "
+        f"cache {report.recipe.get('build', {}).get('kv', 'int8')}, {report.kv_bytes_per_token:,} B per token; "
         + (f"longest context that fits: {report.max_context}" if report.max_context else "no context fits")
     )
     if report.program:

@@ -12,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import EdgecError
-from edgec.ir.graph import DTYPES, Graph, Node
+from edgec.ir.graph import DTYPES, Graph, Node, TensorType
 from edgec.ops import find, matmul_w4a8, matmul_w4a8_nm
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.sample import Sampling
 
 Array = NDArray[Any]
 Trace = Callable[[Node, str, Array], None]
+
+
+def _state(kind: TensorType, ideal: bool) -> Array:
+    """A state of zeros. The ideal keeps its cache in float32, where two 4-bit elements of a byte are two."""
+    if not ideal or kind.dtype not in ("i8", "f16", "u8"):
+        return np.zeros(kind.shape, DTYPES[kind.dtype])
+    rows, width = kind.shape
+    return np.zeros((rows, 2 * width if kind.dtype == "u8" else width), np.float32)
 
 
 class ReferenceRunner:
@@ -43,10 +51,7 @@ class ReferenceRunner:
         self._prepared: dict[str, Array] = {}
         self._programs = {name: self._compile(graph) for name, graph in graphs.items()}
         decode = next(iter(graphs.values()))
-        self._states = {
-            v.name: np.zeros(v.type.shape, DTYPES["f32" if ideal and v.type.dtype in ("i8", "f16") else v.type.dtype])
-            for v in decode.of_kind("state")
-        }
+        self._states = {v.name: _state(v.type, ideal) for v in decode.of_kind("state")}
         self.context = max((v.type.shape[0] for v in decode.of_kind("state") if v.name.endswith("_cache")), default=0)
         self.pos = 0
         self.trace: Trace | None = None

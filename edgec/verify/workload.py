@@ -57,7 +57,7 @@ def _tokens_that_cross(plan: Plan) -> int:
         for program in plan.programs.values()
         for step in program.steps
         for phase in step.phases
-        if phase.call is not None and phase.call.kernel == "attention_scores"
+        if phase.call is not None and phase.call.kernel.startswith("attention_scores")
         for count in [phase.call.numbers["count"]]
         if isinstance(count, Extent) and count.limit < plan.context
     ]

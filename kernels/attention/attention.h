@@ -4,10 +4,10 @@
  * h / (n_heads / n_kv_heads). K and V stream through memory in tiles of `count` positions from `first` on;
  * score rows (lds elements apart, lds >= pos + m) stay.
  *
- *     attention_scores   for every tile of K       s[t] = float32(q . k[t]) * ((q_scale * factor) *
- * k_scale[t]) attention_softmax  once                      s to weights p in 0 .. 255, and one factor a row
- * and head attention_values   for every tile of V       acc += p[t] * v[t] attention_finish   once y =
- * float32(acc) * p_scale
+ *     attention_scores   for every tile of K   s[t] = float32(q . k[t]) * ((q_scale * factor) * k_scale[t])
+ *     attention_softmax  once                  s to weights p in 0 .. 255, and one factor a row and head
+ *     attention_values   for every tile of V   acc += p[t] * v[t]
+ *     attention_finish   once                  y = float32(acc) * p_scale
  *
  * factor = log2(e) / sqrt(head_dim). Sums are over integers, so tiles of any sizes give the same bits.
  * Units of all four: heads of all rows. q, k, v, p need no alignment. No two arguments overlap.
@@ -39,8 +39,7 @@ void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core,
 /* Over the positions t that a row sees, all of them at once:
  *
  *     e[t] = exp2_q15(rint(max(s[t] - max s, -17) * 4096))      w[t] = float32(e[t]) * v_scale[t]
- *     p[t] = rint(w[t] * (255 / max w))                         p_scale = (max w * (1/255)) / float32(sum of
- * e)
+ *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (1/255)) / float32(sum of e)
  *
  * p is 0 at the positions below pos + m that the row does not see. max w = 0 gives p and p_scale 0.
  * s is used up: its first pos + m elements per row hold w afterwards, or nothing of meaning. */

@@ -218,6 +218,57 @@ def attention_values(rng: Rng) -> Args:
     }
 
 
+def _packed_cache(rng: Rng, count: int, h: Args) -> NDArray[np.uint8]:
+    """A tile of 4-bit elements, two a byte; half of the time only the extremes."""
+    shape = count * h["n_kv_heads"] * h["head_dim"] // 2
+    low, high = rng.integers(1, 16, (2, shape)) if rng.random() < 0.5 else rng.choice([1, 8, 15], (2, shape))
+    return (low | high << 4).astype(np.uint8)
+
+
+def _even(args: Args) -> Args:
+    """The same heads of an even size."""
+    return {**args, "head_dim": 2 * args["head_dim"]}
+
+
+def attention_scores_i4(rng: Rng) -> Args:
+    """One tile of keys of 4 bits."""
+    h, t = _even(_heads(rng)), _tile(rng)
+    units = h["m"] * h["n_heads"]
+    return {
+        "q": _i8(rng, units * h["head_dim"]),
+        "q_scale": np.abs(_f32(rng, units)),
+        "k": _packed_cache(rng, t["count"], h),
+        "k_scale": rng.random(t["count"] * h["n_kv_heads"]).astype(np.float16),
+        "s": _junk(rng, units * t["lds"] + 3, f32),
+        **h,
+        **t,
+        "factor": factor(h["head_dim"]),
+    }
+
+
+def attention_values_i4(rng: Rng) -> Args:
+    """One tile of values of 4 bits; the accumulators hold something before."""
+    h, t = _even(_heads(rng)), _tile(rng)
+    units = h["m"] * h["n_heads"]
+    return {
+        "p": rng.integers(0, 256, size=units * t["lds"]).astype(np.uint8),
+        "v": _packed_cache(rng, t["count"], h),
+        "acc": rng.integers(-(10**6), 10**6, size=units * h["head_dim"] + 3).astype(np.int32),
+        **h,
+        **t,
+    }
+
+
+def kv_quantize_i4(rng: Rng) -> Args:
+    """Rows of even length whose scales reach binary16's subnormals, zero and limit."""
+    rows, k = _int(rng, 1, 10), 2 * _int(rng, 1, 75)
+    x = _f32(rng, rows * k, -9, 8)
+    if rng.random() < 0.4:
+        x[:k] = 0
+    q, scale = _junk(rng, rows * k // 2 + 5, np.uint8), _junk(rng, rows + 2, np.float16)
+    return {"x": x, "q": q, "scale": scale, "rows": rows, "k": k}
+
+
 def attention_finish(rng: Rng) -> Args:
     """Accumulators above float32's 24 bits too."""
     h = _heads(rng)
@@ -241,6 +292,7 @@ def sample(rng: Rng) -> Args:
 
 _ONE_OF_A_NAME = (
     *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rope, sample, silu_mul),
 )
 

@@ -17,13 +17,16 @@ from edgec.ops.attention import factor
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
 
 
-def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
-    """Blocks of all rows, half, ... one; tiles of the whole context, half, ... SHORTEST positions."""
+def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Workspace], list[Tile]]]:
+    """Blocks of all rows, half, ... one; tiles of the whole context, half, ... SHORTEST positions.
+
+    suffix: of the kernels that read the cache.
+    """
     block = step.graph.rows
     while True:
         positions = step.context
         while True:
-            yield partial(_tiles, step, block, positions)
+            yield partial(_tiles, step, suffix, block, positions)
             if positions <= SHORTEST or step.resident("k_cache"):
                 break
             positions = max(SHORTEST, -(-positions // 2))
@@ -32,7 +35,7 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
         block = -(-block // 2)
 
 
-def _tiles(step: StepContext, block: int, positions: int, workspace: Workspace) -> list[Tile]:
+def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace: Workspace) -> list[Tile]:
     heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
     lds = -(-step.context // 4) * 4
     name = step.node.name
@@ -65,7 +68,7 @@ def _tiles(step: StepContext, block: int, positions: int, workspace: Workspace) 
             operands = {"q": q8, "q_scale": qs, "k": _cache(step, "k_cache", t, count), "s": s}
             operands["k_scale"] = _cache(step, "k_scale", t, count)
             numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": float(factor(d))}
-            tiles.append(Tile("attention_scores", operands, numbers, _both(count, guard)))
+            tiles.append(Tile(f"attention_scores{suffix}", operands, numbers, _both(count, guard)))
         everything = span(0, step.context)
         operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
         numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}
@@ -74,7 +77,7 @@ def _tiles(step: StepContext, block: int, positions: int, workspace: Workspace) 
             count = span(t, min(positions, step.context - t))
             operands = {"p": p, "v": _cache(step, "v_cache", t, count), "acc": acc}
             numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds}
-            tiles.append(Tile("attention_values", operands, numbers, _both(count, guard)))
+            tiles.append(Tile(f"attention_values{suffix}", operands, numbers, _both(count, guard)))
         operands = {"acc": acc, "p_scale": ps, "y": rows(step.home("y"))}
         tiles.append(Tile("attention_finish", operands, {"m": m, "n_heads": heads, "head_dim": d}, guard))
     return tiles

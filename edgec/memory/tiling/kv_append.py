@@ -8,7 +8,7 @@ from edgec.memory.streaming import Store, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
 
 
-def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
+def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Callable[[Workspace], list[Tile]]]:
     """The only candidate."""
     d = step.attr("head_dim")
     rows = step.rows("k")
@@ -20,5 +20,5 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
             for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
         )
         numbers = {"rows": times(rows, step.type(role).shape[1] // d), "k": d}
-        tiles.append(Tile("kv_quantize", {"x": step.fetch(role), "q": q, "scale": scale}, numbers, after=after))
+        tiles.append(Tile(kernel, {"x": step.fetch(role), "q": q, "scale": scale}, numbers, after=after))
     yield lambda workspace: tiles

@@ -1,0 +1,107 @@
+"""kv_append_i4: keys and values of new tokens into a cache of 4 bits, one binary16 scale per token and head.
+
+    scale = f16(max|x| / 7);   u = rint(clamp(x / scale, -7, 7)) + 8
+
+The cache is four states: k u8[context, n_kv_heads * head_dim / 2], k_scale f16[context, n_kv_heads], and v, v_scale.
+Elements i and i + head_dim/2 of a head, a rotary pair, share byte i, the first in its low half.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.ir.graph import TensorType
+from edgec.ops.kv_append import ideal
+from edgec.ops.numerics import F32, f16_from_f32, f32, rint_i32
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+
+ONE_7TH = f32(1 / 7)
+ZERO = 8  # the code that means 0
+
+
+def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+    """k and v f32[m, n_kv_heads * head_dim] give the rows written: k_q, k_q_scale, v_q, v_q_scale."""
+    (head_dim,) = ints(attrs, "head_dim")
+    require(head_dim % 2 == 0, f"a head_dim of {head_dim} is odd; 4-bit elements go two a byte")
+    out = {}
+    for role in ("k", "v"):
+        x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
+        rows = f"kv_append_i4 of rows of {x.shape[1]} to a cache of {cache.shape[1]} B"
+        require(x.shape[1] == 2 * cache.shape[1], rows)
+        require(scale.shape == (cache.shape[0], x.shape[1] // head_dim), f"cache scales {scale} are not one a head")
+        out[f"{role}_q"] = TensorType((x.shape[0], cache.shape[1]), "u8")
+        out[f"{role}_q_scale"] = TensorType((x.shape[0], x.shape[1] // head_dim), "f16")
+    return out
+
+
+def quantize_heads(x: F32) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Packed bytes [..., head_dim / 2] and binary16 scales of rows [..., head_dim]."""
+    scale = f16_from_f32(np.abs(x).max(axis=-1) * ONE_7TH)
+    s = scale.astype(np.float32)
+    inv = np.divide(f32(1.0), s, out=np.zeros_like(s), where=s > 0)
+    limit = f32(7.0)
+    u = rint_i32(np.minimum(np.maximum(x * inv[..., None], -limit), limit)) + ZERO
+    low, high = np.split(u.astype(np.uint8), 2, axis=-1)
+    return low | high << np.uint8(4), scale
+
+
+def codes(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Signed elements [..., head_dim] of bytes [..., head_dim / 2]."""
+    u = np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=-1)
+    signed: NDArray[np.int8] = u.astype(np.int8) - np.int8(ZERO)
+    return signed
+
+
+def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """Bit-exact definition; writes rows pos, pos+1, ... of the cache."""
+    (head_dim,) = ints(attrs, "head_dim")
+    out: Arrays = {}
+    for role in ("k", "v"):
+        x = inputs[role]
+        m = x.shape[0]
+        q, scale = quantize_heads(x.reshape(m, -1, head_dim))
+        out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
+        inputs[f"{role}_cache"][pos : pos + m] = out[f"{role}_q"]
+        inputs[f"{role}_scale"][pos : pos + m] = scale
+    return out
+
+
+def run(a: dict[str, Any]) -> None:
+    """Kernel twin (kv_quantize_i4): `rows` heads of k elements."""
+    rows, k = a["rows"], a["k"]
+    q, scale = quantize_heads(a["x"][: rows * k].reshape(rows, k))
+    a["q"][: rows * k // 2] = q.reshape(-1)
+    a["scale"][:rows] = scale
+
+
+def example(rng: np.random.Generator) -> Example:
+    """Random rows appended somewhere in a small cache; magnitudes reach binary16's subnormals and its limit."""
+    m, heads, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20))
+    pos = int(rng.integers(0, 10))
+    context = pos + m + int(rng.integers(0, 5))
+    inputs: Arrays = {}
+    for role in ("k", "v"):
+        x = rng.normal(size=(m, heads * d)) * 10.0 ** rng.integers(-9, 6)
+        inputs[role] = x.astype(np.float32)
+        inputs[f"{role}_cache"] = np.zeros((context, heads * d // 2), np.uint8)
+        inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
+    return Example(inputs, {"head_dim": d}, pos)
+
+
+KERNEL = Kernel(
+    "kv_quantize_i4",
+    (
+        Param("x", "in", "f32"),
+        Param("q", "out", "u8"),
+        Param("scale", "out", "f16"),
+        Param("rows", "u32"),
+        Param("k", "u32"),
+    ),
+    run,
+    lambda a: Work(flops=5 * a["rows"] * a["k"] + 30 * a["rows"], parallel=a["rows"]),
+)
+DOC = "keys and values appended to a cache of 4 bits"
+OPS = (Op("kv_append_i4", DOC, infer, reference, ideal, (KERNEL,), example),)

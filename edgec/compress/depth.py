@@ -114,7 +114,7 @@ def original_layers(model: Checkpoint) -> list[int]:
 
 
 def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
-    """The model without these blocks; packed matrices, branches and patterns move with their tensors."""
+    """The model without these blocks; packed matrices, branches, patterns and key centres move with their tensors."""
     kept = [layer for layer in range(model.config.n_layers) if layer not in removed]
     place = {str(old): str(new) for new, old in enumerate(kept)}
 
@@ -136,6 +136,7 @@ def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
         packed=renumbered(model.packed),
         branches=renumbered(model.branches),
         patterns=renumbered(model.patterns),
+        key_centres=renumbered(model.key_centres),
     )
 
 

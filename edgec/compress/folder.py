@@ -56,6 +56,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         exact |= {f"{name}.lora_a": branch.a, f"{name}.lora_b": branch.b}
         if name not in model.packed:
             exact[f"{name}.base"] = model.tensor(name)
+    exact |= {f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()}
     if exact:
         write_file(folder / EXACT, save({name: np.ascontiguousarray(array) for name, array in exact.items()}))
     record = {
@@ -64,6 +65,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "packed": grids,
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
+        "key_centres": sorted(model.key_centres),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "rope_factor": model.config.rope_factor,
         "provenance": model.provenance | {"source": Path(str(model.provenance.get("source", ""))).name},
@@ -98,6 +100,7 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             readers=readers,
             packed=packed,
             branches=branches,
+            key_centres={attn: stored[f"{attn}.k_centre"].read() for attn in record.get("key_centres", ())},
             patterns={name: (int(n), int(m)) for name, (n, m) in record["patterns"].items()},
             stages=tuple(record["stages"]),
             provenance=model.provenance | {"original": record["provenance"]},

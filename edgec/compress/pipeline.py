@@ -57,13 +57,16 @@ def compress(
 ) -> Compressed:
     """Run the recipe's stages on a model and leave their checkpoints in `out`.
 
-    `minutes` bounds each training stage. Raises RecipeError for what the recipe cannot do to this model, before the
-    first stage runs.
+    `minutes` bounds each training stage. A recipe that quantises starts from the floats of a model that arrives
+    quantised: its matrices are rounded again in any case, and pruning or training must not be bound to their old grids.
+    Raises RecipeError for what the recipe cannot do to this model, before the first stage runs.
     """
     config = model.config
     for stage in recipe.stages:
         config = stage.shape(config)
     _check_data(recipe)
+    if any(stage.method == "quantize" for stage in recipe.stages):
+        model = replace(model, packed={})
     key = _key(str(VERSION), model.provenance.get("files"), _tokenizer_key(model), recipe.seed, _data(recipe))
     dense = _measured_dense(model, out, key, say, measure)
     original, before_quantize = model, model

@@ -66,5 +66,6 @@ class QuantizedModel:
     errors: dict[str, float] = field(default_factory=dict)  # NMSE per matrix: |W - Q|^2 / |W|^2
     provenance: dict[str, Any] = field(default_factory=dict)
     branches: dict[str, tuple[QuantizedTensor, QuantizedTensor]] = field(default_factory=dict)
+    key_centres: dict[str, FloatArray] = field(default_factory=dict)  # by attention module, see compress/smooth_keys.py
     kv_bits: int = 8  # of the cache: 8 or 4
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices

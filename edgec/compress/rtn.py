@@ -129,4 +129,14 @@ def quantize_model(
     if sparse == "auto":
         for name, pattern in checkpoint.patterns.items():
             matrices[name], storage[name] = stored(matrices[name], pattern)
-    return QuantizedModel(config, matrices, floats, errors, dict(checkpoint.provenance), branches, kv_bits, storage)
+    return QuantizedModel(
+        config,
+        matrices,
+        floats,
+        errors,
+        dict(checkpoint.provenance),
+        branches,
+        dict(checkpoint.key_centres),
+        kv_bits,
+        storage,
+    )

@@ -85,9 +85,11 @@ class Width:
         """
         patterns = self.patterns(model.config)
         kept, lost = self._choose(model, patterns, work)
-        names = [name for name in patterns if name not in model.packed]
+        # A grid with a minimum rarely holds zero: such matrices (of a GGUF file) become float.
+        on_grid = {n for n in patterns if n in model.packed and model.packed[n]().minimum is None}
+        names = [name for name in patterns if name not in on_grid]
         made = model.with_tensors({n: np.where(kept[n], model.tensor(n), np.float32(0)) for n in names})
-        made = made.with_packed({n: pruned_codes(n, model.packed[n](), kept[n]) for n in patterns if n in model.packed})
+        made = made.with_packed({n: pruned_codes(n, model.packed[n](), kept[n]) for n in patterns if n in on_grid})
         for name, old in model.patterns.items():
             # The zeros of an earlier pruning are still there: a matrix that lost more then keeps that pattern.
             if name in patterns and old[0] * patterns[name][1] >= patterns[name][0] * old[1]:

@@ -139,6 +139,8 @@ class Checkpoint:
     packed: Mapping[str, Callable[[], QuantizedTensor]] = field(default_factory=dict)
     branches: Mapping[str, LowRank] = field(default_factory=dict)  # by matrix; tensor(name) is W alone
     patterns: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # by matrix: (removed, of), along a row
+    # By attention module ("model.layers.0.self_attn"): what its rotated keys have in common, [n_kv_heads * head_dim].
+    key_centres: Mapping[str, FloatArray] = field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()  # what was done to the original, oldest first (see compress/stage.py)
 
     def __contains__(self, name: str) -> bool:

@@ -40,6 +40,7 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
             path = f"{name.removesuffix('weight')}lora_{side}.weight"
             consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
     consts.update(model.floats)
+    consts.update({f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()})
     consts["rope.table"] = rope.table(model.config.rope_inv_freq, context)
     return consts
 
@@ -180,7 +181,10 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     for r in "kv":
         cache[f"{r}_cache"] = b.state(f"{p}.{r}_cache", kind, attn)
         cache[f"{r}_scale"] = b.state(f"{p}.{r}_cache.scale", TensorType((context, kv), "f16"), attn)
-    b.add(f"kv_append{suffix}", f"{p}.kv", {"k": projected["k"], "v": projected["v"], **cache}, {"head_dim": d}, attn)
+    new = {"k": projected["k"], "v": projected["v"]}
+    if f"{attn}.k_centre" in b.consts:
+        new["k_centre"] = b.const(f"{attn}.k_centre")
+    b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, {"head_dim": d}, attn)
     a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
     x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]

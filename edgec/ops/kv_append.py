@@ -1,6 +1,9 @@
 """kv_append: keys and values of new tokens into the cache, as int8 with one binary16 scale per token and head.
 
 The cache is four states: k i8[context, n_kv_heads * head_dim], k_scale f16[context, n_kv_heads], and v, v_scale.
+
+An optional k_centre f32[n_kv_heads * head_dim] is subtracted from keys first. A softmax does not notice: the same
+constant q . k_centre leaves all scores of a query. What the keys have in common then costs no resolution.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ CACHE = ("k", "k_scale", "v", "v_scale")
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """k and v f32[m, n_kv_heads * head_dim] give the rows written: k_q, k_q_scale, v_q, v_q_scale."""
     (head_dim,) = ints(attrs, "head_dim")
+    centre = types.get("k_centre")
+    require(centre is None or centre.shape == (types["k"].shape[1],), f"a centre {centre} for keys {types['k']}")
     out = {}
     for role in ("k", "v"):
         x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
@@ -45,7 +50,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     (head_dim,) = ints(attrs, "head_dim")
     out: Arrays = {}
     for role in ("k", "v"):
-        x = inputs[role]
+        x = inputs[role] - inputs["k_centre"] if role == "k" and "k_centre" in inputs else inputs[role]
         m = x.shape[0]
         q, scale = quantize_heads(x.reshape(m, -1, head_dim))
         out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
@@ -67,8 +72,11 @@ def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 
 def run(a: dict[str, Any]) -> None:
     """Kernel twin (kv_quantize): `rows` heads of k elements."""
-    rows, k = a["rows"], a["k"]
-    q, scale = quantize_heads(a["x"][: rows * k].reshape(rows, k))
+    rows, heads, k = a["rows"], a["heads"], a["k"]
+    x = a["x"][: rows * k].reshape(rows, k)
+    if a["shift"] is not None:
+        x = x - a["shift"][: heads * k].reshape(heads, k)[np.arange(rows) % heads]
+    q, scale = quantize_heads(x)
     a["q"][: rows * k] = q.reshape(-1)
     a["scale"][:rows] = scale
 
@@ -84,6 +92,8 @@ def example(rng: np.random.Generator) -> Example:
         inputs[role] = x.astype(np.float32)
         inputs[f"{role}_cache"] = np.zeros((context, heads * d), np.int8)
         inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
+    if rng.random() < 0.5:
+        inputs["k_centre"] = (inputs["k"].mean(axis=0) * rng.normal()).astype(np.float32)
     return Example(inputs, {"head_dim": d}, pos)
 
 
@@ -91,9 +101,11 @@ KERNEL = Kernel(
     "kv_quantize",
     (
         Param("x", "in", "f32"),
+        Param("shift", "in", "f32", optional=True),
         Param("q", "out", "i8"),
         Param("scale", "out", "f16"),
         Param("rows", "u32"),
+        Param("heads", "u32"),
         Param("k", "u32"),
     ),
     run,

@@ -3,7 +3,8 @@
     scale = f16(max|x| / 7);   u = rint(clamp(x / scale, -7, 7)) + 8
 
 The cache is four states: k u8[context, n_kv_heads * head_dim / 2], k_scale f16[context, n_kv_heads], and v, v_scale.
-Elements i and i + head_dim/2 of a head, a rotary pair, share byte i, the first in its low half.
+An optional k_centre is subtracted from keys as in kv_append. Elements i and i + head_dim/2 of a head, a rotary pair,
+share byte i, the first in its low half.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """k and v f32[m, n_kv_heads * head_dim] give the rows written: k_q, k_q_scale, v_q, v_q_scale."""
     (head_dim,) = ints(attrs, "head_dim")
     require(head_dim % 2 == 0, f"a head_dim of {head_dim} is odd; 4-bit elements go two a byte")
+    centre = types.get("k_centre")
+    require(centre is None or centre.shape == (types["k"].shape[1],), f"a centre {centre} for keys {types['k']}")
     out = {}
     for role in ("k", "v"):
         x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
@@ -60,7 +63,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     (head_dim,) = ints(attrs, "head_dim")
     out: Arrays = {}
     for role in ("k", "v"):
-        x = inputs[role]
+        x = inputs[role] - inputs["k_centre"] if role == "k" and "k_centre" in inputs else inputs[role]
         m = x.shape[0]
         q, scale = quantize_heads(x.reshape(m, -1, head_dim))
         out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
@@ -71,8 +74,11 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 
 def run(a: dict[str, Any]) -> None:
     """Kernel twin (kv_quantize_i4): `rows` heads of k elements."""
-    rows, k = a["rows"], a["k"]
-    q, scale = quantize_heads(a["x"][: rows * k].reshape(rows, k))
+    rows, heads, k = a["rows"], a["heads"], a["k"]
+    x = a["x"][: rows * k].reshape(rows, k)
+    if a["shift"] is not None:
+        x = x - a["shift"][: heads * k].reshape(heads, k)[np.arange(rows) % heads]
+    q, scale = quantize_heads(x)
     a["q"][: rows * k // 2] = q.reshape(-1)
     a["scale"][:rows] = scale
 
@@ -88,6 +94,8 @@ def example(rng: np.random.Generator) -> Example:
         inputs[role] = x.astype(np.float32)
         inputs[f"{role}_cache"] = np.zeros((context, heads * d // 2), np.uint8)
         inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
+    if rng.random() < 0.5:
+        inputs["k_centre"] = (inputs["k"].mean(axis=0) * rng.normal()).astype(np.float32)
     return Example(inputs, {"head_dim": d}, pos)
 
 
@@ -95,9 +103,11 @@ KERNEL = Kernel(
     "kv_quantize_i4",
     (
         Param("x", "in", "f32"),
+        Param("shift", "in", "f32", optional=True),
         Param("q", "out", "u8"),
         Param("scale", "out", "f16"),
         Param("rows", "u32"),
+        Param("heads", "u32"),
         Param("k", "u32"),
     ),
     run,

@@ -57,6 +57,11 @@ static inline float edgec_abs(float x) {
 #endif
 }
 
+/* x[i] - shift[i], or x[i] where shift is NULL. */
+static inline float edgec_shifted(const float *x, const float *shift, uint32_t i) {
+    return shift ? x[i] - shift[i] : x[i];
+}
+
 /* Nearest integer, ties to even, of |x| < 2^22. */
 static inline int32_t edgec_rint_i32(float x) {
     return (int32_t)(edgec_bits(x + EDGEC_MAGIC) - EDGEC_MAGIC_BITS);

@@ -3,7 +3,8 @@
  *     scale = binary16(max |x| * (1/127)), saturated at 65504;   q = rint(clamp(x * (1 / scale), -127, 127))
  *
  * The clamp is needed because the scale is rounded after the maximum was divided. A scale of 0 gives q 0.
- * Units: rows; a row is one head of one token.
+ * Rows are the heads of one token after another; where there is shift, x - shift of its head is quantised.
+ * Units: rows.
  */
 #ifndef EDGEC_KV_APPEND_H
 #define EDGEC_KV_APPEND_H
@@ -11,11 +12,12 @@
 #include "edgec_kernel.h"
 
 typedef struct {
-
-    const float *x;  /* [rows][k] */
-    int8_t *q;       /* [rows][k] */
-    uint16_t *scale; /* [rows], binary16 */
+    const float *x;     /* [rows][k] */
+    const float *shift; /* [heads][k], or NULL */
+    int8_t *q;          /* [rows][k] */
+    uint16_t *scale;    /* [rows], binary16 */
     uint32_t rows;
+    uint32_t heads;
     uint32_t k;
 } edgec_kv_quantize_args;
 

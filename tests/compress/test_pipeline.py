@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from edgec.compress.pipeline import compress
+from edgec.compress.quantize import QuantizeBlocks
+from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Calibration, Work
+from edgec.compress.width import Width
 from edgec.errors import OutputError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 from edgec.frontend.load import load_checkpoint
+from edgec.packing import pack
 from edgec.recipe import Recipe
 from tests.tiny_models import checkpoint, config
 
@@ -127,3 +131,24 @@ def test_the_table_begins_with_the_dense_model(tmp_path: Path) -> None:
     assert quality[1] == pytest.approx(quality[0] + 3)
     assert json.loads((tmp_path / "out" / "0-dense.json").read_text())["quality"]["perplexity"] == quality[0]
     assert replace(made.model, stages=()).config == config()
+
+
+def test_a_recipe_that_quantises_starts_from_the_floats_of_a_quantised_model(tmp_path: Path) -> None:
+    """A GGUF file's grids have minima and no zero: they bind neither pruning nor a later quantise stage."""
+    source = checkpoint(config(hidden_dim=32, ffn_dim=64))
+    packed = source.with_packed({n: with_minimum(source.tensor(n)) for n in source.matrix_names()})
+    stages = (Width(pattern="2:4", metric="magnitude"), QuantizeBlocks(by="rtn", group_size=32))
+    for number, chain in enumerate((stages, stages[:1])):
+        made = compress(packed, Recipe(stages=chain), tmp_path / str(number)).model
+        for name in made.matrix_names():
+            assert np.count_nonzero(made.tensor(name)) <= made.tensor(name).size // 2
+            assert (name in made.packed) == (number == 0)
+    only = compress(packed, Recipe(stages=(Shift(),)), tmp_path / "kept").model
+    assert only.packed.keys() == packed.packed.keys()
+
+
+def with_minimum(w: np.ndarray) -> QuantizedTensor:
+    scale, least = ((w.max() - w.min()) / 15, w.min())
+    u = np.clip(np.rint((w - least) / scale), 0, 15).astype(np.uint8)
+    sides = [np.full((len(w), -(-w.shape[1] // 32)), value, np.float16) for value in (scale, least)]
+    return QuantizedTensor(pack(u, 4, 32), sides[0], None, w.shape[1], 4, 32, sides[1])

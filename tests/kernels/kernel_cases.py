@@ -101,9 +101,16 @@ def quantize_dynamic(rng: Rng) -> Args:
     return {**args, "sums": sums if rng.random() < 0.7 else None, "group_size": group_size}
 
 
+def _shift(rng: Rng, args: Args) -> Args:
+    """The arguments with a number of heads, and perhaps what is subtracted from each."""
+    heads = _int(rng, 1, 4)
+    shift = _f32(rng, heads * args["k"], -9, 6) if rng.random() < 0.5 else None
+    return {**args, "shift": shift, "heads": heads}
+
+
 def kv_quantize(rng: Rng) -> Args:
     """Rows whose scales reach binary16's subnormals, zero and limit."""
-    return _rows(rng, -9, 9, np.float16)
+    return _shift(rng, _rows(rng, -9, 9, np.float16))
 
 
 def _weights(rng: Rng, n: int, k: int, bits: int, group_size: int) -> Args:
@@ -266,7 +273,7 @@ def kv_quantize_i4(rng: Rng) -> Args:
     if rng.random() < 0.4:
         x[:k] = 0
     q, scale = _junk(rng, rows * k // 2 + 5, np.uint8), _junk(rng, rows + 2, np.float16)
-    return {"x": x, "q": q, "scale": scale, "rows": rows, "k": k}
+    return _shift(rng, {"x": x, "q": q, "scale": scale, "rows": rows, "k": k})
 
 
 def attention_finish(rng: Rng) -> Args:

@@ -19,6 +19,10 @@ def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Calla
             (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
             for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
         )
-        numbers = {"rows": times(rows, step.type(role).shape[1] // d), "k": d}
-        tiles.append(Tile(kernel, {"x": step.fetch(role), "q": q, "scale": scale}, numbers, after=after))
+        heads = step.type(role).shape[1] // d
+        numbers = {"rows": times(rows, heads), "heads": heads, "k": d}
+        shift = step.fetch("k_centre") if role == "k" else None
+        tiles.append(
+            Tile(kernel, {"x": step.fetch(role), "shift": shift, "q": q, "scale": scale}, numbers, after=after)
+        )
     yield lambda workspace: tiles

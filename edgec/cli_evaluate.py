@@ -1,4 +1,4 @@
-"""`edgec evaluate`: a measured number for a model, a stage's checkpoint or a built project."""
+"""`edgec evaluate` and `edgec compare`: measured numbers for models, stages' checkpoints and built projects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ import click
 
 from edgec.console import bars, print_json
 
-TASKS = ("perplexity", "bits-per-byte")
+TEXT_TASKS = ("perplexity", "bits-per-byte")
+TASKS = (
+    *TEXT_TASKS,
+    *("triviaqa-closed", "triviaqa-open", "hellaswag", "truthfulqa_mc1", "truthfulqa_mc2", "gsm8k"),
+)
 
 
 @click.command(short_help="Measure a model on a text.")
 @click.argument("model")
 @click.option("--task", type=click.Choice(TASKS), default="perplexity", show_default=True)
-@click.option("--data", metavar="FILE", required=True, help='A text: .txt, or one {"text"} a line in .jsonl.')
+@click.option("--data", metavar="FILE", help='A text (.txt, or one {"text"} a line in .jsonl), or a task\'s questions.')
 @click.option("--window", type=click.IntRange(min=2), default=512, show_default=True, help="Tokens of a window.")
 @click.option("--windows", type=click.IntRange(min=1), help="Only so many, from the start.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many questions, from the start.")
+@click.option(
+    "--max-new-tokens", type=click.IntRange(1, 50), default=50, show_default=True, help="Of an answer to TriviaQA."
+)
 @click.option("--chars", type=click.IntRange(min=1), help="Only so many characters of the text.")
 @click.option(
     "--runner",
@@ -36,6 +44,8 @@ def evaluate(
     data: str,
     window: int,
     windows: int | None,
+    limit: int | None,
+    max_new_tokens: int,
     chars: int | None,
     runner: str,
     tokenizer: str | None,
@@ -44,18 +54,26 @@ def evaluate(
 ) -> None:
     """Measure MODEL: a checkpoint, a stage's folder, or a folder that edgec build made.
 
-    perplexity takes whole windows, bits-per-byte all of the text. The protocol is stored beside the number, in the
-    folder's evaluations.json where MODEL is a folder of edgec.
+    perplexity takes whole windows, bits-per-byte all of the text. TriviaQA is asked greedily and matched in three
+    tiers; HellaSwag, TruthfulQA and GSM8K are lm-eval's, on a local file or, without --data, on the hub's data. The
+    protocol is stored beside the number, in the folder's evaluations.json where MODEL is a folder of edgec.
     """
     import json
+    import os
 
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's own bars: there is one here
     from edgec.evaluate.result import store
-    from edgec.evaluate.tasks import evaluate_text
+    from edgec.evaluate.tasks import evaluate_questions, evaluate_text
     from edgec.output import write_file
 
+    if data is None and task in TEXT_TASKS:
+        raise click.UsageError(f"--task {task} needs --data, a text.")
     with bars() as say:
         began = time.monotonic()
-        found, folder = evaluate_text(model, task, data, window, windows, chars, runner, tokenizer, say)
+        if data is not None and task in TEXT_TASKS:
+            found, folder = evaluate_text(model, task, data, window, windows, chars, runner, tokenizer, say)
+        else:
+            found, folder = evaluate_questions(model, task, data, limit, max_new_tokens, runner, tokenizer, say)
         seconds = time.monotonic() - began
     found = found.timed(seconds)
     if folder is not None:

@@ -21,6 +21,8 @@ from edgec.simulate.reference import ReferenceRunner
 
 ROWS = 64  # tokens that the reference runs at once where no plan sets it; numbers do not depend on it
 
+LONGEST = 4096  # positions of the float twin's cache
+
 Logits = NDArray[np.float32]
 
 
@@ -35,17 +37,59 @@ class Scorer(Protocol):
         """Logits [tokens, vocabulary] of a sequence from an empty cache."""
         ...
 
+    def session(self) -> Session:
+        """An empty cache to feed piece by piece; the scorer's only one."""
+        ...
+
+
+class Session:
+    """A cache that is filled piece by piece and can be rewound: what generation and multiple choice need."""
+
+    def __init__(self, runner: ReferenceRunner) -> None:
+        self._runner = runner
+        runner.reset()
+
+    @property
+    def position(self) -> int:
+        """Tokens in the cache."""
+        return self._runner.pos
+
+    def rewind(self, position: int) -> None:
+        """Forget everything from a position on."""
+        assert position <= self._runner.pos
+        self._runner.pos = position
+
+    def feed(self, tokens: Sequence[int], keep: int) -> Logits:
+        """Append tokens; logits [at most keep, vocabulary] behind the last of them."""
+        rows, parts = self._runner.graphs["score"].rows, []
+        for first in range(0, len(tokens), rows):
+            piece = list(tokens[first : first + rows])
+            logits = score(self._runner, piece)
+            if first + len(piece) > len(tokens) - keep:
+                parts.append(logits)
+        return np.concatenate(parts)[-keep:].astype(np.float32)
+
 
 class FloatScorer:
     """A checkpoint's weights as they act, float32 throughout."""
 
     arithmetic = "float32"
 
+    _runner: ReferenceRunner | None
+
     def __init__(self, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> None:
         from edgec.compress.torch_model import load_torch
 
         self.tokenizer, self.context = tokenizer, checkpoint.config.max_seq_len
         self._model = load_torch(checkpoint)
+        self._checkpoint, self._runner = checkpoint, None
+
+    def session(self) -> Session:
+        """The graph's float twin, which has a cache; torch has none here."""
+        if self._runner is None:
+            self._runner = float_twin(self._checkpoint, min(self.context, LONGEST))
+        self.context = self._runner.context
+        return Session(self._runner)
 
     def logits(self, tokens: Sequence[int]) -> Logits:
         """Logits [tokens, vocabulary]."""
@@ -70,6 +114,23 @@ class ReferenceScorer:
         rows = self._runner.graphs["score"].rows
         parts = [score(self._runner, list(tokens[i : i + rows])) for i in range(0, len(tokens), rows)]
         return np.concatenate(parts).astype(np.float32)
+
+    def session(self) -> Session:
+        """The reference's own cache."""
+        return Session(self._runner)
+
+
+def float_twin(checkpoint: Checkpoint, context: int) -> ReferenceRunner:
+    """The graph over the checkpoint's float weights, branches added to their matrices."""
+    from edgec.compress.quantized import shapes_only
+    from edgec.lower.llama import constants, lower
+
+    shapes = shapes_only(checkpoint)
+    graph = score_rows(lower(shapes, constants(shapes, context), "prefill", min(ROWS, context), context))
+    names = [*checkpoint.config.tensor_shapes(), *(n for n in checkpoint.config.optional_shapes() if n in checkpoint)]
+    floats: dict[str, Any] = {name: checkpoint.effective(name) for name in names}
+    floats["rope.table"] = constants(shapes, context)["rope.table"]
+    return ReferenceRunner({"score": graph}, floats, ideal=True)
 
 
 def built_scorer(artifact: Artifact) -> ReferenceScorer:

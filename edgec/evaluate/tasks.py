@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from edgec.evaluate.result import Evaluation
 from edgec.evaluate.scorer import FloatScorer, Scorer, built_scorer, quantised_scorer
 from edgec.evaluate.text import text_likelihood
 from edgec.frontend.load import load_checkpoint
+
+QUESTION_CONTEXT = 2047  # positions of a reference that answers questions, less one
 
 
 def scorer_of(
@@ -63,6 +66,69 @@ def evaluate_text(
     scorer, described, folder = scorer_of(model, runner, tokenizer, window)
     metrics, protocol = text_evaluation(scorer, task, Path(data).name, text, window, windows, say)
     return Evaluation(task, metrics, protocol, described, 0.0), folder
+
+
+def evaluate_questions(
+    model: str,
+    task: str,
+    data: str | None,
+    limit: int | None,
+    max_new: int,
+    runner: str,
+    tokenizer: str | None,
+    say: Callable[[str, int, int], None],
+) -> tuple[Evaluation, Path | None]:
+    """TriviaQA, or one of lm-eval's tasks. Raises EdgecError for data that are missing or of another form."""
+    from edgec.evaluate.lm_tasks import lm_task
+    from edgec.evaluate.triviaqa import triviaqa
+
+    rows, protocol = None, dict[str, Any]()
+    if data is not None:
+        raw = read_bytes(data)
+        rows = rows_of(raw, data)
+        protocol = {"data": Path(data).name, "sha256": hashlib.sha256(raw).hexdigest()}
+    elif task.startswith("triviaqa"):
+        raise EdgecError(f"{task} needs --data, a .jsonl file with a question and its answers a line.")
+    else:
+        protocol = {"data": "hub"}
+    scorer, described, folder = scorer_of(model, runner, tokenizer, QUESTION_CONTEXT)
+    if task.startswith("triviaqa"):
+        assert rows is not None
+        rows = rows[:limit]
+        open_book = task == "triviaqa-open"
+        metrics = triviaqa(scorer, rows, open_book, Path(str(data)).name, max_new, say)
+        prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
+        protocol |= {"documents": len(rows), "prompt": prompt, "max_new_tokens": max_new}
+        protocol["matching"] = "exact, substring, 80 % of words"
+    else:
+        found = lm_task(scorer, task, rows, limit, say)
+        metrics = found.pop("metrics")
+        protocol |= found
+    protocol |= {"context": scorer.context, "arithmetic": scorer.arithmetic}
+    rounded = {key: float(f"{value:.6g}") for key, value in metrics.items()}
+    return Evaluation(task, rounded, protocol, described, 0.0), folder
+
+
+def read_bytes(data: str) -> bytes:
+    """A data file's bytes. Raises EdgecError if it cannot be read."""
+    try:
+        return Path(data).read_bytes()
+    except OSError as error:
+        raise EdgecError(f"the data file {data} cannot be read: {error.strerror}.") from None
+
+
+def rows_of(raw: bytes, name: str) -> list[dict[str, Any]]:
+    """Rows of a .jsonl file, or of a .json file with a list. Raises EdgecError if it is neither or empty."""
+    try:
+        text = raw.decode("utf-8")
+        lines = [text] if text.lstrip().startswith("[") else [line for line in text.splitlines() if line.strip()]
+        parsed = [json.loads(line) for line in lines]
+        found = parsed[0] if text.lstrip().startswith("[") else parsed
+    except ValueError as error:
+        raise EdgecError(f"{name} is not JSON, one object a line or a list of them: {error}.") from None
+    if not found or not all(isinstance(row, dict) for row in found):
+        raise EdgecError(f"{name} holds no list of objects.")
+    return list(found)
 
 
 def text_evaluation(

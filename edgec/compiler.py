@@ -22,9 +22,11 @@ from edgec.artifact import FORMAT, Artifact
 from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
+from edgec.compress.shapes import planned_model
 from edgec.emit.project import Golden, fnv1a, project_files
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
@@ -45,6 +47,7 @@ from edgec.target import Target, load_target, target_path
 from edgec.verify.toolchain import compile_rv32, sizes
 
 DEFAULT_CONTEXT, DEFAULT_CHUNK = 512, 16
+NO_WEIGHTS = "planned from the configuration alone: no weights were read, no program was compiled; code is not counted"
 GOLDEN_PROMPT, GOLDEN_TOKENS = "Once upon a time", 8
 
 Progress = Callable[[str], None]
@@ -81,7 +84,7 @@ def build(
             compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)
             checkpoint, table = compressed.model, compressed.table
             unrounded = str(compressed.unrounded or model)
-        context = _context(checkpoint, recipe)
+        context = _context_of(checkpoint.config.max_seq_len, recipe)
         quantized = quantize_model(
             checkpoint,
             recipe.quantize,
@@ -118,18 +121,54 @@ def build(
     return Artifact.load(out)
 
 
+def plan_config(
+    file: Path, target: str, recipe: Recipe, progress: Progress | None = None
+) -> tuple[dict[str, Any], dict[str, Graph], Plan]:
+    """Plan a model from its config.json alone: what make_report needs, with no weights and no program.
+
+    Raises ModelError, RecipeError or TargetError.
+    """
+    say = progress or (lambda text: None)
+    chip = load_target(target)
+    architecture = architecture_of(file)
+    model = planned_model(architecture.config, architecture.extras, recipe)
+    context = _context_of(model.config.max_seq_len, recipe)
+    say("lower and plan")
+    consts = constants(model, context)
+    graphs, made = plan_model(model, consts, chip, context, recipe)
+    say("find the longest context")
+    longest = longest_context(
+        lambda c, n: {"decode": _decode_graph(model, consts, c, n)},
+        model.config.n_layers,
+        chip,
+        model.config.max_seq_len,
+    )
+    add_program(made, 0)
+    files = {file.name: _sha256(file.read_bytes())}
+    provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
+    meta = _facts(Path(file.name), model, recipe, chip, made, longest)
+    return meta | {"provenance": provenance, "weights_read": False, "stages": []}, graphs, made
+
+
 def plan_model(
     model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target, context: int, recipe: Recipe
 ) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1)."""
+    """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
+
+    Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
+    """
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
+    layers: int | None = 1
     while True:
         rows_by_name = {"prefill": chunk, "decode": 1}
-        graphs = {name: lower(model, dict(consts), name, rows, context) for name, rows in rows_by_name.items()}
+        graphs = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_by_name.items()}
         made = plan(graphs, target, context)
         if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
-            return graphs, made
-        chunk //= 2
+            if layers is None:
+                return graphs, made
+            layers = None
+        else:
+            chunk //= 2
 
 
 def _decode_graph(model: QuantizedModel, consts: dict[str, NDArray[Any]], context: int, layers: int) -> Graph:
@@ -139,8 +178,7 @@ def _decode_graph(model: QuantizedModel, consts: dict[str, NDArray[Any]], contex
     return lower(model, shaped, "decode", 1, context, layers)
 
 
-def _context(checkpoint: Checkpoint, recipe: Recipe) -> int:
-    longest = checkpoint.config.max_seq_len
+def _context_of(longest: int, recipe: Recipe) -> int:
     context = recipe.build.context or min(longest, DEFAULT_CONTEXT)
     if context > longest:
         raise RecipeError(f"the model was made for {longest} positions, --context asks for {context}.")
@@ -199,11 +237,29 @@ def _describe(
     checkpoint: Checkpoint, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
 ) -> dict[str, Any]:
     """build.json before emission."""
+    source = Path(str(checkpoint.provenance.get("source", "model")))
+    tokenizer = checkpoint.tokenizer
+    return _facts(source, model, recipe, chip, made, longest) | {
+        "tokenizer": None
+        if tokenizer is None
+        else {
+            "bos_id": tokenizer.bos_id,
+            "eos_ids": list(tokenizer.eos_ids),
+            "add_bos": tokenizer.add_bos,
+            "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
+        },
+        "provenance": checkpoint.provenance
+        | {"source": source.name, "versions": {"python": platform.python_version(), "numpy": np.__version__}},
+    }
+
+
+def _facts(
+    source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
+) -> dict[str, Any]:
+    """What build.json says of model, recipe and plan."""
     config = {k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor")}
     parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
     parameters += sum(f.size for f in model.floats.values())
-    source = Path(str(checkpoint.provenance.get("source", "model")))
-    tokenizer = checkpoint.tokenizer
     return {
         "format": FORMAT,
         "edgec": __version__,
@@ -218,16 +274,6 @@ def _describe(
         "constants": {},
         "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},
         "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
-        "tokenizer": None
-        if tokenizer is None
-        else {
-            "bos_id": tokenizer.bos_id,
-            "eos_ids": list(tokenizer.eos_ids),
-            "add_bos": tokenizer.add_bos,
-            "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
-        },
-        "provenance": checkpoint.provenance
-        | {"source": source.name, "versions": {"python": platform.python_version(), "numpy": np.__version__}},
     }
 
 

@@ -56,6 +56,14 @@ class _State:
         return {_role(name): (s[0], s[1]) for name, s in shapes if name.startswith("model.layers.0.") and len(s) == 2}
 
 
+def state_after(config: ModelConfig, recipe: Any) -> _State:
+    """Shape, patterns, grids and ranks behind all stages. Raises RecipeError for one that this shape cannot have."""
+    state = _State(config)
+    for stage in recipe.stages:
+        state = _after(state, stage)
+    return state
+
+
 def dry_run(config: ModelConfig, recipe: Any) -> list[StageSize]:
     """Sizes of the dense model and after each stage of a recipe.
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.checkpoint import FloatArray, ModelConfig
 from edgec.ops.embed import dequantize
-from edgec.packing import row_bytes
 from edgec.packing_nm import Pattern, kept, spread, unpack_codes, unpack_places
 
 if TYPE_CHECKING:
@@ -70,18 +69,3 @@ class QuantizedModel:
     key_centres: dict[str, FloatArray] = field(default_factory=dict)  # by attention module, see compress/smooth_keys.py
     kv_bits: int = 8  # of the cache: 8 or 4
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices
-
-
-def shapes_only(checkpoint: Checkpoint) -> QuantizedModel:
-    """A model of the checkpoint's shape for lowering: 8-bit matrices of one group a row that hold no memory."""
-    matrices, floats = {}, {}
-    config = checkpoint.config
-    shapes = config.tensor_shapes() | {n: s for n, s in config.optional_shapes().items() if n in checkpoint}
-    for name, shape in shapes.items():
-        if len(shape) == 1:
-            floats[name] = np.broadcast_to(np.float32(0), shape)
-            continue
-        n, k = shape
-        packed = np.broadcast_to(np.uint8(0), (n, row_bytes(k, 8, k)))
-        matrices[name] = QuantizedTensor(packed, np.broadcast_to(np.float16(0), (n, 1)), None, k, 8, k)
-    return QuantizedModel(config, matrices, floats)

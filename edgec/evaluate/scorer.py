@@ -122,7 +122,7 @@ class ReferenceScorer:
 
 def float_twin(checkpoint: Checkpoint, context: int) -> ReferenceRunner:
     """The graph over the checkpoint's float weights, branches added to their matrices."""
-    from edgec.compress.quantized import shapes_only
+    from edgec.compress.shapes import shapes_only
     from edgec.lower.llama import constants, lower
 
     shapes = shapes_only(checkpoint)

@@ -87,13 +87,18 @@ def read_architecture(folder: Path) -> Architecture:
 
 def config_of(file: Path) -> ModelConfig:
     """The shape that a config.json describes, without weights. Raises ModelError."""
+    return architecture_of(file).config
+
+
+def architecture_of(file: Path) -> Architecture:
+    """All that a config.json, of whatever file name, says. Raises ModelError."""
     if not file.is_file():
         raise ModelError(f"{file} does not exist; give the config.json of a checkpoint.")
     if file.name == "config.json":
-        return read_architecture(file.parent).config
+        return read_architecture(file.parent)
     with tempfile.TemporaryDirectory(prefix="edgec-") as folder:  # transformers reads folders with that one name
         shutil.copyfile(file, Path(folder) / "config.json")
-        return read_architecture(Path(folder)).config
+        return read_architecture(Path(folder))
 
 
 def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ A number may depend on the two run-time integers of a run, m (its rows) and pos 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from edgec.target import Target
 
@@ -81,7 +81,7 @@ class Region:
 
     def part(self, at: int, size: int) -> Region:
         """The sub-region of `size` bytes that starts `at` bytes in."""
-        return replace(self, offset=self.offset + at, size=size, at=self.at + at)
+        return Region(self.level, self.offset + at, size, self.value, self.at + at)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def make_report(
         chunk=plan.programs["prefill"].rows,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"])
+        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"], meta.get("weights_read", True))
         | {"sparsity": sparsity_rows(meta.get("sparsity", {}))},
         recipe=meta["recipe"],
         stages=tuple(meta.get("stages", ())),
@@ -140,6 +140,7 @@ def _model(
     graphs: Mapping[str, Graph],
     parameters: int,
     rounded: Mapping[str, float],
+    weights_read: bool,
 ) -> dict[str, Any]:
     """The model's facts, and its size as the device stores it: matrices, norms and biases, scales, zeros and minima."""
     sizes = {kind: sum(b.size for b in plan.buffers if b.kind == kind) for kind in ("weight", "scale")}
@@ -150,7 +151,7 @@ def _model(
         "scale_bytes": sizes["scale"],
         "bits_per_weight": round(8 * stored / parameters, 4),
         "weights_by_bits": _weights_by_bits(graphs["decode"]),
-        "matrices_kept": len(_matrices(graphs["decode"]) - rounded.keys()),
+        "matrices_kept": len(_matrices(graphs["decode"]) - rounded.keys()) if weights_read else 0,
         "branches": _branches(plan, graphs["decode"]),
     }
 

@@ -50,10 +50,13 @@ def _tile_by(
     if not step.resident("w") and min(size, n) * weight_row > longest and size > GRAIN:
         raise NoRoom(step.target.compute, min(size, n) * weight_row, longest)
     tiles = []
+    whole: dict[str, Operand] = {role: step.fetch(role) for role in activations}
+    absent: dict[str, Operand] = {role: None for role in by_channel if not step.has(role)}
+    streamed = [role for role in by_channel if step.has(role)]
     for first in range(0, n, size):
         rows = min(size, n - first)
-        operands: dict[str, Operand] = {role: step.fetch(role) for role in activations}
-        for role in by_channel:
+        operands = whole | absent
+        for role in streamed:
             operands[role] = step.fetch(role, first, rows)
         home = step.home("y")
         # Columns [first, first + rows) of every row: from the first row's first to the last row's last byte.

@@ -1,0 +1,104 @@
+"""edgec plan: from a configuration alone, the plan of the build to come, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_models
+from click.testing import CliRunner
+
+from edgec import compiler
+from edgec.cli import cli
+from edgec.compress.depth import Depth
+from edgec.compress.eora import Eora
+from edgec.compress.masks import keep_highest
+from edgec.compress.quantize import QuantizeBlocks
+from edgec.compress.rtn import quantize_model
+from edgec.compress.shapes import planned_model
+from edgec.compress.smooth_keys import SmoothKeys
+from edgec.compress.width import Width
+from edgec.lower.llama import constants
+from edgec.memory.plan import Plan
+from edgec.recipe import Build, Quantize, Recipe, RoleOverride
+from edgec.report.report import make_report
+from edgec.target import load_target
+
+LLAMA = Path(__file__).parent / "compress" / "llama-3.2-1b.json"
+SMALL = {
+    **{"model_type": "llama", "vocab_size": 97, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "tie_word_embeddings": True},
+    **{"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "architectures": ["LlamaForCausalLM"]},
+}
+
+
+def bytes_of(made: Plan) -> list[tuple]:
+    return [(b.name, b.level, b.offset, b.size, b.kind, b.program, b.start, b.end) for b in made.all_buffers()]
+
+
+@pytest.mark.parametrize("kv", ["int8", "int4"])
+@pytest.mark.parametrize("biases", [False, True])
+def test_the_plan_of_a_build_without_stages(kv: str, biases: bool) -> None:
+    config = tiny_models.config(hidden_dim=48, vocab_size=97, n_layers=3, tied_embeddings=True)
+    source = tiny_models.checkpoint(config, 1, biases=biases)
+    recipe = Recipe(Quantize(bits=3, group_size=20, roles={"head": RoleOverride(8)}), Build(32, kv=kv))
+    extras = {f"self_attn.{r}_proj.bias" for r in "qkv"} if biases else set()
+    model = quantize_model(source, recipe.quantize, kv_bits=4 if kv == "int4" else 8)
+    empty = planned_model(config, extras, recipe)
+    plans = [compiler.plan_model(m, constants(m, 32), load_target("siracusa"), 32, recipe)[1] for m in (model, empty)]
+    assert bytes_of(plans[0]) == bytes_of(plans[1])
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "8:16", "1:8"])
+def test_the_plan_of_pruned_matrices(pattern: str) -> None:
+    config = tiny_models.config(hidden_dim=64, ffn_dim=96, head_dim=16, n_layers=2, tied_embeddings=True)
+    source = tiny_models.checkpoint(config)
+    stage = Width(pattern=pattern)
+    found = stage.patterns(config)
+    tensors = {n: source.tensor(n) * keep_highest(abs(source.tensor(n)), *p) for n, p in found.items()}
+    recipe = Recipe(Quantize(bits=4, group_size=32), Build(24), stages=(stage,))
+    model = quantize_model(replace(source.with_tensors(tensors), patterns=found), recipe.quantize, sparse="auto")
+    empty = planned_model(config, (), recipe)
+    plans = [compiler.plan_model(m, constants(m, 24), load_target("siracusa"), 24, recipe)[1] for m in (model, empty)]
+    assert bytes_of(plans[0]) == bytes_of(plans[1])
+
+
+def test_stages_change_the_plan() -> None:
+    config = tiny_models.config(hidden_dim=64, ffn_dim=96, n_layers=8, tied_embeddings=True)
+    chain = (Depth(blocks=2), SmoothKeys(), QuantizeBlocks(bits=4, group_size=32), Eora(rank=4))
+    model = planned_model(config, (), Recipe(stages=chain))
+    assert model.config.n_layers == 6
+    assert len(model.branches) == 6 * 7 and len(model.key_centres) == 6
+    assert {m.bits for n, m in model.matrices.items() if "proj" in n} == {4}
+    assert model.matrices["model.embed_tokens.weight"].bits == 8
+
+
+def test_a_billion_weights_are_planned_within_seconds_and_hold_no_memory() -> None:
+    import tracemalloc
+
+    tracemalloc.start()
+    began = time.monotonic()
+    meta, graphs, made = compiler.plan_config(LLAMA, "siracusa", Recipe(build=Build(context=256)))
+    seconds, peak = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    report = make_report(meta, made, graphs, {})
+    assert report.verdict == "does_not_fit" and report.model["parameters"] == 1_235_814_400
+    assert report.model["matrices_kept"] == 0 and report.quantization == {}
+    assert peak < 2**30
+    assert seconds < 600  # a hang is found; benchmarks measure
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(SMALL))
+    shown = CliRunner().invoke(cli, ["plan", "--config", str(file), "--context", "64"])
+    assert shown.exit_code == 0, shown.output
+    assert "Fits on chip" in shown.output and "planned from the configuration alone" in " ".join(shown.output.split())
+    found = json.loads(CliRunner().invoke(cli, ["plan", "--config", str(file), "--format", "json"]).output)
+    assert found["context"] == 128 and found["program"] is None
+    assert CliRunner().invoke(cli, ["plan", "--config", str(tmp_path / "no.json")]).exit_code != 0
+    both = CliRunner().invoke(cli, ["plan", "--config", str(file), "--recipe", "x", "--bits", "4"])
+    assert both.exit_code == 2 and "excludes" in both.output

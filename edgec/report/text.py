@@ -238,7 +238,7 @@ def _stages(report: Report, console: Console) -> None:
 def _checks(report: Report, console: Console) -> None:
     _section(console, "Verification")
     if not report.verification and not report.skipped:
-        built = report.program is not None
+        built = report.program is not None and report.verdict != DOES_NOT_FIT
         _line(console, "not verified yet: run edgec verify OUT" if built else "nothing to verify: there is no program")
     for line in check_lines(report.verification, report.skipped):
         _line(console, line)

@@ -11,13 +11,13 @@ import click
 from edgec import __version__
 from edgec.cli_compress import compress
 from edgec.cli_evaluate import compare, evaluate
+from edgec.cli_report import plan, report
 from edgec.console import Commands, bars, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
 WINDOWS = 20  # of 512 tokens, for the perplexity of stages
 OUT = click.argument("out", type=click.Path(path_type=Path))
-FORMS = ("text", "json", "csv", "html")
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -109,63 +109,6 @@ def build(
         sys.exit(DoesNotFit.exit_code)  # not raised: the report on stdout stays the one output
 
 
-@cli.command(short_help="Plan a model from its configuration, without weights.")
-@click.option("--config", metavar="FILE", required=True, help="The config.json of a checkpoint.")
-@click.option("--target", default="siracusa", show_default=True, help="A target's name, or a .toml file.")
-@click.option("--recipe", "recipe_file", metavar="FILE", help="A recipe in TOML; excludes --bits and --group-size.")
-@click.option("--bits", type=int, help="Width of weights, 2 to 8.")
-@click.option("--group-size", type=int, help="Weights that share a scale; 0 is a whole row.")
-@click.option("--context", type=int, help="Positions of the KV cache.")
-@click.option("--chunk", type=int, help="Tokens of one prefill run.")
-@click.option("--kv", type=click.Choice(["int8", "int4"]), help="Precision of the KV cache; default int8.")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
-def plan(
-    config: str,
-    target: str,
-    recipe_file: str | None,
-    bits: int | None,
-    group_size: int | None,
-    context: int | None,
-    chunk: int | None,
-    kv: str | None,
-    form: str,
-) -> None:
-    """Show what edgec build would report for a model of this configuration: memory and speed before a download.
-
-    Stages of the recipe count with the shapes that they leave. Exit code 3 if the model does not fit.
-    """
-    if recipe_file and (bits is not None or group_size is not None):
-        raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
-    from edgec.compiler import plan_config
-    from edgec.errors import DoesNotFit
-    from edgec.recipe import Recipe, load_recipe, with_flags
-    from edgec.report.demand import demand
-    from edgec.report.report import make_report
-
-    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk, kv)
-    with progress() as say:
-        meta, graphs, made = plan_config(Path(config), target, recipe, say)
-        found = make_report(meta, made, graphs, {})
-    _show(found, form)
-    if unmet := demand(found, on_chip=False):
-        click.echo(f"error: {unmet}", err=True)
-        sys.exit(DoesNotFit.exit_code)
-
-
-def _show(found: Any, form: str) -> None:
-    """A report on stdout in one of FORMS."""
-    if form == "csv":
-        from edgec.report.steps import steps_csv
-
-        click.echo(steps_csv(found.steps), nl=False)
-    elif form == "html":
-        from edgec.report.page import page
-
-        click.echo(page(found), nl=False)
-    else:
-        print_report(found, form == "json")
-
-
 def model_name(model: str) -> str:
     """The model's name without folders and without the suffix of a file format."""
     name = Path(model).name or Path(model).resolve().name
@@ -182,6 +125,8 @@ def default_out(model: str, target: str) -> Path:
 cli.add_command(compress)
 cli.add_command(evaluate)
 cli.add_command(compare)
+cli.add_command(plan)
+cli.add_command(report)
 
 
 @cli.command(short_help="Generate text without hardware.")
@@ -265,21 +210,6 @@ def _verify(artifact: Any, backends: tuple[str, ...], text: Path | None) -> dict
     legs = list(chain.LEGS) if "all" in backends else [leg for leg in chain.LEGS if leg in backends]
     with progress() as say:
         return chain.verify(artifact, legs, text=text, progress=say)
-
-
-@cli.command(short_help="Show memory, speed and what was verified.")
-@OUT
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
-def report(out: Path, form: str) -> None:
-    """Show what a built folder needs, how fast it will be and what was verified.
-
-    csv has a row for every step of a decoded token and of a prefill run; html is a page with charts that needs no
-    network. The folder itself holds report.txt, report.json and report.html.
-    """
-    from edgec.artifact import Artifact
-    from edgec.report.report import report_of
-
-    _show(report_of(Artifact.load(out)), form)
 
 
 @cli.group()

@@ -56,6 +56,8 @@ def test_commands(page: Path) -> None:
         command = cli.commands[name]
         words = rest.split()
         if isinstance(command, click.Group) and words:
+            default = getattr(command, "default", None)
+            words = words if default is None or words[0] in command.commands else [default, *words]
             assert words[0] in command.commands, f"{page.name} shows edgec {name} {words[0]}, which is no command"
             command = command.commands[words[0]]
         known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)} | {"--help", "-h"}

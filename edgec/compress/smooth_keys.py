@@ -54,8 +54,11 @@ class SmoothKeys:
         """The same function with balanced keys. Raises RecipeError if q or k are packed already."""
         config = model.config
         names = [n for n in model.matrix_names() if n.endswith(("q_proj.weight", "k_proj.weight"))]
-        if any(name in model.packed or name in model.branches for name in names):
-            raise RecipeError("smooth_keys changes q and k in float; put it before quantize, and before branches.")
+        if self.power and any(name in model.packed or name in model.branches for name in names):
+            raise RecipeError(
+                "smooth_keys evens out channels in the float weights of q and k, which are packed or have branches "
+                "here; put it before quantize, or set its power to 0, which only centres."
+            )
         means, sizes = key_statistics(model, work, self.samples)
         centres = dict(model.key_centres)
         tensors: dict[str, FloatArray] = {}
@@ -71,6 +74,8 @@ class SmoothKeys:
             both = np.concatenate([c, c], axis=1).astype(np.float32)  # [heads, head_dim]
             if self.centre:  # of the keys as they will be: divided
                 centres[attn] = (means[layer] / both).reshape(-1).astype(np.float32)
+            if not self.power:
+                continue
             queries = np.repeat(both, config.n_heads // len(both), axis=0)
             for role, factor in (("q", queries.reshape(-1)), ("k", 1 / both.reshape(-1))):
                 if normed:

@@ -142,6 +142,8 @@ def test_packed_queries_are_refused(calibration: Calibration) -> None:
     packed = source.with_packed({name: quantize_matrix(source.tensor(name), 4, 16)[0]})
     with pytest.raises(RecipeError, match="put it before quantize"):
         SmoothKeys().run(packed, Work(lambda: source, calibration))
+    centred = SmoothKeys(power=0.0).run(packed, Work(lambda: source, calibration))
+    assert name in centred.packed and centred.key_centres
     for options in ({"power": 2.0}, {"samples": 0}):
         with pytest.raises(RecipeError, match="smooth_keys"):
             SmoothKeys(**options)

@@ -10,7 +10,7 @@ import click
 
 from edgec.console import print_json, print_report, progress
 
-FORMS = ("text", "json", "csv", "html")
+FORMS = ("text", "json", "csv", "html", "trace")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
 
 
@@ -60,8 +60,9 @@ def report_diff(before: Path, after: Path, everything: bool, as_json: bool) -> N
 def report_show(out: Path, form: str) -> None:
     """Show what a built folder needs, how fast it will be and what was verified.
 
-    csv has a row for every step of a decoded token and of a prefill run; html is a page with charts that needs no
-    network. The folder itself holds report.txt, report.json and report.html.
+    csv has a row for every step of a decoded token and of a prefill run, trace is their predicted timeline for
+    Perfetto; html is a page with charts that needs no network. The folder itself holds report.txt, report.json and
+    report.html.
     """
     from edgec.artifact import Artifact
     from edgec.report.report import report_of
@@ -118,6 +119,10 @@ def _show(found: Any, form: str) -> None:
         from edgec.report.steps import steps_csv
 
         click.echo(steps_csv(found.steps), nl=False)
+    elif form == "trace":
+        from edgec.report.steps import chrome_trace
+
+        click.echo(chrome_trace(found.steps, found.clock_hz), nl=False)
     elif form == "html":
         from edgec.report.page import page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,25 @@ def steps_csv(steps: Mapping[str, Sequence[StepCost]]) -> str:
             row = [program, index, c.node, c.op, c.source, c.start, c.cycles, c.macs, c.bottleneck]
             out.writerow([*row, *(c.busy.get(n, 0) for n in busy), *(c.link_bytes.get(n, 0) for n in links)])
     return stream.getvalue()
+
+
+def chrome_trace(steps: Mapping[str, Sequence[StepCost]], clock_hz: int) -> str:
+    """The predicted timeline in the Trace Event Format that Perfetto and chrome://tracing open: a process for each
+    program, a thread for each engine and link. Times are microseconds at the target's clock."""
+    events: list[dict[str, Any]] = []
+    scale = 1e6 / clock_hz
+    for pid, (program, costs) in enumerate(steps.items(), 1):
+        lanes = list(dict.fromkeys(name for cost in costs for name in cost.busy))
+        events.append({"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": program}})
+        for tid, lane in enumerate(lanes, 1):
+            events.append({"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": lane}})
+        for cost in costs:
+            for lane, busy in cost.busy.items():
+                args = {"op": cost.op, "source": cost.source, "cycles": busy, "bytes": cost.link_bytes.get(lane, 0)}
+                span = {"ts": round(cost.start * scale, 4), "dur": round(min(busy, cost.cycles) * scale, 4)}
+                place = {"pid": pid, "tid": lanes.index(lane) + 1}
+                events.append({"ph": "X", "name": cost.node, "cat": cost.op, **place, **span, "args": args})
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}) + "\n"
 
 
 def _macs(step: Step, rows: int, position: int) -> int:

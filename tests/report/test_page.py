@@ -14,7 +14,7 @@ import pytest
 from edgec.report import charts
 from edgec.report.page import figures_of, page
 from edgec.report.report import make_report
-from edgec.report.steps import steps_csv
+from edgec.report.steps import chrome_trace, steps_csv
 
 NAMES = ("host", "siracusa", "off_chip", "tiny_l1", "tiny_all", "tiny_kv")
 LIMIT = 5_000_000  # bytes of a page
@@ -78,6 +78,20 @@ def test_steps_add_up(planned, name):
     rows = list(csv.DictReader(io.StringIO(steps_csv(report.steps))))
     assert sum(int(r["cycles"]) for r in rows if r["program"] == "decode") == report.decode.cycles
     assert len(rows) == sum(map(len, report.steps.values()))
+
+
+def test_the_trace_is_the_timeline(planned):
+    """Trace Event Format: complete events on named lanes, back to back, as long as the run."""
+    report = planned["siracusa"].report
+    events = json.loads(chrome_trace(report.steps, report.clock_hz))["traceEvents"]
+    lanes = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    spans = [e for e in events if e["ph"] == "X"]
+    assert {lanes[e["pid"], e["tid"]] for e in spans} <= {*report.peaks["engines"], *report.peaks["links"]}
+    for pid, (program, speed) in enumerate({"decode": report.decode, "prefill": report.prefill}.items(), 1):
+        own = [e for e in spans if e["pid"] == pid]
+        assert max(e["ts"] + e["dur"] for e in own) <= 1e6 * speed.cycles / report.clock_hz * (1 + 1e-6)
+        moved = sum(e["args"]["bytes"] for e in own)
+        assert moved == sum(speed.link_bytes.values()), program
 
 
 def test_matmuls_count_their_weights(planned, quantized):

@@ -30,6 +30,7 @@ COLOURS = {  # Okabe and Ito's palette and its neighbours: told apart by colour-
 OPS = ("matmul", "attention", "quantize_dynamic", "rmsnorm", "silu_mul", "rope", "kv_append", "add", "sample", "embed")
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6BB1", "#A0742F", "#F0E442", "#5B5B5B")
 OTHER = ("#999999", "#2F4B7C", "#B2DF8A", "#FB9A99")
+CROWD = 300  # buffers of a kind beyond which borders would hide them
 GAP = 0.02  # between the programs' axes, as a share of the width
 
 
@@ -66,8 +67,10 @@ def memory_map(report: Report, memory: MemoryUse) -> Figure:
             layout["shapes"].append(
                 x | {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1.5}}
             )
+            right = 2 * memory.peak.step > len(report.steps[name])  # the label stays inside the chart
             layout["annotations"].append(
                 {
+                    "xanchor": "right" if right else "left",
                     **{"x": memory.peak.step, "xref": x["xref"], "y": 1.0, "yref": "paper", "yanchor": "bottom"},
                     **{"text": f"peak: {memory.peak.op}", "showarrow": False},
                 }
@@ -90,6 +93,7 @@ def _earlier(data: list[Figure], kind: str) -> bool:
 
 def _rectangles(buffers: Sequence[Buffer], kind: str, steps: int, axis: int, shown: bool) -> Figure:
     """One trace of bars that float: base is the offset, height the size, width the lifetime."""
+    border = 0.4 if len(buffers) <= CROWD else 0
     starts = [b.start if b.program else 0 for b in buffers]
     ends = [b.end if b.program else steps for b in buffers]
     return {
@@ -102,7 +106,7 @@ def _rectangles(buffers: Sequence[Buffer], kind: str, steps: int, axis: int, sho
         "width": [b - a for a, b in zip(starts, ends, strict=True)],
         "base": [b.offset for b in buffers],
         "y": [b.size for b in buffers],
-        "marker": {"color": COLOURS[kind], "line": {"width": 0.4, "color": "rgba(255,255,255,0.6)"}},
+        "marker": {"color": COLOURS[kind], "line": {"width": border, "color": "rgba(255,255,255,0.6)"}},
         "customdata": [
             [b.name, f"0x{b.offset:x} to 0x{b.offset + b.size:x}", f"{b.size:,} B", f"steps {a} to {z - 1}"]
             for b, a, z in zip(buffers, starts, ends, strict=True)

@@ -107,7 +107,8 @@ class Planned:
 def planned(source: Checkpoint, target: str | Path = "siracusa", made: Recipe | None = None) -> Planned:
     """Quantise, lower and plan, without writing anything."""
     made = made or recipe()
-    model = quantize_model(source, made.quantize)
+    build = made.build
+    model = quantize_model(source, made.quantize, None, build.branch_bits, build.sparse)
     context = made.build.context or 24
     consts = constants(model, context)
     graphs, plan = compiler.plan_model(model, consts, load_target(str(target)), context, made)

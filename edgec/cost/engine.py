@@ -1,6 +1,6 @@
 """Cycles of one kernel call on the cores of an engine.
 
-cycles = fork + (macs * cycles_per_mac + flops * cycles_per_flop) / cores that have work
+cycles = fork + ((macs + SEARCH_MACS * searches) * cycles_per_mac + flops * cycles_per_flop) / cores that have work
 
 The counts come from the kernel's own `work`; the constants from the target file, with their sources.
 """
@@ -12,10 +12,16 @@ from collections.abc import Mapping
 from edgec.ops import kernel
 from edgec.target import Engine
 
+# What finding the input of a packed weight takes, in multiply-accumulates. In instructions of the RV32 kernels a kept
+# weight takes 2.3 to 3.4 times a dense one with one row, 1.5 to 2.2 times with four (docs/compression.md).
+SEARCH_MACS = 1.75
+
 
 def call_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
     """Cycles of a kernel call with these numbers."""
     work = kernel(name).work(dict(numbers))
     busy = min(engine.cores, max(1, work.parallel))
     share = -(-work.parallel // busy) * busy / max(1, work.parallel)  # the slowest core's surplus
-    return engine.fork_cycles + share * (work.macs * engine.cycles_per_mac + work.flops * engine.cycles_per_flop) / busy
+    macs = work.macs + SEARCH_MACS * work.searches
+    cycles = macs * engine.cycles_per_mac + work.flops * engine.cycles_per_flop
+    return engine.fork_cycles + share * cycles / busy

@@ -7,8 +7,19 @@ The same bits as matmul_w4a8 of the matrix with its zeros, as what is removed ad
 codes are stored, with their places beside them (`edgec/packing_nm.py`). `removed` and `of` are attributes; each pattern
 has a kernel of its own, so that a program holds those that it uses.
 
-Places are indices or a bitmask, whichever is shorter: at 2:4 both take 2 bits a kept code, and an index is a shift and
-a mask where a bitmask's set bits must be searched for (a table of 256 words finds a byte's at once).
+Places are indices or a bitmask, whichever is shorter, and indices where both are as long: an index is a shift and a
+mask, where a bitmask's set bits must be searched for (a table of 256 words finds a byte's at once). The number of a
+combination would be shorter, 3 bits in place of 4 for a window of 2:4, 11 of 16 for 12:16: 0.1 to 0.3 bits per weight,
+for a table for each pattern and units that end within a byte. int4, groups of 64, RV32 instructions per kept weight and
+row (a dense weight takes 5.1):
+
+    removed of         1:2    2:4    3:4    4:8      6:8    8:16     12:16
+    places             index  index  index  bitmask  index  bitmask  index
+    bits of places     0.5    1      0.5    1        0.75   1        1        per weight of the dense matrix
+    one row            11.6   11.6   14.0   12.8     14.9   13.4     13.8
+    four rows or more  8.0    7.9    9.1    8.1      9.3    8.1      9.3
+
+With more weights removed, more of a group's fixed cost falls on each that is kept (`benchmarks/packed.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +46,7 @@ from edgec.packing_nm import (
 )
 
 WIDTHS = range(2, 9)
+ROWS = 4  # for so many rows of x the kernels find a weight's input once
 
 
 def kernel_name(bits: int, pattern: Pattern) -> str:
@@ -164,6 +176,7 @@ def _kernel(bits: int, pattern: Pattern) -> Kernel:
             macs=a["m"] * a["n"] * kept(a["k"], pattern),
             flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
             parallel=a["n"],
+            searches=-(-a["m"] // ROWS) * a["n"] * kept(a["k"], pattern),
         ),
     )
 

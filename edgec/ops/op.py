@@ -57,12 +57,14 @@ class Param:
 @dataclass(frozen=True)
 class Work:
     """What a kernel call does, for the cost models: integer multiply-accumulates, float32 element
-    operations (an exp counts as several), and how many independent pieces the cores can share.
+    operations (an exp counts as several), how many independent pieces the cores can share, and how often the input
+    of a packed weight must be found first.
     """
 
     macs: int = 0
     flops: int = 0
     parallel: int = 1
+    searches: int = 0
 
 
 @dataclass(frozen=True)

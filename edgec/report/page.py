@@ -20,7 +20,8 @@ from edgec.report.checks import check_lines, quality_lines
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.report import FITS, NEEDS_L3, Report
 from edgec.report.stages import stage_rows
-from edgec.report.text import STEMS, model_lines, verdict
+from edgec.report.storage import storage_cells
+from edgec.report.text import STEMS, any_pruned, model_lines, verdict
 from edgec.resources import folder
 
 MOODS = {FITS: "good", NEEDS_L3: "fair"}
@@ -44,6 +45,7 @@ def page(report: Report) -> str:
         used=[m for m in report.memory if m.used],
         kinds=[k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())],
         model_lines=model_lines(report),
+        storage=storage_cells(report.model["storage"]) if any_pruned(report) else [],
         error_lines=error_lines(layer_errors(report.stages, report.quantization)),
         stages=stage_rows(report.stages),
         checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],

@@ -20,6 +20,7 @@ from edgec.report.remedies import remedies
 from edgec.report.sparsity import sparsity_rows
 from edgec.report.speed import Speed, speed
 from edgec.report.steps import StepCost, step_costs
+from edgec.report.storage import storage_rows
 from edgec.target import Target
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def make_report(
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
         model=_model(meta["model"], plan, graphs, parameters, meta["quantization"], meta.get("weights_read", True))
-        | {"sparsity": sparsity_rows(meta.get("sparsity", {}))},
+        | {"sparsity": sparsity_rows(meta.get("sparsity", {})), "storage": storage_rows(plan, graphs["decode"])},
         recipe=meta["recipe"],
         stages=tuple(meta.get("stages", ())),
         quantization=meta["quantization"],

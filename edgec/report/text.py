@@ -18,6 +18,7 @@ from edgec.report.report import DOES_NOT_FIT, FITS, NEEDS_L3, Report
 from edgec.report.sparsity import sparsity_lines
 from edgec.report.speed import Speed
 from edgec.report.stages import rich_table
+from edgec.report.storage import storage_cells
 
 WIDTH = 80
 BAR = 10  # characters
@@ -222,10 +223,23 @@ def model_lines(report: Report) -> list[str]:
     return lines
 
 
+def any_pruned(report: Report) -> bool:
+    """Whether matrices are pruned, or packed: then what each role takes is worth a table."""
+    return bool(report.model["sparsity"]) or any(row["pattern"] for row in report.model["storage"])
+
+
 def _model(report: Report, console: Console) -> None:
     _section(console, "Model")
     for line in model_lines(report):
         _line(console, line)
+    if any_pruned(report):
+        heading, *rows = storage_cells(report.model["storage"])
+        table = _table(*heading, left=2)
+        for row in rows:
+            table.add_row(*row)
+        console.print()
+        _show(console, table)
+        console.print()
     for line in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
         _line(console, line)
 

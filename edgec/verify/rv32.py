@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgec.errors import VerifyError
@@ -16,6 +17,7 @@ class Rv32Backend(Backend):
     """The project's C, compiled for RV32 and run in an emulator that traps every access outside its memories.
 
     count    count instructions exactly; 20 to 50 times slower
+    counted  functions whose instructions are counted, with what they call
     traced   build with trace calls, which cost instructions; without, `trace` is never called
     seconds  how long one command may take
     """
@@ -28,6 +30,7 @@ class Rv32Backend(Backend):
         build_dir: Path,
         *,
         count: bool = False,
+        counted: Sequence[str] = MODEL_CALLS,
         traced: bool = True,
         optimize: str = "-O2",
         seconds: float = 3600.0,
@@ -36,11 +39,11 @@ class Rv32Backend(Backend):
         self.elf = build_dir / f"verify_rv32{'_traced' * traced}.elf"
         defines = ["EDGEC_VERIFY"] + ["EDGEC_TRACE"] * traced
         compile_rv32(project_dir, self.elf, defines, "verify_main.c", optimize)
-        self._machine = Machine(self.elf, MODEL_CALLS if count else ())
+        self._machine = Machine(self.elf, counted if count else ())
         self._counts, self._seconds, self._closed = count, seconds, False
 
     def instructions(self) -> int:
-        """Instructions that model_prefill and model_decode have executed so far; needs count=True."""
+        """Instructions that the counted functions have executed so far; needs count=True."""
         if not self._counts:
             raise ValueError("instructions are only counted by an Rv32Backend made with count=True")
         return self._machine.instructions

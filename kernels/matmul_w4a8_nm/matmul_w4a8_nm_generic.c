@@ -87,9 +87,9 @@ EDGEC_INLINE int32_t edgec_nm_code(uint32_t bits, const uint8_t *w, uint32_t j) 
 EDGEC_INLINE void edgec_nm_group(uint32_t bits, uint32_t kept, uint32_t of, uint32_t rows, const uint8_t *w,
                                  const uint8_t *pos, const int8_t *x, uint32_t k, uint32_t count,
                                  int32_t zero, int32_t *acc) {
-    uint32_t place[EDGEC_NM_UNIT];
     EDGEC_UNROLL_1
     for (; count >= EDGEC_NM_UNIT; count -= EDGEC_NM_UNIT) {
+        uint32_t place[EDGEC_NM_UNIT];
         edgec_nm_places_of_unit(kept, of, pos, place);
         EDGEC_UNROLL_8
         for (uint32_t j = 0; j < EDGEC_NM_UNIT; j++) {
@@ -103,7 +103,8 @@ EDGEC_INLINE void edgec_nm_group(uint32_t bits, uint32_t kept, uint32_t of, uint
         pos += edgec_nm_unit_bytes(kept, of);
         x += EDGEC_NM_UNIT / kept * of;
     }
-    if (count) { /* behind x nothing may be readable */
+    if (count) {                       /* behind x nothing may be readable */
+        uint32_t place[EDGEC_NM_UNIT]; /* not the loop's, which stays in registers */
         edgec_nm_places_of_unit(kept, of, pos, place);
         EDGEC_UNROLL_1
         for (uint32_t j = 0; j < count; j++) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import tiny_models
 from edgec import compiler
 from edgec.artifact import Artifact
 from edgec.compress.masks import keep_highest
-from edgec.errors import MismatchError
+from edgec.errors import MismatchError, VerifyError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.packing_nm import PATTERNS, Pattern
 from edgec.recipe import Recipe, RoleOverride
@@ -111,3 +112,28 @@ def test_a_wrong_place_is_found(tmp_path: Path, objects: Path) -> None:
     kernel.write_text(text.replace("index &= of - 1u;", "index = (index & (of - 1u)) ^ 1u;"))
     with tiny_models.quick(source, objects), pytest.raises(MismatchError, match="first in matmul_w4a8_nm"):
         verify(artifact, ("host",))
+
+
+@pytest.mark.parametrize(("role", "layer"), [("gate", 1), ("up", 0)])  # indices, a bitmask
+def test_a_flipped_bit_of_a_place_is_found(role: str, layer: int, tmp_path: Path, objects: Path) -> None:
+    """By its hash first; and a program that runs with it differs first in the op that reads it."""
+    source = pruned({"gate": (2, 4), "up": (4, 8)}, 3)
+    artifact = build(source, tmp_path / "out", objects, tiny_models.recipe(4, 32))
+    sound = artifact.reference()
+    name = f"model.layers.{layer}.mlp.{role}_proj.weight.places"
+    home = artifact.meta["constants"][name]
+    path = artifact.path / "project" / f"{home['level'].lower()}.bin"
+    data = bytearray(path.read_bytes())
+    data[home["offset"] + 3] ^= 1
+    path.write_bytes(data)
+    for leg in ("simulator", "host"):
+        broken = Artifact.load(artifact.path)
+        with tiny_models.quick(source, objects), pytest.raises(VerifyError, match=f"constant {name} in"):
+            verify(broken, (leg,))
+        with (
+            tiny_models.quick(source, objects),
+            patch.object(Artifact, "reference", lambda self: sound),
+            pytest.raises(MismatchError, match=f"first in matmul_w4a8_nm l{layer}.{role}"),
+        ):
+            sound.reset()
+            verify(broken, (leg,))

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from op_laws import check_refuses, check_rows, check_types, examples, run
 
+from edgec.cost.engine import call_cycles
 from edgec.ir.graph import TensorType
 from edgec.ops import find
 from edgec.ops.matmul_w4a8 import bits_of, sum_groups
 from edgec.ops.op import TypeRuleError
 from edgec.packing import pack
 from edgec.packing_nm import spread, unpack_codes, unpack_places
+from edgec.target import load_target
 
 NAMES = [f"matmul_w{bits}a8_nm" for bits in range(2, 9)]
 
@@ -65,3 +67,15 @@ def test_windows_must_divide_groups() -> None:
     types = {r: TensorType(a.shape, "f32") for r, a in example.inputs.items()}
     with pytest.raises(TypeRuleError, match="do not divide"):
         op.infer(types, {"k": 64, "group_size": 20, "removed": 4, "of": 8})
+
+
+def test_a_kept_weight_costs_more_than_a_dense_one_and_less_for_four_rows() -> None:
+    """2:4 halves the multiplications; what it costs one row to find their inputs is more than that saves."""
+    (engine,) = load_target("siracusa").engines
+    numbers = {"n": 64, "k": 1024, "group_size": 1024, "ldy": 64}
+    dense, packed = (
+        [call_cycles(engine, name, {"m": m, **numbers}) for m in (1, 4)] for name in ("matmul_w4a8", "matmul_w4a8_2_4")
+    )
+    assert 1.1 < packed[0] / dense[0] < 1.4
+    assert 0.6 < packed[1] / dense[1] < 0.9
+    assert find("matmul_w4a8_nm").kernels[1].work({"m": 1, **numbers}).macs == 64 * 512

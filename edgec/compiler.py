@@ -10,7 +10,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,9 @@ def build(
             stages_folder = out.with_name(out.name + ".stages")
             bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
             compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)
-            checkpoint, table = compressed.model, compressed.table
+            named = {key: checkpoint.provenance[key] for key in ("source", "format") if key in checkpoint.provenance}
+            made = compressed.model
+            checkpoint, table = replace(made, provenance=made.provenance | named), compressed.table
             unrounded = str(compressed.unrounded or model)
         context = _context_of(checkpoint.config.max_seq_len, recipe)
         quantized = quantize_model(
@@ -117,7 +119,7 @@ def build(
         add_program(memory_plan, code_bytes)
         say("report")
         _write_rest(folder, meta, graphs, memory_plan, checkpoint, target)
-        write_file(folder / "local.json", _where(unrounded, tokenizer))
+        write_file(folder / "local.json", _where(unrounded, tokenizer, bool(recipe.stages)))
     return Artifact.load(out)
 
 
@@ -290,10 +292,16 @@ def _write_rest(
     write_file(folder / "build.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
 
-def _where(model: str, tokenizer: str | None) -> str:
-    """Where this machine has the checkpoint, for `edgec verify`; the only file that knows paths."""
+def _where(model: str, tokenizer: str | None, staged: bool) -> str:
+    """Where this machine has the float checkpoint, for `edgec verify`; the only file that knows paths.
+
+    Behind stages that is another one than the build's own, so the hashes of its files are noted too.
+    """
     found = [str(Path(name).resolve()) if name and Path(name).exists() else name for name in (model, tokenizer)]
-    return json.dumps({"model": found[0], "tokenizer": found[1]}) + "\n"
+    noted: dict[str, Any] = {"model": found[0], "tokenizer": found[1]}
+    if staged:
+        noted["files"] = load_checkpoint(model, tokenizer).provenance.get("files")
+    return json.dumps(noted) + "\n"
 
 
 def _sha256(data: bytes) -> str:

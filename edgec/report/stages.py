@@ -10,6 +10,7 @@ from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
 
 WIDTH = 100
+MANY = 10_000_000
 HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds")
 SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("bits", "group_size"), "lora": ("rank",)}
 
@@ -70,8 +71,8 @@ def stage_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         table.append(
             (
                 _name(row),
-                f"{row['parameters']:,}",
-                f"{row['nonzero']:,}",
+                _count(row["parameters"]),
+                _count(row["nonzero"]),
                 f"{row['bytes'] / 1e6:,.1f}",
                 f"{row['block_bits_per_weight']:.2f}",
                 "-" if perplexity is None else f"{perplexity:,.2f}",
@@ -81,6 +82,11 @@ def stage_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         )
         before = perplexity if perplexity is not None else before
     return table
+
+
+def _count(number: int) -> str:
+    """Exact up to ten million, in millions beyond: a terminal has 80 columns."""
+    return f"{number:,}" if number < MANY else f"{number / 1e6:,.1f} M"
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -239,7 +239,7 @@ def _float_leg(artifact: Artifact, text: Path | None, result: dict[str, Any]) ->
     try:
         local = json.loads((artifact.path / "local.json").read_text(encoding="utf-8"))
         checkpoint = load_checkpoint(local["model"], local["tokenizer"])
-        if checkpoint.provenance.get("files") != artifact.meta["provenance"].get("files"):
+        if checkpoint.provenance.get("files") != local.get("files", artifact.meta["provenance"].get("files")):
             raise EdgecError("the checkpoint has changed since the build")
         passage = text.read_text(encoding="utf-8") if text else TEXT
     except (OSError, ValueError, KeyError, EdgecError) as error:

@@ -15,6 +15,7 @@ from edgec.cli import cli
 from edgec.compress.folder import write_folder
 from edgec.compress.stage import Calibration
 from edgec.frontend.load import load_checkpoint
+from edgec.verify.chain import verify
 from tests.tiny_models import checkpoint, config
 
 STAGES = """
@@ -80,6 +81,10 @@ def test_build_runs_the_stages_and_keeps_their_codes(model: Path, tmp_path: Path
     for name, read in packed.items():
         stored = built.meta["constants"][name]["sha256"]
         assert hashlib.sha256(read().packed.tobytes()).hexdigest() == stored, name
+    # The float model to compare with is the last stage's before the codes.
+    assert built.meta["provenance"]["source"] == model.name and built.meta["title"].startswith(model.stem)
+    compared = verify(built, ("float",))
+    assert compared["quality"] and not compared["skipped"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,9 +25,7 @@ from edgec.simulate.reference import ReferenceRunner
 from edgec.verify.chain import verify
 from edgec.verify.quality import compare_float, float_runner
 from edgec.verify.workload import TEXT
-from tests.end_to_end.test_random_configs import FIXED, Case, cases, prove
-
-plain_checkpoint = tiny_models.checkpoint
+from tests.end_to_end.test_random_configs import FIXED, Case, cases, prove, source_of
 
 
 def with_branches(source: Checkpoint, ranks: tuple[int, ...], seed: int = 0, size: float = 0.5) -> Checkpoint:
@@ -49,9 +46,7 @@ def prove_with_branches(
     case: Case, ranks: tuple[int, ...], bits: int, folder: Path, objects: Path, legs: tuple[str, ...]
 ) -> None:
     recipe = replace(case.recipe, build=replace(case.recipe.build, branch_bits=bits))
-    made = lambda *given: with_branches(plain_checkpoint(*given), ranks)  # noqa: E731
-    with patch.object(tiny_models, "checkpoint", made):
-        prove(replace(case, recipe=recipe), folder, objects, legs)
+    prove(replace(case, recipe=recipe), with_branches(source_of(case), ranks), folder, objects, legs)
     branches = report_of(Artifact.load(folder / "out")).model["branches"]
     assert branches["bits"] == [bits]
     assert 0 < branches["count"] <= 7 * case.config.n_layers
@@ -89,7 +84,7 @@ def test_a_chain_of_stages_leaves_them_and_the_program_runs_them(tmp_path: Path,
         find("eora")(rank=5, samples=4, roles=("q", "down")),
     )
     recipe = replace(tiny_models.recipe(4, 16), stages=stages, calibration=Calibration(str(text), 4, 24))
-    source = plain_checkpoint(tiny_models.config(n_layers=1))
+    source = tiny_models.checkpoint(tiny_models.config(n_layers=1))
     artifact = tiny_models.built(source, tmp_path / "out", objects, made=recipe)
     branches = report_of(artifact).model["branches"]
     assert (branches["count"], branches["rank_min"], branches["rank_max"]) == (5, 3, 8)
@@ -105,7 +100,7 @@ def logits(runner: ReferenceRunner) -> np.ndarray:
 
 def test_the_float_twin_is_the_effective_matrix() -> None:
     """Ideal W x + B (A x) equals the model whose matrices hold W + B A; the exact one is near it, and far without B."""
-    source = with_branches(plain_checkpoint(tiny_models.config()), (4, 0))
+    source = with_branches(tiny_models.checkpoint(tiny_models.config()), (4, 0))
     planned = tiny_models.planned(source, made=tiny_models.recipe(8, 8))
     graph = score_rows(planned.graphs["prefill"])
     merged = replace(source.with_tensors({n: source.effective(n) for n in source.branches}), branches={})
@@ -121,7 +116,7 @@ def test_the_float_twin_is_the_effective_matrix() -> None:
 
 def test_a_float_model_without_the_branch_has_zeros_for_twins() -> None:
     """EoRA's branches come after quantisation, so the float model has none, or the narrower one of LoRA."""
-    plain = plain_checkpoint(tiny_models.config())
+    plain = tiny_models.checkpoint(tiny_models.config())
     wide = with_branches(plain, (4,))
     planned = tiny_models.planned(wide)
     graph = score_rows(planned.graphs["prefill"])
@@ -133,7 +128,7 @@ def test_a_float_model_without_the_branch_has_zeros_for_twins() -> None:
 
 
 def test_constants_are_named_after_the_matrix_and_share_its_input() -> None:
-    source = with_branches(plain_checkpoint(tiny_models.config(n_layers=1)), (4, 0, 0))
+    source = with_branches(tiny_models.checkpoint(tiny_models.config(n_layers=1)), (4, 0, 0))
     planned = tiny_models.planned(source, made=tiny_models.recipe(4, 16))
     path = "model.layers.0.self_attn.q_proj"
     assert {f"{path}.lora_a.weight", f"{path}.lora_b.weight"} <= constants(planned.model, 8).keys()
@@ -145,7 +140,7 @@ def test_constants_are_named_after_the_matrix_and_share_its_input() -> None:
 
 
 def test_the_report_counts_them(tmp_path: Path, objects: Path) -> None:
-    source = with_branches(plain_checkpoint(tiny_models.config(n_layers=1)), (4, 8, 0, 0, 0, 0, 0))
+    source = with_branches(tiny_models.checkpoint(tiny_models.config(n_layers=1)), (4, 8, 0, 0, 0, 0, 0))
     artifact = tiny_models.built(source, tmp_path / "out", objects)
     report = report_of(artifact)
     planned = tiny_models.planned(source)
@@ -155,7 +150,9 @@ def test_the_report_counts_them(tmp_path: Path, objects: Path) -> None:
     text = " ".join(plain_text(report).split())
     assert f"low-rank branches beside 2 matrices: rank 4 to 8, 8 bits, {size:,} B" in text
     assert "low-rank" not in plain_text(
-        report_of(tiny_models.built(plain_checkpoint(tiny_models.config(n_layers=1)), tmp_path / "plain", objects))
+        report_of(
+            tiny_models.built(tiny_models.checkpoint(tiny_models.config(n_layers=1)), tmp_path / "plain", objects)
+        )
     )
 
 

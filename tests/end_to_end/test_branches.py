@@ -149,11 +149,8 @@ def test_the_report_counts_them(tmp_path: Path, objects: Path) -> None:
     assert report.model["branches"] == {"count": 2, "rank_min": 4, "rank_max": 8, "bits": [8], "bytes": size}
     text = " ".join(plain_text(report).split())
     assert f"low-rank branches beside 2 matrices: rank 4 to 8, 8 bits, {size:,} B" in text
-    assert "low-rank" not in plain_text(
-        report_of(
-            tiny_models.built(tiny_models.checkpoint(tiny_models.config(n_layers=1)), tmp_path / "plain", objects)
-        )
-    )
+    without = tiny_models.checkpoint(tiny_models.config(n_layers=1))
+    assert "low-rank" not in plain_text(report_of(tiny_models.built(without, tmp_path / "plain", objects)))
 
 
 def test_an_impossible_width_is_refused() -> None:

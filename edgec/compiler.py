@@ -160,7 +160,7 @@ def plan_model(
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
     """
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
-    layers: int | None = 1
+    layers = 1 if chunk > 1 and recipe.build.chunk is None else None  # nothing to find out: plan all blocks at once
     while True:
         rows_by_name = {"prefill": chunk, "decode": 1}
         graphs = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_by_name.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgec.compress.rtn import role_of
 from edgec.report.layers import ROLES
 
 
@@ -25,7 +26,7 @@ def sparsity_rows(storage: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
         row["matrices"] += 1
         row["bytes"] += s["bytes"]
         row["weights"] += weights
-        row["roles"].add(name.split(".")[-2].removesuffix("_proj"))
+        row["roles"].add(role_of(name))
         if other is not None:
             row["other"] = (row["other"] or 0.0) + other * weights
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgec.compress.rtn import role_of
 from edgec.ir.graph import Graph, Node
 from edgec.memory.plan import Plan
 from edgec.ops.matmul_w4a8 import bits_of
@@ -23,7 +24,7 @@ def storage_rows(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
             first.setdefault(node.inputs["w"], node)
     rows: dict[tuple[int, int, str], dict[str, Any]] = {}
     for name, node in first.items():
-        role, bits, pattern = _role(name), _bits(node), _pattern(node)
+        role, bits, pattern = role_of(name), _bits(node), _pattern(node)
         start = {"role": role, "bits": bits, "pattern": pattern, "matrices": 0, "weights": 0, "bytes": 0}
         row = rows.setdefault((ORDER.index(role), bits, pattern), start)
         row["matrices"] += 1
@@ -39,11 +40,6 @@ def storage_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         form = f"{row['bits']} bits, {row['pattern'] or 'dense'}"
         cells.append((row["role"], form, str(row["matrices"]), f"{row['bytes']:,}", f"{row['bits_per_weight']:.2f}"))
     return cells
-
-
-def _role(name: str) -> str:
-    module = name.split(".")[-2]
-    return {"embed_tokens": "embed", "lm_head": "head"}.get(module, module.removesuffix("_proj"))
 
 
 def _bits(node: Node) -> int:

@@ -8,10 +8,10 @@ of the value that it is meant to hold. A wrong offset, a lost transfer or one to
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import combinations, groupby, pairwise
 
+from edgec.memory.contents import ByOffset, Contents
 from edgec.memory.plan import ALIGN, Buffer, Call, Extent, Phase, Plan, Program, Region, Step, Transfer, most
 from edgec.ops import kernel
 
@@ -41,7 +41,7 @@ def _check_buffers(plan: Plan) -> None:
         _check_disjoint(permanent)
         for program in plan.programs.values():
             ours = [b for b in program.buffers if b.level == level]
-            index = _ByOffset(permanent)
+            index = ByOffset(permanent)
             for b in ours:
                 if b.start >= b.end or b.program != program.name:
                     life = f"steps [{b.start}, {b.end}) of {b.program!r}"
@@ -67,98 +67,30 @@ def _alive_by_step(buffers: list[Buffer]) -> Iterator[list[Buffer]]:
         yield alive
 
 
-class _ByOffset:
-    """Disjoint buffers of one level, searched by address."""
-
-    def __init__(self, buffers: list[Buffer]) -> None:
-        self.buffers = sorted(buffers, key=lambda b: b.offset)
-        self.offsets = [b.offset for b in self.buffers]
-
-    def touching(self, start: int, end: int) -> Buffer | None:
-        """A buffer that shares a byte with [start, end)."""
-        first = max(bisect_right(self.offsets, start) - 1, 0)
-        for b in self.buffers[first:]:
-            if b.offset >= end:
-                return None
-            if b.offset + b.size > start:
-                return b
-        return None
-
-    def holding(self, start: int, end: int) -> bool:
-        """Whether one buffer contains [start, end)."""
-        at = bisect_right(self.offsets, start) - 1
-        return at >= 0 and end <= self.buffers[at].offset + self.buffers[at].size
-
-
-class _Contents:
-    """What each byte of a level holds: disjoint intervals (start, end, value, at)."""
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.items: list[tuple[int, int, str, int]] = []
-
-    def write(self, r: Region) -> None:
-        first, last = self._span(r.offset, r.offset + r.size)
-        kept = []
-        for start, end, value, at in self.items[first:last]:
-            if start < r.offset:
-                kept.append((start, r.offset, value, at))
-            if end > r.offset + r.size:
-                cut = r.offset + r.size
-                kept.append((cut, end, value, at + cut - start))
-        kept.append((r.offset, r.offset + r.size, r.value, r.at))
-        kept.sort()
-        self.items[first:last] = kept
-        self.starts[first:last] = [k[0] for k in kept]
-
-    def holds(self, r: Region) -> str:
-        """Empty if the region holds its value, else what is wrong."""
-        at, end = r.offset, r.offset + r.size
-        first, last = self._span(at, end)
-        for start, stop, value, inside in self.items[first:last]:
-            if start > at:
-                break
-            if value != r.value or inside + at - start != r.at + at - r.offset:
-                return f"holds byte {inside + at - start} of {value} at {at}"
-            at = stop
-            if at >= end:
-                return ""
-        return f"was never written at {at}"
-
-    def _span(self, start: int, end: int) -> tuple[int, int]:
-        first = max(bisect_right(self.starts, start) - 1, 0)
-        if first < len(self.items) and self.items[first][1] <= start:
-            first += 1
-        last = first
-        while last < len(self.items) and self.items[last][0] < end:
-            last += 1
-        return first, last
-
-
 class _Walk:
     """Follows one program from an empty compute memory."""
 
     def __init__(self, plan: Plan, program: Program) -> None:
         self.plan, self.program = plan, program
-        self.contents = {level: _Contents() for level in plan.target.memory_by_name}
+        self.contents = {level: Contents() for level in plan.target.memory_by_name}
         for b in plan.buffers:
             if b.kind in PERMANENT:
                 self.contents[b.level].write(Region(b.level, b.offset, b.size, b.name))
         self.permanent = {
-            level: _ByOffset([b for b in plan.buffers if b.level == level]) for level in plan.target.memory_by_name
+            level: ByOffset([b for b in plan.buffers if b.level == level]) for level in plan.target.memory_by_name
         }
         self.starting: dict[int, list[Buffer]] = {}
         for b in program.buffers:
             self.starting.setdefault(b.start, []).append(b)
         self.alive: list[Buffer] = []
-        self.indexed: dict[str, _ByOffset] = {}
+        self.indexed: dict[str, ByOffset] = {}
 
     def run(self) -> None:
         for number, step in enumerate(self.program.steps):
             if step.index != number:
                 raise PlanError(f"step {number} of {self.program.name} carries the index {step.index}")
             self.alive = [b for b in self.alive if b.end > number] + self.starting.get(number, [])
-            self.indexed = {level: _ByOffset([b for b in self.alive if b.level == level]) for level in self.contents}
+            self.indexed = {level: ByOffset([b for b in self.alive if b.level == level]) for level in self.contents}
             for phase in step.phases:
                 self.phase(step, phase)
             for value, region, rows, row_bytes in step.writes:
@@ -209,6 +141,9 @@ class _Walk:
                 self.fail(step, f"{phase.call.numbers['n']} logits are not all that the operand holds")
         if phase.call is not None and phase.when is not None:
             self.condition(step, phase.call, phase.when)
+        for number in phase.call.numbers.values() if phase.call is not None else ():
+            if isinstance(number, Extent):
+                self.count(step, number, phase.call.kernel if phase.call else "")
         for region, _ in reads:
             self.expect(step, region, "read")
         for region, _ in writes:
@@ -221,6 +156,17 @@ class _Walk:
         if (when.bound, when.first, when.from_start) not in begins or when.most < 1:
             self.fail(step, f"{call.kernel} runs under a condition that is not one of its counts")
 
+    def count(self, step: Step, n: Extent, what: str, by_row: bool = False) -> None:
+        """A count is of all rows of the run, or of the positions up to some row; in both cases of those that exist."""
+        rows, context = self.program.rows, self.plan.context
+        sound = n.first >= 0 and n.limit >= 1 and n.times >= 1
+        if n.from_start:
+            sound = sound and not by_row and 1 <= n.bound <= rows and n.first + n.limit <= context
+        else:
+            sound = sound and n.bound == rows and n.first + n.limit <= rows
+        if not sound:
+            self.fail(step, f"{what} counts {n}, in runs of {rows} rows and a context of {context}")
+
     def may_reach(self, call: Call | None, region: Region) -> bool:
         """Sampling reads the logits and its state where they are; all other operands must be in the compute memory."""
         return call is not None and call.kernel == "sample" and region.level != "L3"
@@ -230,8 +176,8 @@ class _Walk:
         if link is None or (link.source, link.destination) != (t.source.level, t.target.level):
             self.fail(step, f"no link {t.link} joins {t.source.level} and {t.target.level}")
             return
-        if isinstance(t.rows, Extent) and t.rows.first < 0:
-            self.fail(step, f"a transfer of {t.source.value} counts rows from {t.rows.first} on")
+        if isinstance(t.rows, Extent):
+            self.count(step, t.rows, f"a transfer of {t.source.value}", bool(t.start))
         size = most(t.rows) * t.row_bytes
         if t.start != "token" and size > link.max_bytes:
             self.fail(step, f"a transfer of {size} B exceeds {link.name}'s limit of {link.max_bytes}")

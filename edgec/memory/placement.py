@@ -31,3 +31,16 @@ def first_fit(buffer: Buffer, placed: Iterable[Buffer], floor: int, capacity: in
         if size >= buffer.size:
             return offset
     return None
+
+
+def blocks(buffers: Iterable[Buffer]) -> list[Buffer]:
+    """Buffers that live for good, joined where no gap that could hold anything lies between them."""
+    joined: list[Buffer] = []
+    for b in sorted(buffers, key=lambda b: (b.level, b.offset)):
+        last = joined[-1] if joined else None
+        if last is not None and last.level == b.level and b.offset <= align(last.offset + last.size):
+            size = max(last.size, b.offset + b.size - last.offset)
+            joined[-1] = Buffer(last.name, last.level, last.offset, size, last.kind)
+        else:
+            joined.append(b)
+    return joined

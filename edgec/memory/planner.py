@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node, Value
-from edgec.memory.placement import align, first_fit
+from edgec.memory.compaction import compact
+from edgec.memory.placement import align, blocks, first_fit
 from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
+from edgec.memory.prefetch import find_early, prefetched
 from edgec.memory.streaming import NoRoom, Workspace, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
@@ -24,6 +26,7 @@ from edgec.target import Target
 UNBOUNDED = 1 << 60
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
+ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
 LARGE = 4  # an activation of one row that takes more than 1/LARGE of the compute memory lives elsewhere
 
 
@@ -32,8 +35,26 @@ def plan(graphs: Mapping[str, Graph], target: Target, context: int) -> Plan:
     homes, buffers = place_permanent(graphs, target)
     result = Plan(target, context, buffers, {})
     for name, graph in graphs.items():
-        result.programs[name] = _ProgramPlanner(graph, target, context, dict(homes), buffers).run()
+        program = _ProgramPlanner(graph, target, context, dict(homes), buffers).run()
+        result.programs[name] = _finished(program, buffers, target, context)
     return result
+
+
+def _finished(program: Program, permanent: list[Buffer], target: Target, context: int) -> Program:
+    """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
+    for share in ROOM_TO_TRY:
+        room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
+        found = find_early(program, permanent, target, context, room)
+        made = prefetched(compact(program, permanent, found.buffers), found.early)
+        if all(_end(made.buffers, m.name) <= m.capacity_bytes for m in target.memories):
+            return made
+    made = compact(program, permanent)
+    grown = any(_end(made.buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
+    return program if grown else made
+
+
+def _end(buffers: list[Buffer], level: str) -> int:
+    return max((align(b.offset + b.size) for b in buffers if b.level == level), default=0)
 
 
 def add_program(made: Plan, code_bytes: int) -> None:
@@ -117,9 +138,9 @@ class _ProgramPlanner:
 
     def run(self) -> Program:
         activations = self._place_activations()
-        steps, buffers = [], list(activations)
+        steps, buffers, always = [], list(activations), blocks(self.permanent)
         for index, node in enumerate(self.graph.nodes):
-            alive = [*self.permanent, *(b for b in activations if b.start <= index < b.end)]
+            alive = [*always, *(b for b in activations if b.start <= index < b.end)]
             phases, made = self._plan_step(index, node, alive)
             context = self._context(node)
             writes = tuple(

@@ -1,4 +1,4 @@
-"""check() against hundreds of single mutations of a sound plan: none that changes a bit survives unnoticed.
+"""check() against a thousand single mutations of a sound plan: none that changes a bit survives unnoticed.
 
 A mutant is caught by check(), or its simulation (early and late transfers) differs from the reference, or it is
 harmless by its kind: a lifetime made shorter or longer where nobody else wants the bytes, equal transfers reordered.
@@ -24,7 +24,7 @@ from edgec.ops.sample import Sampling
 from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
 
-MUTANTS = 400
+MUTANTS = 1000
 Images = dict[str, np.ndarray[Any, Any]]
 Outputs = list[tuple[str, bytes]]
 
@@ -62,11 +62,9 @@ class Mutator:
     def __init__(self, plan: Plan, seed: int) -> None:
         self.random = random.Random(seed)
         self.plan = plan
-        self.rows = 0
 
     def mutant(self) -> tuple[str, Plan]:
         program = self.random.choice(list(self.plan.programs.values()))
-        self.rows = program.rows
         if self.random.random() < 0.2:
             return self.of_buffer(program)
         while True:
@@ -140,8 +138,9 @@ class Mutator:
             return replace(t, **{kind: self.changed_region(getattr(t, kind))})
         if kind == "rows":
             if isinstance(t.rows, Extent):
-                # A bound above the run's rows is no other bound: runs never have more.
-                part = self.random.choice(["first", "limit", "times"] + ["bound"] * (t.rows.bound != self.rows))
+                part = self.random.choice(["first", "limit", "times", "bound", "from_start"])
+                if part == "from_start":
+                    return replace(t, rows=replace(t.rows, from_start=not t.rows.from_start))
                 return replace(t, rows=replace(t.rows, **{part: getattr(t.rows, part) + self.random.choice([-1, 1])}))
             return replace(t, rows=t.rows + self.random.choice([-1, 1]))  # type: ignore[operator]
         if kind == "row_bytes":
@@ -209,10 +208,12 @@ def harmless(kind: str) -> bool:
 
     A buffer only says what is reserved: check() has shown that its users are inside and that it overlaps with nobody.
     Transfers of one phase have no order. A load moved behind the call beside it still precedes its use (check: who
-    reads what). In a run of one row the distance between rows means nothing.
+    reads what). In a call on one row the distance between rows means nothing. The heads of kv_quantize find a head's
+    centre, and there is none here.
     """
     alike = ("buffer size", "buffer start", "buffer end", "transfer reorder", "later of")
-    return kind.startswith((*alike, "number ldy of decode"))
+    one_row = kind.startswith("number ldy of decode") or kind == "number ldy of prefill logits"
+    return kind.startswith(alike) or one_row or (kind.startswith("number heads of") and kind.endswith(".kv"))
 
 
 def test_no_mutant_passes(tiny: tiny_models.Planned, expected: Outputs) -> None:
@@ -232,4 +233,4 @@ def test_no_mutant_passes(tiny: tiny_models.Planned, expected: Outputs) -> None:
         verdicts[found] += 1
     assert not survivors
     assert verdicts["checked"] > MUTANTS * 0.6, verdicts
-    assert verdicts["harmless"] < MUTANTS * 0.1, verdicts
+    assert verdicts["harmless"] < MUTANTS * 0.15, verdicts

@@ -59,7 +59,7 @@ def test_lifetimes_are_the_graphs(tiny: tiny_models.Planned) -> None:
                 assert b.start == index[writer[b.name]]
                 assert b.end > max(uses, default=b.start)
             else:
-                assert b.end == b.start + 1  # scratch and stages belong to a step
+                assert b.end - b.start in (1, 2)  # scratch and stages belong to a step, or are filled in the one before
 
 
 def test_in_place_results_share_their_inputs_bytes(tiny: tiny_models.Planned) -> None:

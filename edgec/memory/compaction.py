@@ -1,0 +1,85 @@
+"""compact(): the buffers of a program placed anew, all at once, once every step's tiles and slots are known.
+
+While steps are planned one by one, activations take their places before the slots that share the memory with them.
+Here sizes and lifetimes are final, so each level is packed again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import replace
+
+from edgec.memory.offsets import Piece, assign
+from edgec.memory.placement import align
+from edgec.memory.plan import Buffer, Call, Phase, Program, Region, Step, Transfer
+
+Moves = dict[str, tuple[list[int], list[int]]]  # by level: old offsets ascending, and what is added to each
+
+
+def compact(program: Program, permanent: list[Buffer], claims: list[Buffer] | None = None) -> Program:
+    """The program with its buffers placed anew, behind the permanent ones of their levels.
+
+    claims: its buffers with the lifetimes that they shall have from now on, which contain their present ones.
+    """
+    buffers = list(claims or program.buffers)
+    for level in dict.fromkeys(b.level for b in buffers):
+        ours = [i for i, b in enumerate(buffers) if b.level == level]
+        floor = align(max((b.offset + b.size for b in permanent if b.level == level), default=0))
+        pieces = [Piece(align(buffers[i].size), buffers[i].start, buffers[i].end) for i in ours]
+        for i, offset in zip(ours, assign(pieces, floor), strict=True):
+            buffers[i] = replace(buffers[i], offset=offset)
+    return relocate(program, buffers)
+
+
+def relocate(program: Program, buffers: list[Buffer]) -> Program:
+    """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer."""
+    starting: dict[int, list[tuple[Buffer, int]]] = {}
+    for old, new in zip(program.buffers, buffers, strict=True):
+        starting.setdefault(old.start, []).append((old, new.offset - old.offset))
+    alive: list[tuple[Buffer, int]] = []
+    steps = []
+    for step in program.steps:
+        alive = [(b, by) for b, by in alive if b.end > step.index] + starting.get(step.index, [])
+        steps.append(_moved(step, _moves(alive)))
+    return Program(program.name, program.rows, steps, buffers)
+
+
+def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
+    moves: Moves = {}
+    for b, by in sorted(alive, key=lambda item: item[0].offset):
+        offsets, additions = moves.setdefault(b.level, ([], []))
+        # Behind a buffer's end begins what does not move: permanent buffers, until the next of ours.
+        if offsets and offsets[-1] == b.offset:
+            additions[-1] = by
+        else:
+            offsets.append(b.offset)
+            additions.append(by)
+        offsets.append(b.offset + b.size)
+        additions.append(0)
+    return moves
+
+
+def _moved(step: Step, moves: Moves) -> Step:
+    def move(region: Region) -> Region:
+        here = moves.get(region.level)
+        if here is None:
+            return region
+        at = bisect_right(here[0], region.offset) - 1
+        by = here[1][at] if at >= 0 else 0
+        return Region(region.level, region.offset + by, region.size, region.value, region.at) if by else region
+
+    def transfer(t: Transfer) -> Transfer:
+        source, target = move(t.source), move(t.target)
+        if source is t.source and target is t.target:
+            return t
+        return Transfer(t.link, source, target, t.row_bytes, t.rows, t.start)
+
+    def phase(p: Phase) -> Phase:
+        call = p.call
+        if call is not None:
+            regions = {name: region and move(region) for name, region in call.regions.items()}
+            call = Call(call.kernel, call.engine, regions, call.numbers)
+        return Phase(tuple([transfer(t) for t in p.transfers]), call, p.when)
+
+    writes = tuple((value, move(region), rows, size) for value, region, rows, size in step.writes)
+    return Step(step.index, step.node, step.op, step.source, tuple([phase(p) for p in step.phases]), writes)

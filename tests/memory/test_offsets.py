@@ -1,0 +1,89 @@
+"""Offsets: nothing overlaps, the peak is at the bound, and no other allocator does better."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+
+from edgec.memory.offsets import Piece, assign, lower_bound
+from edgec.memory.offsets_cp import improve
+
+
+def random_pieces(seed: int) -> list[Piece]:
+    rng = random.Random(seed)
+    times = rng.randrange(5, 80)
+    pieces = []
+    for _ in range(rng.choice([15, 40, 120])):
+        start = rng.randrange(times)
+        size = 16 * rng.choice([rng.randrange(1, 20), rng.randrange(1, 300)])
+        pieces.append(Piece(size, start, min(times, start + 1 + int(rng.expovariate(0.25)))))
+    return pieces
+
+
+def layered(layers: int) -> list[Piece]:
+    """One piece that lives throughout, and the same few in every layer."""
+    pieces = [Piece(512, 0, 10 * layers)]
+    for t in range(0, 10 * layers, 10):
+        pieces += [Piece(96, t, t + 4), Piece(64, t + 2, t + 7), Piece(160, t + 4, t + 10), Piece(32, t + 6, t + 9)]
+    return pieces
+
+
+def peak(pieces: list[Piece], offsets: list[int]) -> int:
+    return max(o + p.size for o, p in zip(offsets, pieces, strict=True))
+
+
+def assert_sound(pieces: list[Piece], offsets: list[int], floor: int) -> None:
+    assert all(o >= floor and o % 16 == 0 for o in offsets)
+    for (a, at), (b, bt) in combinations(list(zip(pieces, offsets, strict=True)), 2):
+        if a.start < b.end and b.start < a.end:
+            assert at + a.size <= bt or bt + b.size <= at
+
+
+def test_the_bound_is_the_fullest_moment() -> None:
+    pieces = [Piece(10, 0, 2), Piece(20, 1, 3), Piece(40, 2, 4), Piece(5, 8, 9)]
+    assert lower_bound(pieces) == 60
+    assert lower_bound([]) == 0
+    assert assign([]) == []
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_pieces_take_no_more_than_their_bound(seed: int) -> None:
+    pieces = random_pieces(seed)
+    offsets = assign(pieces, floor=48)
+    assert_sound(pieces, offsets, 48)
+    assert peak(pieces, offsets) - 48 <= 1.01 * lower_bound(pieces)
+    assert assign(pieces, floor=48) == offsets
+
+
+def test_equal_layers_are_placed_alike() -> None:
+    pieces = layered(40)
+    offsets = assign(pieces)
+    assert_sound(pieces, offsets, 0)
+    assert peak(pieces, offsets) == lower_bound(pieces)
+    assert all(offsets[1 + i] == offsets[1 + i % 4] for i in range(160))
+
+
+def test_the_solver_finds_what_first_fit_does_not() -> None:
+    # First fit by size puts 3 and 3 below 2s that then do not fit: 8 is reached by another order only.
+    pieces = [(48, 0, 2), (48, 3, 5), (32, 1, 4), (32, 0, 1), (32, 4, 5), (16, 2, 3), (16, 0, 5)]
+    tall = [i * 160 for i in range(len(pieces))]
+    goal = lower_bound([Piece(*p) for p in pieces])
+    found = improve(pieces, [], 0, goal, tall)
+    assert_sound([Piece(*p) for p in pieces], found, 0)
+    assert max(o + p[0] for o, p in zip(found, pieces, strict=True)) == goal
+    fixed = [(0, 5, 0, 16)]
+    around = improve(pieces, fixed, 0, goal + 16, [o + 16 for o in tall])
+    assert min(around) == 16 and max(o + p[0] for o, p in zip(around, pieces, strict=True)) == goal + 16
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_other_allocator_does_better(seed: int) -> None:
+    omnimalloc = pytest.importorskip("omnimalloc")
+    pieces = random_pieces(seed)
+    given = [omnimalloc.Allocation(i, p.size, p.start, p.end) for i, p in enumerate(pieces)]
+    ours = [a.with_offset(o) for a, o in zip(given, assign(pieces), strict=True)]
+    omnimalloc.validate_allocation(ours)
+    theirs = omnimalloc.allocate(given, allocator="greedy_by_all")
+    assert peak(pieces, assign(pieces)) <= max(a.offset + a.size for a in theirs)

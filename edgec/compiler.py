@@ -44,6 +44,7 @@ from edgec.report.files import write_report
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target, target_path
+from edgec.verify.elf_map import check_elf
 from edgec.verify.toolchain import compile_rv32, sizes
 
 DEFAULT_CONTEXT, DEFAULT_CHUNK = 512, 16
@@ -214,7 +215,9 @@ def _emit(
         digest.update(path.encode() + hashlib.sha256(raw).digest())
         write_file(folder / "project" / path, raw)
     with tempfile.TemporaryDirectory(prefix="edgec-") as build:
-        measured = sizes(compile_rv32(folder / "project", Path(build) / "model.elf"))
+        elf = compile_rv32(folder / "project", Path(build) / "model.elf")
+        check_elf(made, data, elf)
+        measured = sizes(elf)
     homes = {b.name: b for b in made.buffers}
     table = {
         name: {

@@ -129,6 +129,7 @@ def quick(source: Checkpoint, objects: Path, optimize: str = "-O0", measured: bo
             sizes = toolchain.Sizes(40_000, 0, 100, 8192, {})
             stack.enter_context(patch.object(compiler, "compile_rv32", lambda project, elf: elf))
             stack.enter_context(patch.object(compiler, "sizes", lambda elf: sizes))
+            stack.enter_context(patch.object(compiler, "check_elf", lambda plan, images, elf: None))
         yield
 
 

@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from edgec.artifact import Artifact
-from edgec.compiler import build, plan_model
+from edgec.compiler import build
 from edgec.compress.rtn import quantize_model
 from edgec.cost.estimate import program_usage
 from edgec.frontend.load import load_checkpoint
 from edgec.lower.llama import constants
+from edgec.planning import plan_model
 from edgec.recipe import Recipe, with_flags
 from edgec.target import load_target
 from edgec.verify.host import HostBackend

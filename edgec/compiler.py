@@ -24,21 +24,21 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.emit.project import Golden, fnv1a, project_files
-from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
-from edgec.lower.llama import NUMPY_TO_DTYPE, constants, lower
+from edgec.lower.llama import NUMPY_TO_DTYPE, constants
 from edgec.memory.capacity import longest_context
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
-from edgec.memory.planner import add_program, plan
+from edgec.memory.planner import add_program
 from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
+from edgec.planning import context_of, decode_graph, models, needs_remedies, plan_model, remedies
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.files import write_report
 from edgec.report.report import make_report
@@ -47,7 +47,6 @@ from edgec.target import Target, load_target, target_path
 from edgec.verify.elf_map import check_elf
 from edgec.verify.toolchain import compile_rv32, sizes
 
-DEFAULT_CONTEXT, DEFAULT_CHUNK = 512, 16
 NO_WEIGHTS = "planned from the configuration alone: no weights were read, no program was compiled; code is not counted"
 GOLDEN_PROMPT, GOLDEN_TOKENS = "Once upon a time", 8
 
@@ -77,7 +76,7 @@ def build(
     chip = load_target(target)
     with replaced_folder(out) as folder:
         say("load")
-        checkpoint = load_checkpoint(model, tokenizer)
+        loaded = checkpoint = load_checkpoint(model, tokenizer)
         unrounded, table = model, tuple(checkpoint.stages)
         if recipe.stages:
             stages_folder = out.with_name(out.name + ".stages")
@@ -87,7 +86,7 @@ def build(
             made = compressed.model
             checkpoint, table = replace(made, provenance=made.provenance | named), compressed.table
             unrounded = str(compressed.unrounded or model)
-        context = _context_of(checkpoint.config.max_seq_len, recipe)
+        context = context_of(checkpoint.config.max_seq_len, recipe)
         quantized = quantize_model(
             checkpoint,
             recipe.quantize,
@@ -101,13 +100,16 @@ def build(
         graphs, memory_plan = plan_model(quantized, consts, chip, context, recipe)
         say("find the longest context")
         longest = longest_context(
-            lambda c, n: {"decode": _decode_graph(quantized, consts, c, n)},
+            lambda c, n: {"decode": decode_graph(quantized, consts, c, n)},
             quantized.config.n_layers,
             chip,
             quantized.config.max_seq_len,
         )
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
+        if needs_remedies(memory_plan):
+            say("search for remedies")
+            meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed))
         meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
         code_bytes = 0
         if not memory_plan.deficits():
@@ -135,57 +137,24 @@ def plan_config(
     chip = load_target(target)
     architecture = architecture_of(file)
     model = planned_model(architecture.config, architecture.extras, recipe)
-    context = _context_of(model.config.max_seq_len, recipe)
+    context = context_of(model.config.max_seq_len, recipe)
     say("lower and plan")
     consts = constants(model, context)
     graphs, made = plan_model(model, consts, chip, context, recipe)
     say("find the longest context")
     longest = longest_context(
-        lambda c, n: {"decode": _decode_graph(model, consts, c, n)},
+        lambda c, n: {"decode": decode_graph(model, consts, c, n)},
         model.config.n_layers,
         chip,
         model.config.max_seq_len,
     )
+    say("search for remedies")
+    found = remedies(lambda r: planned_model(architecture.config, architecture.extras, r), recipe, made)
     add_program(made, 0)
     files = {file.name: _sha256(file.read_bytes())}
     provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
     meta = _facts(Path(file.name), model, recipe, chip, made, longest)
-    return meta | {"provenance": provenance, "weights_read": False, "stages": []}, graphs, made
-
-
-def plan_model(
-    model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target, context: int, recipe: Recipe
-) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
-
-    Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
-    """
-    chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
-    layers = 1 if chunk > 1 and recipe.build.chunk is None else None  # nothing to find out: plan all blocks at once
-    while True:
-        rows_by_name = {"prefill": chunk, "decode": 1}
-        graphs = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_by_name.items()}
-        made = plan(graphs, target, context)
-        if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
-            if layers is None:
-                return graphs, made
-            layers = None
-        else:
-            chunk //= 2
-
-
-def _decode_graph(model: QuantizedModel, consts: dict[str, NDArray[Any]], context: int, layers: int) -> Graph:
-    """The decode graph at another context and with fewer layers, on shapes alone."""
-    table = consts["rope.table"]
-    shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
-    return lower(model, shaped, "decode", 1, context, layers)
-
-
-def _context_of(longest: int, recipe: Recipe) -> int:
-    context = recipe.build.context or min(longest, DEFAULT_CONTEXT)
-    if context > longest:
-        raise RecipeError(f"the model was made for {longest} positions, --context asks for {context}.")
-    return context
+    return meta | {"provenance": provenance, "weights_read": False, "stages": [], "remedies": found}, graphs, made
 
 
 def _golden(

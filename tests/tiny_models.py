@@ -21,6 +21,7 @@ from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants
 from edgec.memory.plan import Plan
+from edgec.planning import plan_model
 from edgec.recipe import Build, Quantize, Recipe
 from edgec.target import Target, load_target, target_path
 from edgec.verify import chain, toolchain
@@ -111,7 +112,7 @@ def planned(source: Checkpoint, target: str | Path = "siracusa", made: Recipe | 
     model = quantize_model(source, made.quantize, None, build.branch_bits, build.sparse)
     context = made.build.context or 24
     consts = constants(model, context)
-    graphs, plan = compiler.plan_model(model, consts, load_target(str(target)), context, made)
+    graphs, plan = plan_model(model, consts, load_target(str(target)), context, made)
     return Planned(model, consts, graphs, plan)
 
 

@@ -21,16 +21,17 @@ def longest_context(make: MakeGraphs, layers: int, target: Target, limit: int) -
     low, high = 0, min(limit, MAX_CONTEXT)
     while low < high:
         context = (low + high + 1) // 2
-        if _fits(make, context, layers, target):
+        if fits(make, context, layers, target):
             low = context
         else:
             high = context - 1
     return low
 
 
-def _fits(make: MakeGraphs, context: int, layers: int, target: Target) -> bool:
+def fits(make: MakeGraphs, context: int, layers: int, target: Target) -> bool:
+    """Whether the model decodes on the target with this context; judged as longest_context does."""
     _, buffers = place_permanent(make(context, layers), target)
     for b in buffers:
         if b.offset + b.size > target.memory_by_name[b.level].capacity_bytes:
             return False
-    return not plan({"decode": make(context, 1)["decode"]}, target, context).deficits()
+    return not plan(make(context, 1), target, context).deficits()

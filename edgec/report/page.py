@@ -21,7 +21,8 @@ from edgec.report.layers import error_lines, layer_errors
 from edgec.report.report import FITS, NEEDS_L3, Report
 from edgec.report.stages import stage_rows
 from edgec.report.storage import storage_cells
-from edgec.report.text import STEMS, any_pruned, model_lines, verdict
+from edgec.report.text import any_pruned, model_lines
+from edgec.report.verdict import NO_REMEDY, STEMS, aim, factor, verdict
 from edgec.resources import folder
 
 MOODS = {FITS: "good", NEEDS_L3: "fair"}
@@ -41,6 +42,9 @@ def page(report: Report) -> str:
         report=report,
         stem=STEMS[report.verdict],
         verdict=verdict(report),
+        aim=aim(report),
+        factor=factor,
+        no_remedy=NO_REMEDY,
         mood=MOODS.get(report.verdict, "bad"),
         used=[m for m in report.memory if m.used],
         kinds=[k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())],

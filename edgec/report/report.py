@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Buffer, Plan
 from edgec.ops.matmul_w4a8 import bits_of
+from edgec.report.advice import advice
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
-from edgec.report.remedies import remedies
 from edgec.report.sparsity import sparsity_rows
 from edgec.report.speed import Speed, speed
 from edgec.report.steps import StepCost, step_costs
@@ -53,7 +53,8 @@ class Report:
     memory: tuple[MemoryUse, ...]
     breakdown: Mapping[str, Mapping[str, int]]
     deficits: tuple[Deficit, ...]
-    remedies: tuple[str, ...]
+    advice: tuple[str, ...]
+    remedies: tuple[Mapping[str, Any], ...]
     decode: Speed
     prefill: Speed
     steps: Mapping[str, tuple[StepCost, ...]]
@@ -102,7 +103,8 @@ def make_report(
         memory=tuple(memories),
         breakdown=breakdown,
         deficits=tuple(deficits),
-        remedies=tuple(remedies(plan, breakdown, deficits, parameters, longest)),
+        advice=tuple(advice(plan, breakdown, deficits, parameters)),
+        remedies=tuple(meta.get("remedies", ())),
         decode=speed(plan, "decode"),
         prefill=speed(plan, "prefill"),
         steps={name: step_costs(plan, name) for name in ("decode", "prefill")},

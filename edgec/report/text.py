@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from textwrap import fill
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from edgec.report.blocks import line, plain_table, section, show
 from edgec.report.checks import check_lines, quality_lines
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
-from edgec.report.report import DOES_NOT_FIT, FITS, NEEDS_L3, Report
+from edgec.report.report import DOES_NOT_FIT, Report
 from edgec.report.sparsity import sparsity_lines
 from edgec.report.speed import Speed
 from edgec.report.stages import rich_table
 from edgec.report.storage import storage_cells
+from edgec.report.verdict import show_verdict
 
 WIDTH = 80
 BAR = 10  # characters
-STYLES = {FITS: "bold green", NEEDS_L3: "bold yellow", DOES_NOT_FIT: "bold red"}
-STEMS = {FITS: "Fits on chip", NEEDS_L3: "Needs off-chip memory", DOES_NOT_FIT: "Does not fit"}
 
 
 def plain_text(report: Report) -> str:
@@ -35,12 +32,7 @@ def plain_text(report: Report) -> str:
 
 def render(report: Report, console: Console) -> None:
     """Print the report."""
-    _line(console, Text(report.title, "bold"))
-    _line(console, Text(f"{STEMS[report.verdict]}: ", STYLES[report.verdict]).append(verdict(report), "default"))
-    if report.deficits:
-        _deficits(report, console)
-    for remedy in report.remedies:
-        _line(console, fill(remedy, console.width, initial_indent="- ", subsequent_indent="  "))
+    show_verdict(report, console)
     _memory(report, console)
     _breakdown(report, console)
     _speed(report, console)
@@ -51,71 +43,8 @@ def render(report: Report, console: Console) -> None:
     _provenance(report, console)
 
 
-def verdict(report: Report) -> str:
-    """What the verdict means here, in one sentence with its numbers."""
-    if report.verdict == DOES_NOT_FIT:
-        uses = {m.name: m for m in report.memory}
-        parts = [
-            f"{d.memory} of {report.target} holds {uses[d.memory].capacity:,} B, this plan needs "
-            f"{uses[d.memory].used:,} B: {d.bytes:,} B too many"
-            for d in report.deficits
-        ]
-        return "; ".join(parts) + "."
-    pace = f"{report.decode.tokens_per_second:,.1f} tokens/s at position {report.decode.position}"
-    if report.verdict == NEEDS_L3:
-        off = [m for m in report.memory if m.used and not m.on_chip]
-        names = {m.name for m in off}
-        moved = sum(n for link, n in report.decode.link_bytes.items() if names & set(link.split(">")))
-        held = " and ".join(f"{m.used:,} B lie in {m.name}" for m in off)
-        return (
-            f"{held}, {moved:,} B of traffic with it per token; predicted {pace}, bound by {report.decode.bottleneck}."
-        )
-    used = [m for m in report.memory if m.used]
-    tightest = min(used, key=lambda m: m.headroom / m.capacity)
-    return f"{tightest.name} is tightest with {tightest.headroom:,} B to spare; predicted {pace}."
-
-
-def _line(console: Console, text: Text | str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=False)
-
-
-def _table(*columns: str, left: int = 1) -> Table:
-    """A borderless table whose first `left` columns are text, the others numbers."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for number, name in enumerate(columns):
-        justify: Any = "left" if number < left else "right"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _section(console: Console, title: str, body: Table | None = None) -> None:
-    console.print()
-    _line(console, Text(title, "bold"))
-    if body is not None:
-        _show(console, body)
-
-
-def _show(console: Console, table: Table) -> None:
-    """Print a table, its columns closer together if it would lose digits otherwise."""
-    if console.measure(table).maximum > console.width:
-        table.padding = (0, 1, 0, 0)
-    console.print(table, highlight=False)
-
-
-def _deficits(report: Report, console: Console) -> None:
-    for deficit in report.deficits:
-        peak = next(m.peak for m in report.memory if m.name == deficit.memory)
-        at = f" at step {peak.step} of {peak.program} ({peak.op}, {peak.source})" if peak else ""
-        table = _table("name", "kind", "bytes", left=2)
-        for user in deficit.largest:
-            table.add_row(Text(user.name), user.kind, f"{user.bytes:,}")
-        least = f"; no plan can lack less than {deficit.at_least:,} B" if deficit.at_least else ""
-        _section(console, f"{deficit.memory} lacks {deficit.bytes:,} B{at}{least}. Its biggest users:", table)
-    console.print()
-
-
 def _memory(report: Report, console: Console) -> None:
-    table = _table("memory", "use", "used B", "capacity B", "headroom B", "bound B", left=2)
+    table = plain_table("memory", "use", "used B", "capacity B", "headroom B", "bound B", left=2)
     for m in report.memory:
         style = "red" if m.headroom < 0 else ""
         table.add_row(
@@ -126,7 +55,7 @@ def _memory(report: Report, console: Console) -> None:
             Text(f"{m.headroom:+,}", style),
             f"{m.lower_bound:,}",
         )
-    _section(console, "Memory", table)
+    section(console, "Memory", table)
 
 
 def _bar(m: MemoryUse, encoding: str) -> Text:
@@ -142,11 +71,11 @@ def _breakdown(report: Report, console: Console) -> None:
     """Kinds down, memories across; columns add up to the use. Memories and kinds without a byte are left out."""
     used = [m.name for m in report.memory if m.used]
     kinds = [k for k in _kinds(report.breakdown) if any(report.breakdown[n][k] for n in used)]
-    table = _table("bytes at the peak", *used)
+    table = plain_table("bytes at the peak", *used)
     for kind in kinds:
         table.add_row(kind, *(f"{report.breakdown[n][kind]:,}" if report.breakdown[n][kind] else "-" for n in used))
     table.add_row("used", *(f"{sum(report.breakdown[n].values()):,}" for n in used), style="bold")
-    _section(console, "Breakdown", table)
+    section(console, "Breakdown", table)
 
 
 def _kinds(breakdown: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -154,13 +83,13 @@ def _kinds(breakdown: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _speed(report: Report, console: Console) -> None:
-    table = _table("run", "rows", "position", "tokens/s", "cycles", "waits for")
+    table = plain_table("run", "rows", "position", "tokens/s", "cycles", "waits for")
     for name, s in (("decode", report.decode), ("prefill", report.prefill)):
         table.add_row(name, str(s.rows), str(s.position), f"{s.tokens_per_second:,.1f}", f"{s.cycles:,}", _waits(s))
-    _section(
+    section(
         console, f"Predicted speed at {report.clock_hz / 1e6:,.0f} MHz, at the end of the context (the slowest)", table
     )
-    traffic = _table("link", "decode B/token", "busy", "prefill B/run", "busy")
+    traffic = plain_table("link", "decode B/token", "busy", "prefill B/run", "busy")
     for link in sorted({*report.decode.link_bytes, *report.prefill.link_bytes}):
         cells = []
         for s in (report.decode, report.prefill):
@@ -168,7 +97,7 @@ def _speed(report: Report, console: Console) -> None:
         traffic.add_row(link, *cells)
     if traffic.row_count:
         console.print()
-        _show(console, traffic)
+        show(console, traffic)
 
 
 def _waits(s: Speed) -> str:
@@ -181,10 +110,10 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _ops(report: Report, console: Console) -> None:
-    table = _table("decode step", "steps", "cycles", "share", "busiest")
+    table = plain_table("decode step", "steps", "cycles", "share", "busiest")
     for cost in report.decode.by_op:
         table.add_row(cost.op, str(cost.steps), f"{cost.cycles:,}", f"{100 * cost.share:.1f}%", cost.bottleneck)
-    _section(console, "Where a token's time goes", table)
+    section(console, "Where a token's time goes", table)
 
 
 def model_lines(report: Report) -> list[str]:
@@ -229,35 +158,35 @@ def any_pruned(report: Report) -> bool:
 
 
 def _model(report: Report, console: Console) -> None:
-    _section(console, "Model")
-    for line in model_lines(report):
-        _line(console, line)
+    section(console, "Model")
+    for sentence in model_lines(report):
+        line(console, sentence)
     if any_pruned(report):
         heading, *rows = storage_cells(report.model["storage"])
-        table = _table(*heading, left=2)
+        table = plain_table(*heading, left=2)
         for row in rows:
             table.add_row(*row)
         console.print()
-        _show(console, table)
+        show(console, table)
         console.print()
-    for line in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
-        _line(console, line)
+    for sentence in error_lines(layer_errors(report.stages, report.quantization), console.encoding):
+        line(console, sentence)
 
 
 def _stages(report: Report, console: Console) -> None:
     if report.stages:
-        _section(console, "Compression", rich_table(report.stages, console.encoding))
+        section(console, "Compression", rich_table(report.stages, console.encoding))
 
 
 def _checks(report: Report, console: Console) -> None:
-    _section(console, "Verification")
+    section(console, "Verification")
     if not report.verification and not report.skipped:
         built = report.program is not None and report.verdict != DOES_NOT_FIT
-        _line(console, "not verified yet: run edgec verify OUT" if built else "nothing to verify: there is no program")
-    for line in check_lines(report.verification, report.skipped):
-        _line(console, line)
-    for line in quality_lines(report.quality):
-        _line(console, line)
+        line(console, "not verified yet: run edgec verify OUT" if built else "nothing to verify: there is no program")
+    for sentence in check_lines(report.verification, report.skipped):
+        line(console, sentence)
+    for sentence in quality_lines(report.quality):
+        line(console, sentence)
 
 
 def _provenance(report: Report, console: Console) -> None:
@@ -269,6 +198,6 @@ def _provenance(report: Report, console: Console) -> None:
     versions = " ".join(f"{name} {version}" for name, version in p.get("versions", {}).items())
     console.print()
     parts = [f"edgec {report.edgec}", versions, f"from {p.get('source', '?')} ({p.get('format', '?')})", files, sums]
-    _line(console, Text(" | ".join(part for part in parts if part), "dim"))
+    line(console, Text(" | ".join(part for part in parts if part), "dim"))
     for note in p.get("notes", []):
-        _line(console, Text(f"note: {note}", "dim"))
+        line(console, Text(f"note: {note}", "dim"))

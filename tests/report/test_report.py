@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from edgec.cost.estimate import program_usage
 from edgec.memory.plan import Buffer
 from edgec.report.demand import demand
 from edgec.report.memory_use import memory_use
+from edgec.report.page import page
 from edgec.report.report import make_report, without_folders
 from edgec.report.speed import rounded
 from edgec.report.text import plain_text
+from edgec.report.verdict import NO_REMEDY
 
 NAMES = ("host", "siracusa", "off_chip", "tiny_l1", "tiny_all", "tiny_kv")
 SCHEMA = json.loads((Path(edgec.report.__file__).parent / "schema.json").read_text())
@@ -36,7 +39,7 @@ def test_verdict_and_demand(planned, name, verdict):
     report = planned[name].report
     assert report.verdict == verdict
     assert bool(report.deficits) == (verdict == "does_not_fit")
-    assert bool(report.remedies) == (verdict != "fits_on_chip")
+    assert bool(report.advice) == (verdict != "fits_on_chip")
     assert bool(demand(report, on_chip=False)) == (verdict == "does_not_fit")
     assert bool(demand(report, on_chip=True)) == (verdict != "fits_on_chip")
 
@@ -166,16 +169,26 @@ def test_rounded_parts_add_up():
     assert rounded({}) == {}
 
 
-def test_remedies_name_the_longest_context(planned):
-    meta, graphs, plan, report = planned["tiny_kv"]
-    assert any("Shorten the context from 24" in r for r in report.remedies)
-    shorter = make_report(meta | {"max_context": 7}, plan, graphs, {})
-    assert "Shorten the context from 24: the longest that fits is --context 7." in shorter.remedies
-
-
-def test_remedies_name_the_chunk_and_the_target_that_would_do(planned):
+def test_advice_names_the_target_that_would_do(planned):
     report = planned["tiny_l1"].report
     (l1,) = report.deficits
-    assert any(r.startswith("Choose a --chunk below 4") for r in report.remedies)
-    assert l1.op == "attention" and any("attention keeps a row of scores" in r for r in report.remedies)
-    assert f"L1 holds {2560 + l1.bytes:,} B" in report.remedies[-1]
+    assert report.advice == (f"This plan fits a target whose L1 holds {2560 + l1.bytes:,} B.",)
+
+
+REMEDIES = [
+    {"change": "context 24 to 16", "recipe": "[build]\ncontext = 16", "saved_bytes": 512, "tokens_per_second": 7.5}
+    | {"loss": 0.0},
+    {"change": "weights in 3 bits", "recipe": "[quantize]\nbits = 3", "saved_bytes": 4096, "tokens_per_second": 7.0}
+    | {"loss": None},
+]
+
+
+def test_remedies_are_shown_with_lines_to_paste(planned):
+    meta, graphs, plan, bare = planned["tiny_kv"]
+    text, html = (form(make_report(meta | {"remedies": REMEDIES}, plan, graphs, {})) for form in (plain_text, page))
+    assert "To fit: one of these changes is enough; each was planned anew" in text
+    assert "# context 24 to 16\n[build]\ncontext = 16\n" in text
+    assert re.search(r"weights in 3 bits +4,096 +7\.0 +not measured", text)
+    assert "<pre>[quantize]\nbits = 3</pre>" in html and "as before" in html
+    assert NO_REMEDY in plain_text(bare) and NO_REMEDY in page(bare)
+    assert NO_REMEDY not in plain_text(planned["host"].report)

@@ -1,4 +1,4 @@
-"""Remedies: what would make a model fit, each with the number that the plan's sizes give and none that they do not."""
+"""Advice: how far a plan is from fitting, as numbers that follow from its sizes. What would help is in remedies."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from edgec.report.memory_use import PADDING, Deficit
 FEWEST_BITS = 2  # what a weight takes at least, before scales
 
 
-def remedies(
-    plan: Plan, breakdown: dict[str, dict[str, int]], deficits: list[Deficit], parameters: int, max_context: int
-) -> list[str]:
-    """Sentences, the most useful first; empty if everything lies on chip and fits."""
+def advice(plan: Plan, breakdown: dict[str, dict[str, int]], deficits: list[Deficit], parameters: int) -> list[str]:
+    """Sentences; empty if everything lies on chip and fits."""
     off_chip = [m.name for m in plan.target.memories if not m.on_chip and plan.used_bytes(m.name)]
     short = {d.memory: d for d in deficits}
     if not short and not off_chip:
         return []
     result = []
-    if short and 0 < max_context < plan.context:
-        result.append(f"Shorten the context from {plan.context}: the longest that fits is --context {max_context}.")
-    for d in deficits:
-        if d.memory == plan.target.compute:
-            result += _compute(plan, d, breakdown[d.memory])
-        if cached := breakdown[d.memory]["kv"]:
-            result.append(_context(plan, d, cached))
     if _holds_weights(breakdown, [*short] if short else off_chip):
         on_chip = {m.name for m in plan.target.memories if m.on_chip}
         levels = [n for n in plan.target.placement.weights if short or n in on_chip]
@@ -37,35 +28,12 @@ def remedies(
             for m in plan.target.memories
             if m.name in short
         ]
-        result.append(f"Choose another target: this plan fits one whose {_listed(sizes)}.")
+        result.append(f"This plan fits a target whose {_listed(sizes)}.")
     return result
 
 
 def _holds_weights(breakdown: dict[str, dict[str, int]], levels: list[str]) -> bool:
     return any(breakdown[n]["weights"] + breakdown[n]["scales"] for n in levels)
-
-
-def _compute(plan: Plan, deficit: Deficit, parts: dict[str, int]) -> list[str]:
-    rows, result = plan.programs["prefill"].rows, []
-    held = parts["activations"] + parts["scratch"]
-    if rows > 1 and held:
-        result.append(
-            f"Choose a --chunk below {rows}: activations and scratch, which grow with it, take {held:,} B of "
-            f"{deficit.memory}."
-        )
-    if deficit.op.startswith("attention") and parts["scratch"]:
-        result.append(
-            f"Shorten the context from {plan.context}: attention keeps a row of scores as long as it; its scratch "
-            f"takes {parts['scratch']:,} B of {deficit.memory}."
-        )
-    return result
-
-
-def _context(plan: Plan, deficit: Deficit, cached: int) -> str:
-    return (
-        f"Shorten the context from {plan.context}: each token less frees {cached // plan.context:,} B of "
-        f"{deficit.memory}, {cached:,} B at most."
-    )
 
 
 def _weights(plan: Plan, breakdown: dict[str, dict[str, int]], levels: list[str], parameters: int, aim: str) -> str:
@@ -83,7 +51,7 @@ def _weights(plan: Plan, breakdown: dict[str, dict[str, int]], levels: list[str]
     )
     if most < FEWEST_BITS:
         return f"{text} Weights take {FEWEST_BITS} bits at least, so this needs a smaller model."
-    return f"{text} Use fewer --bits or a larger --group-size." if most < now else text
+    return text
 
 
 def _listed(items: list[str]) -> str:

@@ -1,0 +1,161 @@
+"""Changes of a recipe that make a build smaller, in ladders from mild to strong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from edgec.compress.depth import Depth
+from edgec.compress.quantize import QuantizeBlocks
+from edgec.compress.quantized import QuantizedModel
+from edgec.compress.width import Width
+from edgec.frontend.checkpoint import ModelConfig
+from edgec.recipe import Recipe, RoleOverride
+from edgec.search.losses import CACHE_4_BITS, ENDS_LOSS, FEED_FORWARD_8_16, PATTERN, bits_loss, depth_loss
+
+WIDTHS = (4, 3, 2)
+ENDS = ("embed", "head")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One change: in words, as tables of a recipe, and applied to one. loss: see losses.py."""
+
+    change: str
+    tables: dict[str, Any]
+    apply: Callable[[Recipe], Recipe]
+    loss: float | None
+
+
+def ladders(recipe: Recipe, model: QuantizedModel, kept: bool) -> dict[str, list[Option]]:
+    """Options by kind; in each ladder every step is smaller than the one before. The context has its own search.
+
+    model: what the recipe makes; kept: its matrices arrive quantised and stay so.
+    """
+    blocks = [m.bits for name, m in model.matrices.items() if name.startswith("model.layers.")]
+    found = {"kv": _kv(recipe), "chunk": _chunk(recipe), "bits": _bits(recipe, max(blocks, default=0), kept)}
+    if not kept:
+        ends = model.matrices["model.embed_tokens.weight"].bits
+        found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe)}
+        found["depth"] = _depth(recipe, model.config)
+    return {kind: ladder for kind, ladder in found.items() if ladder}
+
+
+def with_context(before: int, context: int) -> Option:
+    """Another length of the KV cache."""
+    return _of_build(f"context {before:,} to {context:,}", 0.0, context=context)
+
+
+def _of_build(change: str, loss: float | None, **values: Any) -> Option:
+    return Option(change, {"build": values}, lambda r: replace(r, build=replace(r.build, **values)), loss)
+
+
+def _of_quantize(change: str, loss: float | None, **values: Any) -> Option:
+    return Option(
+        change,
+        {"quantize": values},
+        lambda r: replace(r, quantize=replace(r.quantize, **values)),
+        loss,
+    )
+
+
+def _stage_first(change: str, loss: float | None, method: str, stage: Any, **values: Any) -> Option:
+    tables = {"stage": [{"method": method} | values]}
+    return Option(change, tables, lambda r: replace(r, stages=(stage, *r.stages)), loss)
+
+
+def _kv(recipe: Recipe) -> list[Option]:
+    return [] if recipe.build.kv == "int4" else [_of_build("KV cache in 4 bits", CACHE_4_BITS, kv="int4")]
+
+
+def _chunk(recipe: Recipe) -> list[Option]:
+    """Only a chunk that was asked for; otherwise the planner has tried them all."""
+    made, chunk = [], recipe.build.chunk or 1
+    while chunk > 1:
+        chunk //= 2
+        made.append(_of_build(f"prefill in chunks of {chunk}", 0.0, chunk=chunk))
+    return made
+
+
+def _ends(now: int) -> list[Option]:
+    """Embedding and head in fewer bits."""
+
+    def narrowed(recipe: Recipe, bits: int) -> Recipe:
+        roles = {name: replace(recipe.quantize.roles.get(name, RoleOverride()), bits=bits) for name in ENDS}
+        return replace(recipe, quantize=replace(recipe.quantize, roles=recipe.quantize.roles | roles))
+
+    made = []
+    for bits in (b for b in WIDTHS if b < now):
+        tables = {"quantize": {"roles": {name: {"bits": bits} for name in ENDS}}}
+        change = f"embedding and head in {bits} bits"
+        made.append(Option(change, tables, partial(narrowed, bits=bits), ENDS_LOSS.get(bits)))
+    return made
+
+
+def _groups(recipe: Recipe) -> list[Option]:
+    """Fewer scales."""
+    now = recipe.quantize.group_size
+    if _quantizes(recipe):
+        return []
+    return [
+        _of_quantize(words, None, group_size=size)
+        for size, words in ((128, "a scale for 128 weights"), (0, "a scale for a whole row"))
+        if 0 < now < (size or 1 << 30)
+    ]
+
+
+def _bits(recipe: Recipe, now: int, kept: bool) -> list[Option]:
+    """The blocks' matrices in fewer bits: in the stage that quantises them, or where the build rounds."""
+    stage = next((s for s in recipe.stages if isinstance(s, QuantizeBlocks)), None)
+    anew: dict[str, Any] = {"keep": False} if kept else {}
+
+    def narrowed(recipe: Recipe, bits: int) -> Recipe:
+        stages = [replace(s, bits=bits) if isinstance(s, QuantizeBlocks) else s for s in recipe.stages]
+        return replace(recipe, stages=tuple(stages))
+
+    made = []
+    for bits in (b for b in WIDTHS if b < now):
+        change, loss = f"weights in {bits} bits", bits_loss(now, bits)
+        if stage:
+            tables = {"stage": [{"method": "quantize", "bits": bits}]}
+            made.append(Option(change, tables, partial(narrowed, bits=bits), loss))
+        else:
+            made.append(_of_quantize(change, loss, bits=bits, **anew))
+    return made
+
+
+def _patterns(recipe: Recipe) -> list[Option]:
+    """Pruned in a pattern whose packed form saves bytes."""
+    if any(isinstance(s, Width) for s in recipe.stages) or recipe.build.sparse != "auto":
+        return []
+    fed, pattern = ("gate", "up", "down"), "8:16"
+    words = "remove 8 of 16 weights of the"
+    return [
+        _stage_first(
+            f"{words} feed-forward", FEED_FORWARD_8_16, "width", Width(pattern, roles=fed), pattern=pattern, roles=fed
+        ),
+        _stage_first(f"{words} blocks", PATTERN[pattern], "width", Width(pattern), pattern=pattern),
+    ]
+
+
+def _depth(recipe: Recipe, config: ModelConfig) -> list[Option]:
+    """One block less, two less, ... as long as some may go."""
+    if any(isinstance(s, Depth) for s in recipe.stages):
+        return []
+    safe = Depth(blocks=1).protect_first + Depth(blocks=1).protect_last
+    return [
+        _stage_first(
+            f"{config.n_layers - count} layers instead of {config.n_layers}",
+            depth_loss(count, config.n_layers),
+            "depth",
+            Depth(blocks=count),
+            blocks=count,
+        )
+        for count in range(1, config.n_layers - safe + 1)
+    ]
+
+
+def _quantizes(recipe: Recipe) -> bool:
+    return any(isinstance(s, QuantizeBlocks) for s in recipe.stages)

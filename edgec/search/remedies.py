@@ -1,0 +1,205 @@
+"""find_remedies(): changes of the recipe with which a model meets the demand, each planned anew and seen to fit.
+
+Of every kind of change the mildest step that suffices alone; if none does, steps of several kinds together, of which
+none can be left out. Ranked by the loss of quality to expect (losses.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from edgec.compress.quantized import QuantizedModel
+from edgec.errors import RecipeError
+from edgec.ir.graph import Graph
+from edgec.lower.llama import constants, lower
+from edgec.memory.capacity import fits, longest_context
+from edgec.memory.plan import Plan
+from edgec.recipe import Recipe
+from edgec.search.options import Option, ladders, with_context
+from edgec.target import Target
+
+ModelOf = Callable[[Recipe], QuantizedModel]
+PlanOf = Callable[[QuantizedModel, Recipe, Target], Plan]
+TOGETHER = ("kv", "chunk", "ends", "bits", "groups", "pattern", "depth")  # in which order kinds are added
+SHORTEST = 16  # positions: a context below is no remedy
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change that suffices: in words, as lines of a recipe; bytes less in all memories, predicted tokens per second
+    at the end of the context; loss: the expected logarithm of perplexity after over before, None if not measured."""
+
+    change: str
+    recipe: str
+    saved_bytes: int
+    tokens_per_second: float
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What does not fit, and how models and plans of other recipes are made.
+
+    The target has no off-chip memory if the demand is to do without.
+    """
+
+    model_of: ModelOf
+    plan_of: PlanOf
+    recipe: Recipe
+    target: Target
+    context: int
+    used_bytes: int
+    arrives_quantised: bool = False
+
+    def run(self) -> tuple[Remedy, ...]:
+        """Remedies, the one with the least loss first; empty if no change that is known suffices."""
+        kinds = self.ladders(self.recipe)
+        sufficient = [step for ladder in kinds.values() if (step := self.mildest(ladder, self.recipe))]
+        found = [[step] for step in sufficient]
+        if shorter := self.shorter(self.recipe):
+            found.append([shorter])
+        if not found:
+            found = [together] if (together := self.together()) else []
+        remedies = [made for steps in found if (made := self.planned(steps))]
+        return tuple(sorted(remedies, key=lambda r: (r.loss is None, r.loss or 0.0, -r.tokens_per_second)))
+
+    def ladders(self, recipe: Recipe) -> dict[str, list[Option]]:
+        """What can be changed about a recipe that is possible."""
+        return ladders(recipe, self.model_of(recipe), self.arrives_quantised and recipe.quantize.keep)
+
+    def mildest(self, ladder: Sequence[Option], recipe: Recipe) -> Option | None:
+        """The first step of a ladder that suffices, found by halving: every step is smaller than the one before."""
+        low, high = 0, len(ladder)
+        while low < high:
+            middle = (low + high) // 2
+            if self.suffices(ladder[middle].apply(recipe)):
+                high = middle
+            else:
+                low = middle + 1
+        return ladder[low] if low < len(ladder) else None
+
+    def shorter(self, recipe: Recipe) -> Option | None:
+        """The longest context that suffices, in multiples of 8."""
+        try:
+            model = self.model_of(recipe)
+        except RecipeError:
+            return None
+        longest = longest_context(_graphs(model, recipe), model.config.n_layers, self.target, self.context) // 8 * 8
+        return with_context(self.context, longest) if SHORTEST <= longest < self.context else None
+
+    def together(self) -> list[Option]:
+        """Steps of several kinds that suffice together, without those that turn out not to be needed; or none."""
+        steps: list[Option] = []
+        recipe = self.recipe
+        for kind in TOGETHER:
+            ladder = self.ladders(recipe).get(kind, [])
+            usable = [step for step in ladder if self.possible(step.apply(recipe))]
+            last = self.mildest(usable, recipe)
+            if last or usable:
+                steps.append(last or usable[-1])
+                recipe = steps[-1].apply(recipe)
+            if last:
+                break
+            if shorter := self.shorter(recipe):
+                steps.append(shorter)
+                break
+        else:
+            return []
+        for step in list(steps):
+            rest = [s for s in steps if s is not step]
+            if self.suffices(_applied(self.recipe, rest)):
+                steps = rest
+        return steps
+
+    def possible(self, recipe: Recipe) -> bool:
+        """Whether a model of this shape can have the recipe."""
+        try:
+            self.model_of(recipe)
+        except RecipeError:
+            return False
+        return True
+
+    def suffices(self, recipe: Recipe) -> bool:
+        """Whether the model fits with this recipe: sizes of what lives for good first, then a plan of one block."""
+        try:
+            model = self.model_of(recipe)
+        except RecipeError:
+            return False
+        context = min(recipe.build.context or self.context, self.context)
+        graphs = _graphs(model, recipe)
+        whole = graphs(context, model.config.n_layers)["decode"]
+        held = sum(v.type.nbytes for v in whole.values.values() if v.kind in ("const", "state"))
+        if held > sum(m.capacity_bytes for m in self.target.memories):
+            return False
+        return fits(graphs, context, model.config.n_layers, self.target)
+
+    def planned(self, steps: Sequence[Option]) -> Remedy | None:
+        """The remedy that these steps are, from a plan of the whole model; None if that plan does not fit after all."""
+        from edgec.cost.estimate import program_usage
+
+        recipe = _applied(self.recipe, steps)
+        recipe = replace(recipe, build=replace(recipe.build, context=recipe.build.context or self.context))
+        made = self.plan_of(self.model_of(recipe), recipe, self.target)
+        if made.deficits():
+            return None
+        cycles = program_usage(made, made.programs["decode"], 1, made.context - 1).cycles
+        known = [s.loss for s in steps]
+        return Remedy(
+            ", ".join(s.change for s in steps),
+            tomli_w.dumps(_merged(s.tables for s in steps)).strip(),
+            self.used_bytes - used_bytes(made),
+            round(self.target.clock_hz / cycles, 4),
+            None if None in known else round(sum(k for k in known if k is not None), 4),
+        )
+
+
+def used_bytes(plan: Plan) -> int:
+    """Bytes of all memories that the plan's data take; code and stack, which a change leaves alone, not counted."""
+    return sum(plan.arena_bytes(m.name) for m in plan.target.memories)
+
+
+def on_chip_only(target: Target) -> Target:
+    """The target with its off-chip memories of no size."""
+    memories = tuple(m if m.on_chip else replace(m, capacity_bytes=0) for m in target.memories)
+    return replace(target, memories=memories)
+
+
+def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
+    for step in steps:
+        recipe = step.apply(recipe)
+    return recipe
+
+
+def _graphs(model: QuantizedModel, recipe: Recipe) -> Callable[[int, int], Mapping[str, Graph]]:
+    """Graphs on shapes alone; that of prefill only if the recipe fixes its rows, otherwise fewer will do."""
+    consts = constants(model, 1)
+    rows_of = {"decode": 1} | ({"prefill": recipe.build.chunk} if recipe.build.chunk else {})
+
+    def make(context: int, layers: int) -> dict[str, Graph]:
+        table = consts["rope.table"]
+        shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
+        return {name: lower(model, shaped, name, rows, context, layers) for name, rows in rows_of.items()}
+
+    return make
+
+
+def _merged(tables: Any) -> dict[str, Any]:
+    """Tables of several changes as one recipe: stages in the order in which they are applied, the rest merged."""
+    merged: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            if key == "stage":
+                merged["stage"] = [*value, *merged.get("stage", [])]
+            else:
+                merged[key] = _deep(merged.get(key, {}), value)
+    return merged
+
+
+def _deep(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: _deep(a[key], b[key]) for key in a if key in b and isinstance(a[key], dict)}
+    return {**a, **b, **both}

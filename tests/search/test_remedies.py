@@ -1,0 +1,155 @@
+"""Remedies: each, pasted into a recipe and planned by itself, fits; the mildest of its kind; none is made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from edgec.compress.shapes import planned_model
+from edgec.errors import RecipeError
+from edgec.lower.llama import constants
+from edgec.memory.capacity import fits as really_fits
+from edgec.memory.plan import Plan
+from edgec.planning import context_of, plan_model, remedies
+from edgec.recipe import Build, Quantize, Recipe, RoleOverride, load_recipe
+from edgec.search import remedies as search
+from edgec.search.losses import bits_loss, depth_loss
+from edgec.target import Target, load_target
+
+CONFIG = tiny_models.config(n_layers=9, hidden_dim=64, ffn_dim=128, head_dim=16, vocab_size=200)
+WIDE = {"embed": RoleOverride(bits=8), "head": RoleOverride(bits=8)}
+BASE = Recipe(Quantize(bits=4, group_size=32, roles=WIDE), Build(context=200, chunk=4))
+
+
+def sized(**sizes: int) -> Target:
+    """Siracusa with other capacities in bytes, 0 for a memory that it then lacks."""
+    target = load_target("siracusa")
+    memories = tuple(replace(m, capacity_bytes=sizes.get(m.name, m.capacity_bytes)) for m in target.memories)
+    levels = {"weights": tuple(n for n in ("TILE", "L3") if sizes.get(n, 1)), "kv": ("TILE",), "large": ("TILE",)}
+    return replace(target, memories=memories, placement=replace(target.placement, **levels))
+
+
+def planned(recipe: Recipe, target: Target) -> Plan:
+    model = planned_model(CONFIG, (), recipe)
+    context = context_of(model.config.max_seq_len, recipe)
+    return plan_model(model, constants(model, context), target, context, recipe)[1]
+
+
+def found(recipe: Recipe, target: Target) -> list[dict]:
+    return remedies(partial(planned_model, CONFIG, ()), recipe, planned(recipe, target))
+
+
+def pasted(remedy: dict, tmp_path: Path) -> Recipe:
+    """BASE written by hand, with the remedy's lines in it: what a user does."""
+    path = tmp_path / "pasted.toml"
+    path.write_text(remedy["recipe"])
+    lines = load_recipe(path)
+    build, quantize = lines.build, lines.quantize
+    text = remedy["recipe"]
+    return replace(
+        BASE,
+        build=replace(
+            BASE.build,
+            context=build.context or BASE.build.context,
+            kv=build.kv,
+            chunk=build.chunk or BASE.build.chunk,
+        ),
+        quantize=replace(
+            BASE.quantize,
+            bits=quantize.bits or BASE.quantize.bits,
+            group_size=quantize.group_size if "group_size" in text else BASE.quantize.group_size,
+            roles=BASE.quantize.roles | quantize.roles,
+        ),
+        stages=lines.stages,
+    )
+
+
+def assert_each_suffices(listed: list[dict], target: Target, before: Plan, tmp_path: Path) -> None:
+    for remedy in listed:
+        plan = planned(pasted(remedy, tmp_path), target)
+        assert not plan.deficits(), remedy
+        assert search.used_bytes(before) - search.used_bytes(plan) == remedy["saved_bytes"] > 0
+    losses = [r["loss"] for r in listed]
+    known = [loss for loss in losses if loss is not None]
+    assert known == sorted(known) and losses[: len(known)] == known
+
+
+def test_what_fits_needs_none() -> None:
+    assert found(BASE, sized()) == []
+
+
+def test_every_kind_that_suffices_is_listed_and_does(tmp_path: Path) -> None:
+    whole = planned(BASE, sized())
+    target = sized(TILE=whole.used_bytes("TILE") - 6000, L3=0)
+    before = planned(BASE, target)
+    assert before.deficits()
+    listed = found(BASE, target)
+    kinds = {r["change"].split(" ")[0] for r in listed}
+    assert {"context", "KV", "weights", "embedding", "a", "remove", "8"} <= kinds
+    assert_each_suffices(listed, target, before, tmp_path)
+    assert "8 layers instead of 9" in {r["change"] for r in listed}  # one is enough: no more go
+    longest = next(int(r["change"].split(" ")[-1]) for r in listed if r["change"].startswith("context"))
+    longer = replace(BASE, build=replace(BASE.build, context=longest + 8))
+    assert planned(longer, target).deficits()
+
+
+def test_several_together_where_none_is_enough(tmp_path: Path) -> None:
+    target = sized(TILE=115_000, L3=0)
+    before = planned(BASE, target)
+    (remedy,) = found(BASE, target)
+    assert ", " in remedy["change"]
+    assert_each_suffices([remedy], target, before, tmp_path)
+
+
+def test_the_impossible_has_none() -> None:
+    target = sized(TILE=4096, L3=0)
+    assert planned(BASE, target).deficits()
+    assert found(BASE, target) == []
+
+
+def test_off_chip_memory_can_be_done_without(tmp_path: Path) -> None:
+    whole = planned(BASE, sized())
+    target = sized(TILE=whole.used_bytes("TILE") - 9000)
+    before = planned(BASE, target)
+    assert not before.deficits() and before.used_bytes("L3")
+    listed = found(BASE, target)
+    assert listed
+    for remedy in listed:
+        assert not planned(pasted(remedy, tmp_path), target).arena_bytes("L3")
+
+
+def test_a_chunk_too_large_is_made_smaller() -> None:
+    asked = replace(BASE, build=replace(BASE.build, chunk=64))
+    target = sized(L1=20_000)
+    assert planned(asked, target).deficits()
+    assert any(r["recipe"].startswith("[build]\nchunk = ") for r in found(asked, target))
+
+
+def test_a_plan_that_fails_after_all_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = sized(TILE=4096, L3=0)
+    monkeypatch.setattr(search, "fits", lambda *given: True)
+    assert found(BASE, target) == []
+    assert not really_fits(search._graphs(planned_model(CONFIG, (), BASE), BASE), 200, 9, target)
+
+
+def test_what_a_shape_cannot_have_is_left_out() -> None:
+    def odd(recipe: Recipe):
+        if recipe.stages:
+            raise RecipeError("not this shape")
+        return planned_model(CONFIG, (), recipe)
+
+    whole = planned(BASE, sized())
+    target = sized(TILE=whole.used_bytes("TILE") - 6000, L3=0)
+    listed = remedies(odd, BASE, planned(BASE, target))
+    assert listed and not any("[[stage]]" in r["recipe"] for r in listed)
+
+
+def test_losses() -> None:
+    assert bits_loss(8, 4) == bits_loss(6 + 2, 4) > 0
+    assert bits_loss(4, 3) is None or bits_loss(4, 3) > 0
+    losses = [depth_loss(n, 30) for n in range(12)]
+    assert losses[0] == 0 and losses == sorted(losses) and losses[2] == pytest.approx(0.2537, abs=1e-3)

@@ -74,7 +74,6 @@ def measure(model: str, bits: int, tokens: int, seconds: float) -> dict[str, Any
         row["plan_seconds"] = round(plan_seconds(model, recipe, artifact.plan.context), 2)
         ids = artifact.tokenizer.encode(TEXT * 4)[:POSITION]
         simulator, reference = artifact.simulator(), artifact.reference()
-        simulator.timed = False
         row["reference_tokens_per_second"] = speed(reference, ids, tokens, seconds)
         row["simulator_tokens_per_second"] = speed(simulator, ids, tokens, seconds)
         with HostBackend(artifact.project, Path(folder) / "host", traced=False) as host:

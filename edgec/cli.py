@@ -142,6 +142,7 @@ cli.add_command(report)
 @click.option(
     "--plan/--reference", "by_plan", default=True, help="Carry out the plan byte by byte, or the graph (faster)."
 )
+@click.option("--timeline", metavar="FILE", help="Write what moved and ran when: .json for Perfetto, or .csv.")
 @JSON
 def simulate(
     out: Path,
@@ -152,15 +153,20 @@ def simulate(
     top_k: int,
     top_p: float,
     by_plan: bool,
+    timeline: str | None,
     as_json: bool,
 ) -> None:
     """Generate text from a built folder without hardware, with the speed predicted for the chip."""
     from edgec.artifact import Artifact
     from edgec.ops.sample import Sampling
     from edgec.simulate.generate import generate, runner_of
+    from edgec.simulate.timeline import recorded, write_timeline
 
+    if timeline and (not by_plan or not timeline.endswith((".json", ".csv"))):
+        raise click.UsageError("--timeline wants a file named .json or .csv, and the plan, not --reference.")
     artifact = Artifact.load(out)
     runner = runner_of(artifact, by_plan)
+    record = recorded(runner) if timeline else None
     settings = Sampling(temperature, top_k, top_p, seed)
 
     def show(piece: str) -> None:
@@ -170,6 +176,8 @@ def simulate(
 
     show(prompt)
     result = generate(runner, artifact.plan, artifact.tokenizer, prompt, tokens, settings, show)
+    if timeline and record:
+        write_timeline(Path(timeline), record)
     if as_json:
         print_json(result.to_dict())
         return

@@ -98,7 +98,7 @@ def evaluate_questions(
         open_book = task == "triviaqa-open"
         metrics = triviaqa(scorer, rows, open_book, Path(str(data)).name, max_new, say)
         prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
-        protocol |= {"documents": len(rows), "prompt": prompt, "max_new_tokens": max_new}
+        protocol |= {"documents": len(rows), "prompt": prompt, "min_new_tokens": 1, "max_new_tokens": max_new}
         protocol["matching"] = "exact, substring, 80 % of words"
     else:
         found = lm_task(scorer, task, rows, limit, say)

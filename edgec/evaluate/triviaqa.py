@@ -84,7 +84,8 @@ def triviaqa(
     counts = dict.fromkeys(TIERS, 0)
     for done, (prompt, accepted) in enumerate(wanted):
         say("questions", done, len(wanted))
-        tier = tier_of(greedy(scorer, scorer.tokenizer.encode(prompt), max_new, ("\n",)), accepted)
+        said = greedy(scorer, scorer.tokenizer.encode(prompt), max_new, ("\n",), min_new=1, skip_blanks=True)
+        tier = tier_of(said, accepted)
         if tier:
             counts[tier] += 1
     total = len(wanted)

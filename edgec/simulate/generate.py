@@ -94,9 +94,7 @@ def runner_of(artifact: Artifact, by_plan: bool) -> Runner:
         raise OutputError(f"{artifact.path} has no tokenizer; build it again with --tokenizer.")
     if not by_plan:
         return artifact.reference()
-    simulator = artifact.simulator()
-    simulator.timed = False  # generate() asks the cost model itself, for both runners alike
-    return simulator
+    return artifact.simulator()
 
 
 def generate(

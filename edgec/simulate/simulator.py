@@ -8,18 +8,18 @@ a sound plan gives the same bits either way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.cost.estimate import Usage, phase_usage
 from edgec.errors import EdgecError, VerifyError
 from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Phase, Plan, Region, Step, Transfer, evaluate
 from edgec.ops import kernel
 from edgec.ops.sample import Sampling
+from edgec.simulate.timeline import Timeline
 
 U8 = NDArray[np.uint8]
 Trace = Callable[[Step, str, bytes], None]
@@ -27,27 +27,18 @@ PATTERN = 0xA5
 
 
 @dataclass
-class StepTime:
-    """When a step of a run began and ended, in cycles."""
-
-    program: str
-    step: int
-    start: float
-    end: float
-
-
-@dataclass
 class Simulator:
-    """Runs a plan. images: initial bytes per level (weights, tables), at offset 0 of the level."""
+    """Runs a plan. images: initial bytes per level (weights, tables), at offset 0 of the level.
+
+    timeline, if there is one, is told of every transfer and call.
+    """
 
     plan: Plan
     images: Mapping[str, U8]
     late: bool = False
-    timed: bool = True
+    timeline: Timeline | None = None
     trace: Trace | None = None
     pos: int = 0
-    usage: Usage = field(default_factory=Usage)  # of the last run
-    timeline: list[StepTime] = field(default_factory=list)  # of the last run
 
     def __post_init__(self) -> None:
         self.memory: dict[str, U8] = {}
@@ -82,15 +73,19 @@ class Simulator:
         return self.run("decode", [token])
 
     def run(self, name: str, tokens: list[int]) -> int:
-        """One run of a program; the sampled token. Cycles of the run are in `usage` and `timeline`."""
+        """One run of a program; the sampled token."""
         program = self.plan.programs[name]
         m, pos = len(tokens), self.pos
         if pos + m > self.plan.context:
             raise EdgecError(f"{pos + m} positions do not fit a context of {self.plan.context}.")
+        if self.timeline is not None:
+            self.timeline.begin_run()
         for step in program.steps:
             try:
                 for phase in step.phases:
                     self._phase(phase, m, pos, tokens)
+                    if self.timeline is not None:
+                        self.timeline.end_phase(name, step)
             except (ValueError, IndexError, TypeError, AttributeError) as error:  # sizes that do not belong together
                 where = f"{name} step {step.index} ({step.op} {step.node})"
                 raise VerifyError(f"{where} cannot be carried out as planned: {error}") from error
@@ -98,20 +93,9 @@ class Simulator:
                 for value, region, rows, row_bytes in step.writes:
                     size = int(evaluate(rows, m, pos)) * row_bytes
                     self.trace(step, value, self._view(region)[:size].tobytes())
-        if self.timed:
-            self.usage, self.timeline = self._clock(name, m, pos)
         self.pos += m
         _, region, _, _ = program.steps[-1].writes[0]
         return int(self._view(region).view(np.int32)[0])
-
-    def _clock(self, name: str, m: int, pos: int) -> tuple[Usage, list[StepTime]]:
-        total, timeline = Usage(), []
-        for step in self.plan.programs[name].steps:
-            start = total.cycles
-            for phase in step.phases:
-                total.add(phase_usage(self.plan.target, phase, m, pos))
-            timeline.append(StepTime(name, step.index, start, total.cycles))
-        return total, timeline
 
     def _view(self, region: Region) -> U8:
         return self.memory[region.level][region.offset : region.offset + region.size]
@@ -130,6 +114,8 @@ class Simulator:
         rows = int(evaluate(t.rows, m, pos))
         if not rows:
             return
+        if self.timeline is not None:
+            self.timeline.transfer(t, rows)
         source, target = self.memory[t.source.level], self.memory[t.target.level]
         from_, to, size = t.source.offset, t.target.offset, rows * t.row_bytes
         if t.start == "token":
@@ -146,6 +132,8 @@ class Simulator:
     def _call(self, call: Call, m: int, pos: int) -> None:
         code = kernel(call.kernel)
         arguments: dict[str, Any] = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
+        if self.timeline is not None:
+            self.timeline.call(call, arguments)
         for p in code.params:
             if p.is_pointer:
                 region = call.regions[p.name]

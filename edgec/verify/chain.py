@@ -120,7 +120,6 @@ def _opened(artifact: Artifact, leg: str) -> Iterator[tuple[_Runs, Tensors, Call
     received: Tensors = []
     if leg == "simulator":
         simulator = artifact.simulator()
-        simulator.timed = False
         simulator.trace = lambda step, value, data: received.append((value, data))
         yield simulator, received, lambda facts: None
         return

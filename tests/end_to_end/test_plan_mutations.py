@@ -48,7 +48,7 @@ def drive(runner: Any) -> None:
 
 
 def simulated(plan: Plan, bytes_of: Images, late: bool) -> Outputs:
-    simulator = Simulator(plan, bytes_of, late=late, timed=False)
+    simulator = Simulator(plan, bytes_of, late=late)
     simulator.sampling(Sampling())
     seen: Outputs = []
     simulator.trace = lambda step, value, data: seen.append((value, data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgec.evaluate.perplexity import log_softmax
 from edgec.evaluate.scorer import FloatScorer, Scorer, quantised_scorer
 from edgec.evaluate.tasks import evaluate_questions, rows_of
 from edgec.evaluate.triviaqa import documents, normalised, tier_of, triviaqa
+from edgec.frontend.checkpoint import TextTokenizer
 from tests.tiny_models import checkpoint, config
 
 pytest.importorskip("torch", reason="torch runs the float model")
@@ -186,3 +188,41 @@ def test_protocol_of_the_embedded_model(tmp_path: Path) -> None:
     assert found.protocol["documents"] == 1 and found.protocol["max_new_tokens"] == 5
     assert found.protocol["arithmetic"] == "float32" and len(found.protocol["sha256"]) == 64
     assert set(found.metrics) == {"accuracy", "accuracy_stderr", "exact", "substring", "words"}
+
+
+class Scripted:
+    """A scorer that says given tokens, whatever it reads."""
+
+    context, arithmetic = 64, "none"
+
+    def __init__(self, tokenizer: TextTokenizer, script: list[int]) -> None:
+        self.tokenizer, self.script, self.position = tokenizer, script, 0
+
+    def session(self) -> Scripted:
+        return self
+
+    def feed(self, tokens: Sequence[int], keep: int) -> np.ndarray:
+        self.position += len(tokens)
+        logits = np.zeros((1, 97), np.float32)
+        said = self.script.pop(0)
+        logits[0, said], logits[0, said + 1] = 2, 1  # the next best is the next id
+        return logits
+
+
+def test_an_answer_begins_with_something(scorers: list[Scorer]) -> None:
+    tokenizer = replace(scorers[0].tokenizer, eos_ids=(7,))
+    assert greedy(Scripted(tokenizer, [7, 9]), [1], 4) == ""
+    assert greedy(Scripted(tokenizer, [7, 7]), [1], 4, min_new=1).strip() == tokenizer.decode([8]).strip()
+
+
+class Blanks:
+    """A tokenizer's backend whose token 1 is an end of line, others letters."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return "".join("\n" if i == 1 else chr(ord("a") + i) for i in ids)
+
+
+def test_a_stop_string_may_wait_for_text(scorers: list[Scorer]) -> None:
+    tokenizer = replace(scorers[0].tokenizer, backend=Blanks(), eos_ids=())
+    assert greedy(Scripted(tokenizer, [1, 2, 3, 1, 4]), [0], 5, ("\n",)) == ""
+    assert greedy(Scripted(tokenizer, [1, 2, 3, 1, 4]), [0], 5, ("\n",), skip_blanks=True) == "\ncd"

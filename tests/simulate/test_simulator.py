@@ -75,24 +75,6 @@ def test_the_context_ends(tiny: tiny_models.Planned) -> None:
             runner.prefill([1] * 25)
 
 
-def test_time_is_the_estimate(tiny: tiny_models.Planned) -> None:
-    run = simulator(tiny)
-    run.prefill(PROMPT[:4])
-    prefill = program_usage(tiny.plan, tiny.plan.programs["prefill"], 4, 0)
-    assert run.usage.cycles == pytest.approx(prefill.cycles)
-    assert run.usage.link_bytes == prefill.link_bytes
-    run.decode(5)
-    usage = program_usage(tiny.plan, tiny.plan.programs["decode"], 1, 4)
-    assert run.usage.busy == pytest.approx(usage.busy)
-    assert run.usage.link_bytes == usage.link_bytes
-    assert [t.step for t in run.timeline] == list(range(len(tiny.plan.programs["decode"].steps)))
-    assert run.timeline[0].start == 0
-    assert all(a.end == b.start for a, b in zip(run.timeline, run.timeline[1:], strict=False))
-    assert run.timeline[-1].end == pytest.approx(usage.cycles)
-    assert usage.link_bytes["MRAM>L1"] > 10_000  # every weight of two layers and the head, once a token
-    assert max(usage.busy.values()) <= usage.cycles <= sum(usage.busy.values()) * 1.5
-
-
 def test_longer_histories_cost_more(tiny: tiny_models.Planned) -> None:
     decode = tiny.plan.programs["decode"]
     costs = [program_usage(tiny.plan, decode, 1, pos).cycles for pos in (0, 5, 23)]

@@ -12,7 +12,7 @@ from edgec import __version__
 from edgec.cli_compress import compress
 from edgec.cli_evaluate import compare, evaluate
 from edgec.cli_report import plan, report
-from edgec.console import Commands, bars, print_json, print_report, progress
+from edgec.console import Commands, bars, print_effects, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
@@ -42,6 +42,7 @@ def cli() -> None:
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Longest time of each training stage.")
 @click.option("--require", type=click.Choice(["on-chip"]), help="Fail with exit code 3 if off-chip memory is used.")
 @click.option("--verify", "verify_it", is_flag=True, help="Verify the result with every backend.")
+@click.option("--explain", is_flag=True, help="Say below the report what each of the planner's decisions is worth.")
 @JSON
 def build(
     model: str,
@@ -59,11 +60,14 @@ def build(
     minutes: float | None,
     require: str | None,
     verify_it: bool,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL (a checkpoint folder or file, a hub id, or the embedded "stories") into a C project."""
     if recipe_file and (bits is not None or group_size is not None):
         raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
+    if explain and as_json:
+        raise click.UsageError("--explain is text; it excludes --json.")
     from edgec.recipe import Recipe, load_recipe, with_calibration, with_flags
     from edgec.target import load_target
 
@@ -102,6 +106,8 @@ def build(
         _verify(artifact, ("all",), None)
     report = report_of(artifact)
     print_report(report, as_json)
+    if explain:
+        print_effects(artifact.graphs, artifact.plan)
     if not as_json:
         click.echo(f"\nwrote {out}")
     if unmet := demand(report, on_chip=require == "on-chip"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgec.console import print_json, print_report, progress
+from edgec.console import print_effects, print_json, print_report, progress
 
 FORMS = ("text", "json", "csv", "html", "trace")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
@@ -79,6 +79,7 @@ def report_show(out: Path, form: str) -> None:
 @click.option("--context", type=int, help="Positions of the KV cache.")
 @click.option("--chunk", type=int, help="Tokens of one prefill run.")
 @click.option("--kv", type=click.Choice(["int8", "int4"]), help="Precision of the KV cache; default int8.")
+@click.option("--explain", is_flag=True, help="Say below what each of the planner's decisions is worth.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 def plan(
     config: str,
@@ -89,6 +90,7 @@ def plan(
     context: int | None,
     chunk: int | None,
     kv: str | None,
+    explain: bool,
     form: str,
 ) -> None:
     """Show what edgec build would report for a model of this configuration: memory and speed before a download.
@@ -97,6 +99,8 @@ def plan(
     """
     if recipe_file and (bits is not None or group_size is not None):
         raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
+    if explain and form != "text":
+        raise click.UsageError("--explain goes with --format text.")
     from edgec.compiler import plan_config
     from edgec.errors import DoesNotFit
     from edgec.recipe import Recipe, load_recipe, with_flags
@@ -108,6 +112,8 @@ def plan(
         meta, graphs, made = plan_config(Path(config), target, recipe, say)
         found = make_report(meta, made, graphs, {})
     _show(found, form)
+    if explain:
+        print_effects(graphs, made)
     if unmet := demand(found, on_chip=False):
         click.echo(f"error: {unmet}", err=True)
         sys.exit(DoesNotFit.exit_code)

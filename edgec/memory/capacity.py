@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from edgec.ir.graph import Graph
-from edgec.memory.planner import place_permanent, plan
+from edgec.memory.homes import place_permanent
+from edgec.memory.planner import plan
 from edgec.ops.attention import MAX_CONTEXT
 from edgec.target import Target
 

@@ -12,37 +12,42 @@ from dataclasses import dataclass, field
 
 from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
-from edgec.ir.graph import Graph, Node, Value
+from edgec.ir.graph import Graph, Node
+from edgec.memory.choices import Choices
 from edgec.memory.compaction import compact
-from edgec.memory.placement import align, blocks, first_fit
+from edgec.memory.homes import is_large, levels_of, place, place_permanent
+from edgec.memory.placement import align, blocks
 from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
 from edgec.memory.prefetch import find_early, prefetched
+from edgec.memory.residency import representatives, savings, spills
 from edgec.memory.streaming import NoRoom, Workspace, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
-from edgec.ops import embed, find
+from edgec.ops import find
 from edgec.target import Target
 
-UNBOUNDED = 1 << 60
+ALL = Choices()
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
-LARGE = 4  # an activation of one row that takes more than 1/LARGE of the compute memory lives elsewhere
 
 
-def plan(graphs: Mapping[str, Graph], target: Target, context: int) -> Plan:
+def plan(graphs: Mapping[str, Graph], target: Target, context: int, choices: Choices = ALL) -> Plan:
     """A plan of all graphs over shared weights and cache. Never fails for lack of room: see `Plan.deficits`."""
-    homes, buffers = place_permanent(graphs, target)
+    worth = _worth(graphs["decode"], target, context) if choices.residency else {}
+    homes, buffers = place_permanent(graphs, target, worth)
     result = Plan(target, context, buffers, {})
     for name, graph in graphs.items():
-        program = _ProgramPlanner(graph, target, context, dict(homes), buffers).run()
-        result.programs[name] = _finished(program, buffers, target, context)
+        program = _ProgramPlanner(graph, target, context, dict(homes), buffers, choices).run()
+        result.programs[name] = _finished(program, buffers, target, context, choices)
     return result
 
 
-def _finished(program: Program, permanent: list[Buffer], target: Target, context: int) -> Program:
+def _finished(program: Program, permanent: list[Buffer], target: Target, context: int, choices: Choices) -> Program:
     """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
-    for share in ROOM_TO_TRY:
+    if not choices.compaction:
+        return program
+    for share in ROOM_TO_TRY if choices.early_loads else ():
         room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
         found = find_early(program, permanent, target, context, room)
         made = prefetched(compact(program, permanent, found.buffers), found.early)
@@ -65,66 +70,19 @@ def add_program(made: Plan, code_bytes: int) -> None:
             made.buffers.append(Buffer(name, level, align(made.used_bytes(level)), size, name))
 
 
-def place_permanent(graphs: Mapping[str, Graph], target: Target) -> tuple[dict[str, Region], list[Buffer]]:
-    """Large results, states and constants, which all programs share.
+def _worth(graph: Graph, target: Target, context: int) -> dict[str, float]:
+    """Cycles per byte that constants save near the engine; nothing is worked out for a model that fits there whole."""
+    if not spills(graph, target):
+        return {}
 
-    Results too large for the compute memory come first, then the cache, then weights in order of use; tables of which
-    only rows are read come last.
-    """
-    graph = graphs["decode"]
-    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
-    streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
-    large = [graph.values[name] for name in graph.outputs if _is_large(graph.values[name], target)]
-    states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
-    consts = sorted(graph.of_kind("const"), key=lambda v: v.name in gathered and v.name not in streamed)
-    homes: dict[str, Region] = {}
-    buffers: list[Buffer] = []
-    for value in [*large, *states, *consts]:
-        levels, kind = _levels(value, target)
-        buffer = _place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target)
-        buffers.append(buffer)
-        homes[value.name] = Region(buffer.level, buffer.offset, buffer.size, value.name)
-    return homes, buffers
+    def cycles(level: str) -> dict[int, float]:
+        homes = {v.name: Region(level, 0, v.type.nbytes, v.name) for v in graph.of_kind("const")}
+        for value in [*graph.of_kind("state"), *(v for v in graph.of_kind("activation") if is_large(v, target))]:
+            homes[value.name] = Region(levels_of(value, target)[0][0], 0, value.type.nbytes, value.name)
+        members = [group[0] for group in representatives(graph).values()]
+        return _ProgramPlanner(graph, target, context, homes, []).cycles_of(members)
 
-
-def _is_large(value: Value, target: Target) -> bool:
-    """One row that would take more than 1/LARGE of the compute memory."""
-    capacity = target.memory_by_name[target.compute].capacity_bytes
-    return value.type.shape[0] == 1 and value.type.nbytes * LARGE > capacity
-
-
-def _is_cache(value: Value) -> bool:
-    return "_cache" in value.name
-
-
-def _levels(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
-    if value.kind == "state":
-        return (target.placement.kv, "kv") if _is_cache(value) else ((target.compute,), "state")
-    if value.kind == "activation":
-        return target.placement.large, "activation"
-    if value.name == "rope.table":
-        return target.placement.weights, "table"
-    side = value.name.endswith((".scale", ".zero", ".minimum"))
-    return target.placement.weights, "scale" if side else "weight"
-
-
-def _place(buffer: Buffer, levels: tuple[str, ...], placed: list[Buffer], target: Target) -> Buffer:
-    """The buffer at its first fitting offset in the first level that has room, else behind the last level's end."""
-    for level in levels:
-        moved = Buffer(buffer.name, level, 0, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end)
-        capacity = target.memory_by_name[level].capacity_bytes
-        if level == target.placement.program and not buffer.program:
-            capacity -= target.placement.program_bytes
-        offset = first_fit(moved, placed, 0, capacity)
-        if offset is None and level == levels[-1]:
-            # Behind all else, across the end: what sticks out is what is missing. The program's bytes stay free.
-            floor = capacity if level == target.placement.program else 0
-            offset = first_fit(moved, placed, floor, UNBOUNDED)
-        if offset is not None:
-            return Buffer(
-                buffer.name, level, offset, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end
-            )
-    raise AssertionError("a buffer needs at least one level")
+    return savings(graph, target, cycles)
 
 
 @dataclass
@@ -134,6 +92,7 @@ class _ProgramPlanner:
     context: int
     homes: dict[str, Region]
     permanent: list[Buffer]
+    choices: Choices = ALL
     chosen: dict[object, int] = field(default_factory=dict)
 
     def run(self) -> Program:
@@ -149,6 +108,16 @@ class _ProgramPlanner:
             steps.append(Step(index, node.name, node.op, node.source, phases, writes))
             buffers += made
         return Program(self.graph.name, self.graph.rows, steps, buffers)
+
+    def cycles_of(self, indexes: list[int]) -> dict[int, float]:
+        """Predicted cycles of some steps at the end of the context, each by itself."""
+        activations = self._place_activations()
+        result = {}
+        for index in indexes:
+            alive = [b for b in activations if b.start <= index < b.end]
+            phases, _ = self._plan_step(index, self.graph.nodes[index], alive)
+            result[index] = phases_usage(self.target, phases, self.graph.rows, self.context - self.graph.rows).cycles
+        return result
 
     def _context(self, node: Node) -> StepContext:
         return StepContext(node, self.graph, self.homes, self.target, self.context)
@@ -171,7 +140,7 @@ class _ProgramPlanner:
             start, end = first[value.name], max(last[name] for name in tenants) + 1
             levels = (self.target.compute,)
             wanted = Buffer(value.name, levels[0], 0, value.type.nbytes, "activation", self.graph.name, start, end)
-            buffer = _place(wanted, levels, [*self.permanent, *placed], self.target)
+            buffer = place(wanted, levels, [*self.permanent, *placed], self.target)
             placed.append(buffer)
             for name in tenants:
                 self.homes[name] = Region(buffer.level, buffer.offset, self.graph.type_of(name).nbytes, name)
@@ -180,7 +149,7 @@ class _ProgramPlanner:
     def _share_in_place(self, first: dict[str, int], last: dict[str, int]) -> dict[str, str]:
         """The value whose buffer each activation uses: its own, or that of an input which its op may overwrite."""
         storage = {v.name: v.name for v in self.graph.of_kind("activation")}
-        for index, node in enumerate(self.graph.nodes):
+        for index, node in enumerate(self.graph.nodes if self.choices.in_place else ()):
             role = find(node.op).in_place
             source = node.inputs.get(role, "")
             if source in storage and last[source] == index and source not in self.homes:
@@ -209,8 +178,8 @@ class _ProgramPlanner:
                 best, kept, worse = (usage.cycles, number), built, 0
             else:
                 worse += 1
-                if worse == PATIENCE:
-                    break
+            if worse == PATIENCE or not self.choices.tiling:
+                break
         if best is None or kept is None:
             built = self._build(context, options[-1], index, alive, overflow=True)
             if built is None:

@@ -1,0 +1,83 @@
+"""Homes of what lives for good: large results, cache, weights and tables, which all programs of a plan share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgec.ir.graph import Graph, Value
+from edgec.memory.placement import first_fit
+from edgec.memory.plan import Buffer, Region
+from edgec.ops import embed
+from edgec.target import Target
+
+UNBOUNDED = 1 << 60
+LARGE = 4  # an activation of one row that takes more than 1/LARGE of the compute memory lives elsewhere
+
+
+def place_permanent(
+    graphs: Mapping[str, Graph], target: Target, worth: Mapping[str, float] | None = None
+) -> tuple[dict[str, Region], list[Buffer]]:
+    """Large results, states and constants, which all programs share.
+
+    Results too large for the compute memory come first, then the cache, then weights, those that are worth most per
+    byte first and equals in order of use; tables of which only rows are read come last.
+    """
+    graph = graphs["decode"]
+    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
+    streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
+    large = [graph.values[name] for name in graph.outputs if is_large(graph.values[name], target)]
+    states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
+    gain = worth or {}
+    consts = sorted(
+        graph.of_kind("const"),
+        key=lambda v: (v.name in gathered and v.name not in streamed, -gain.get(v.name, 0.0)),
+    )
+    homes: dict[str, Region] = {}
+    buffers: list[Buffer] = []
+    for value in [*large, *states, *consts]:
+        levels, kind = levels_of(value, target)
+        buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target)
+        buffers.append(buffer)
+        homes[value.name] = Region(buffer.level, buffer.offset, buffer.size, value.name)
+    return homes, buffers
+
+
+def is_large(value: Value, target: Target) -> bool:
+    """One row that would take more than 1/LARGE of the compute memory."""
+    capacity = target.memory_by_name[target.compute].capacity_bytes
+    return value.type.shape[0] == 1 and value.type.nbytes * LARGE > capacity
+
+
+def _is_cache(value: Value) -> bool:
+    return "_cache" in value.name
+
+
+def levels_of(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
+    """Levels in order of preference for a value that lives for good, and its buffer's kind."""
+    if value.kind == "state":
+        return (target.placement.kv, "kv") if _is_cache(value) else ((target.compute,), "state")
+    if value.kind == "activation":
+        return target.placement.large, "activation"
+    if value.name == "rope.table":
+        return target.placement.weights, "table"
+    side = value.name.endswith((".scale", ".zero", ".minimum"))
+    return target.placement.weights, "scale" if side else "weight"
+
+
+def place(buffer: Buffer, levels: tuple[str, ...], placed: list[Buffer], target: Target) -> Buffer:
+    """The buffer at its first fitting offset in the first level that has room, else behind the last level's end."""
+    for level in levels:
+        moved = Buffer(buffer.name, level, 0, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end)
+        capacity = target.memory_by_name[level].capacity_bytes
+        if level == target.placement.program and not buffer.program:
+            capacity -= target.placement.program_bytes
+        offset = first_fit(moved, placed, 0, capacity)
+        if offset is None and level == levels[-1]:
+            # Behind all else, across the end: what sticks out is what is missing. The program's bytes stay free.
+            floor = capacity if level == target.placement.program else 0
+            offset = first_fit(moved, placed, floor, UNBOUNDED)
+        if offset is not None:
+            return Buffer(
+                buffer.name, level, offset, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end
+            )
+    raise AssertionError("a buffer needs at least one level")

@@ -1,0 +1,55 @@
+"""Which weights deserve the memories near the engine: those that save most time per byte there.
+
+A knapsack: what lies near costs bytes of it, and saves what its step takes longer when the weights come from far. Both
+come from planned steps, so weights that stream behind a long computation are seen to save nothing. Weights are
+taken by saving per byte; what is lost against the best choice is less than the one that no longer fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from edgec.ir.graph import Graph, Node
+from edgec.target import Target
+
+Cycles = Callable[[str], Mapping[int, float]]  # level of all constants -> cycles of the step of each chosen node
+
+
+def representatives(graph: Graph) -> dict[object, list[int]]:
+    """Nodes that read constants, by what their cost depends on: op, attributes and types."""
+    alike: dict[object, list[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        if any(graph.values[v].kind == "const" for v in node.inputs.values()):
+            alike.setdefault(_signature(graph, node), []).append(index)
+    return alike
+
+
+def _signature(graph: Graph, node: Node) -> object:
+    types = tuple((role, graph.type_of(v)) for role, v in node.inputs.items())
+    return node.op, tuple(sorted(node.attrs.items())), types
+
+
+def savings(graph: Graph, target: Target, cycles: Cycles) -> dict[str, float]:
+    """Cycles of a token that each constant saves per byte if it lies in the first of the target's levels for weights
+    rather than the last. Constants of one step share what the step saves; one that several steps read adds up."""
+    near, far = cycles(target.placement.weights[0]), cycles(target.placement.weights[-1])
+    saved: dict[str, float] = {}
+    for members in representatives(graph).values():
+        gain = max(0.0, far[members[0]] - near[members[0]])
+        for index in members:
+            consts = {v for v in graph.nodes[index].inputs.values() if graph.values[v].kind == "const"}
+            # What a gather or a look-up by position reads is little of the table, but its step shows only that little.
+            size = sum(graph.type_of(v).nbytes for v in consts)
+            for name in consts:
+                saved[name] = saved.get(name, 0.0) + gain / max(1, size)
+    return saved
+
+
+def spills(graph: Graph, target: Target) -> bool:
+    """Whether constants and cache are more than the on-chip levels for weights hold."""
+    needed = sum(v.type.nbytes for v in graph.values.values() if v.kind == "const")
+    cache = sum(v.type.nbytes for v in graph.of_kind("state"))
+    levels = [target.memory_by_name[name] for name in target.placement.weights]
+    room = sum(m.capacity_bytes for m in levels if m.on_chip)
+    shared = target.placement.kv[0] in target.placement.weights
+    return len(levels) > 1 and needed + (cache if shared else 0) > room

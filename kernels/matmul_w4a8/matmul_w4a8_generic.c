@@ -1,13 +1,15 @@
 #include "matmul_w4a8.h"
 
 #include "edgec_math.h"
+#include "edgec_pairs.h"
 #include "edgec_unpack.h"
 
 /* Output channels computed together, so that one load of x serves them all: as many as the registers of a
- * 32-bit core hold together with what the unpacking needs. */
-#define EDGEC_STRIP_MAX 4u
+ * 32-bit core hold together with what the unpacking needs. Where x is prepared for multiplications in pairs,
+ * channels come one after the other, and more of them share the preparation. */
+#define EDGEC_STRIP_MAX 8u
 EDGEC_INLINE uint32_t edgec_strip(uint32_t bits) {
-    return bits == 8 ? EDGEC_STRIP_MAX : 2u;
+    return bits <= EDGEC_PAIRS_BITS ? EDGEC_STRIP_MAX : bits == 8 ? 4u : 2u;
 }
 
 /* Adds u * x of one lane of a block to acc [rows]: the elements 4 apart, which share bytes of packed data, so
@@ -23,11 +25,54 @@ EDGEC_INLINE void edgec_matmul_lane(uint32_t bits, uint32_t rows, const uint8_t 
     }
 }
 
+/* Adds sum(u * x) over `elements` of one run to acc [rows]. w: the block of the first channel. */
+EDGEC_INLINE void edgec_matmul_run(uint32_t bits, uint32_t rows, const uint8_t *w, uint32_t row_bytes,
+                                   uint32_t first, uint32_t elements, const int8_t *x, int32_t *acc) {
+    int32_t pairs[EDGEC_RUN / 2u];
+    edgec_input_pairs(x, pairs);
+    EDGEC_UNROLL_1
+    for (uint32_t r = 0; r < rows; r++) {
+        acc[r] += edgec_run_dot(bits, w, first, elements, pairs);
+        w += row_bytes;
+    }
+}
+
+/* Adds sum(u * x) over one group to acc [rows], two products at a time. */
+EDGEC_INLINE void edgec_matmul_runs(uint32_t bits, uint32_t rows, const uint8_t *w, uint32_t row_bytes,
+                                    const int8_t *x, uint32_t count, int32_t *acc) {
+    const uint32_t block = edgec_block_elements(bits);
+    const uint32_t step = block < EDGEC_RUN ? EDGEC_RUN : block; /* elements: whole blocks and whole runs */
+    EDGEC_UNROLL_1
+    for (; count >= step; count -= step) {
+        for (uint32_t first = 0; first < step; first += EDGEC_RUN) {
+            edgec_matmul_run(bits, rows, w, row_bytes, first, EDGEC_RUN, x + first, acc);
+        }
+        w += step / block * edgec_block_bytes(bits);
+        x += step;
+    }
+    /* What is left: weights are padded to whole blocks, x is padded here, as behind it nothing may be readable. */
+    for (uint32_t first = 0; first < count; first += EDGEC_RUN) {
+        int8_t padded[EDGEC_RUN] = {0};
+        for (uint32_t j = 0; j < EDGEC_RUN && first + j < count; j++) {
+            padded[j] = x[first + j];
+        }
+        if (block < EDGEC_RUN && count <= block) {
+            edgec_matmul_run(bits, rows, w, row_bytes, first, EDGEC_RUN / 2u, padded, acc);
+        } else {
+            edgec_matmul_run(bits, rows, w, row_bytes, first, EDGEC_RUN, padded, acc);
+        }
+    }
+}
+
 /* Adds sum(u * x) over one group to acc [rows]. w: the group of the first channel, the next channels' are
  * row_bytes apart; x: [count]. */
 EDGEC_INLINE void edgec_matmul_group(uint32_t bits, uint32_t rows, const uint8_t *w, uint32_t row_bytes,
                                      const int8_t *x, uint32_t count, int32_t *acc) {
     const uint32_t block = edgec_block_elements(bits);
+    if (bits <= EDGEC_PAIRS_BITS) {
+        edgec_matmul_runs(bits, rows, w, row_bytes, x, count, acc);
+        return;
+    }
     for (; count >= block; count -= block) {
         if (block <= 8u) {
             EDGEC_UNROLL_4
@@ -64,7 +109,7 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
     const uint8_t *w = a->w + (size_t)n * row_bytes;                          /* [rows][row_bytes] */
     const uint8_t *zeros = a->w_zero ? a->w_zero + (size_t)n * groups : NULL; /* [rows][groups] */
     /* -0 + p is p for every p; +0 would lose the sign of a first product of -0. */
-    float sum[EDGEC_STRIP_MAX] = {-0.0f, -0.0f, -0.0f, -0.0f};
+    float sum[EDGEC_STRIP_MAX] = {-0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f};
     uint32_t left = a->k;
     for (uint32_t g = 0; g < groups; g++) {
         const uint32_t count = left < a->group_size ? left : a->group_size;
@@ -119,8 +164,14 @@ EDGEC_INLINE void edgec_matmul_any(uint32_t bits, const edgec_matmul_w4a8_args *
         for (; n + strip <= mine.end; n += strip) {
             edgec_matmul_strip(bits, strip, a, row, n, groups, row_bytes);
         }
-        for (; n < mine.end; n++) {
-            edgec_matmul_strip(bits, 1, a, row, n, groups, row_bytes);
+        if (bits <= EDGEC_PAIRS_BITS) { /* channels are not unrolled: any number will do */
+            if (n < mine.end) {
+                edgec_matmul_strip(bits, mine.end - n, a, row, n, groups, row_bytes);
+            }
+        } else {
+            for (; n < mine.end; n++) {
+                edgec_matmul_strip(bits, 1, a, row, n, groups, row_bytes);
+            }
         }
         if (a->w_min) {
             edgec_matmul_minima(bits, a, groups, row, mine);

@@ -12,6 +12,7 @@ from kernel_library import Args, call
 from edgec.ops import find
 from edgec.ops.attention import factor
 from edgec.ops.op import Arrays
+from edgec.packing import pack
 
 f32 = np.float32
 
@@ -102,3 +103,23 @@ def _tiles(rng: np.random.Generator, length: int) -> list[tuple[int, int]]:
     """(first, count) of tiles that cover a length."""
     cuts = sorted({0, length, *rng.integers(0, length + 1, size=int(rng.integers(0, 4))).tolist()})
     return [(a, b - a) for a, b in itertools.pairwise(cuts)]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (1, -1), (-1, 1), (1, 1, -1, -1), (-1, -1, 1, 1)])
+def test_two_products_in_one_multiplication_never_overflow(
+    library: ctypes.CDLL, bits: int, signs: tuple[int, ...]
+) -> None:
+    """The largest weights times the largest inputs, for every length of a group up to three runs."""
+    op = find(f"matmul_w{bits}a8")
+    top, n = 2**bits - 1, 3
+    for k in range(1, 49):
+        x = np.resize(np.array(signs, np.int8) * 127, (1, k)).astype(np.int8)
+        w = pack(np.array([[top] * k, [0] * k, ([top, 0] * k)[:k]], np.uint8), bits, k)
+        inputs: Arrays = {"x": x, "x_scale": np.ones((1, 1), f32), "x_sums": x.sum(axis=1, dtype=np.int32)[:, None]}
+        inputs |= {"w": w, "w_scale": np.ones((n, 1), np.float16)}
+        attrs = {"k": k, "group_size": k}
+        want = op.reference(inputs, attrs, 0)["y"]
+        empty: Args = {"w_zero": None, "w_min": None, "bias": None, "y": np.zeros(n, f32), "m": 1, "n": n, "ldy": n}
+        y = call(library, op.name, {**empty, **_flat(inputs), **attrs}, 1)["y"]
+        assert (y == want.reshape(-1)).all(), k

@@ -1,5 +1,6 @@
 """Times the quantise stage beside GPTQModel on the same model, text and grid: each as `edgec compress`, one after the
-other, in a process of its own. Prints seconds, the largest resident memory of a process, and the ratios.
+other, in a process of its own. Prints seconds, CPU seconds of all threads, the largest resident memory of a process,
+and the ratio of the seconds.
 
 Loading, writing the folder and the library's import are in both times. Nothing is asserted.
 """
@@ -53,16 +54,24 @@ def measure(name: str, by: str, options: argparse.Namespace) -> dict[str, Any]:
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{name} ended with exit code {process.returncode}")
-        return {"by": name, "seconds": round(time.monotonic() - start), "gib": round(used.ru_maxrss / 2**20, 2)}
+        cpu = round(used.ru_utime + used.ru_stime)
+        return {
+            "by": name,
+            "seconds": round(time.monotonic() - start),
+            "cpu_seconds": cpu,
+            "gib": round(used.ru_maxrss / 2**20, 2),
+        }
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """The measurements as printed."""
     shown = Table(box=None)
-    for title in ("quantise by", "seconds", "ratio", "largest process (GiB)"):
+    for title in ("quantise by", "seconds", "ratio", "CPU seconds", "largest process (GiB)"):
         shown.add_column(title, justify="left" if title == "quantise by" else "right")
     for row in rows:
-        shown.add_row(row["by"], f"{row['seconds']:,}", f"{row['ratio']:.2f}", f"{row['gib']:.2f}")
+        shown.add_row(
+            row["by"], f"{row['seconds']:,}", f"{row['ratio']:.2f}", f"{row['cpu_seconds']:,}", f"{row['gib']:.2f}"
+        )
     return shown
 
 

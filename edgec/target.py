@@ -25,18 +25,27 @@ class Memory:
 
 @dataclass(frozen=True)
 class Link:
-    """A DMA path: a transfer of n bytes takes setup_cycles + n / bytes_per_cycle and is at most max_bytes."""
+    """A DMA path: a transfer of n bytes takes setup_cycles + n / bytes_per_cycle and is at most max_bytes.
+
+    Links of one `channel` take turns: it is the engine behind them; without a name a link has its own.
+    """
 
     source: str
     destination: str
     bytes_per_cycle: float
     setup_cycles: int
     max_bytes: int
+    channel: str = ""
 
     @property
     def name(self) -> str:
         """`MRAM>L1`."""
         return f"{self.source}>{self.destination}"
+
+    @property
+    def lane(self) -> str:
+        """What it shares with other links, or its own name."""
+        return self.channel or self.name
 
     def cycles(self, nbytes: int) -> float:
         """Cycles of one transfer."""

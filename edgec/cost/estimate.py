@@ -1,7 +1,8 @@
 """Predicted time of phases, steps and programs: what the report prints and the planner minimises.
 
-Within a phase the engine and every DMA link work side by side, each link one transfer after another; the phase takes
-as long as the slowest of them, and the first core's time to program the transfers before. Phases follow each other.
+Within a phase the engine and every DMA channel work side by side, each channel one transfer after another, whatever
+links it serves; the phase takes as long as the slowest of them, and the first core's time to program the transfers
+before. Phases follow each other.
 Nothing is simulated: the numbers follow from the plan.
 """
 
@@ -39,6 +40,7 @@ class Usage:
 def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     """Cost of one phase in a run of m rows at position pos."""
     usage = Usage()
+    channels: dict[str, float] = {}
     programmed = 0
     for t in phase.transfers:
         rows = int(evaluate(t.rows, m, pos))
@@ -49,13 +51,14 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
         size = rows * t.row_bytes
         single = rows * link.cycles(t.row_bytes) if t.start == "token" else link.cycles(size)
         usage.busy[link.name] = usage.busy.get(link.name, 0.0) + single
+        channels[link.lane] = channels.get(link.lane, 0.0) + single
         usage.link_bytes[link.name] = usage.link_bytes.get(link.name, 0) + size
     call = phase.call
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
         engine = next(e for e in target.engines if e.name == call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
-        usage.busy[engine.name] = call_cycles(engine, call.kernel, numbers)
-    usage.cycles = max(usage.busy.values(), default=0.0) + programmed * target.engines[0].transfer_cycles
+        usage.busy[engine.name] = channels[engine.name] = call_cycles(engine, call.kernel, numbers)
+    usage.cycles = max(channels.values(), default=0.0) + programmed * target.engines[0].transfer_cycles
     return usage
 
 

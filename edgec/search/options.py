@@ -10,10 +10,19 @@ from typing import Any
 from edgec.compress.depth import Depth
 from edgec.compress.quantize import QuantizeBlocks
 from edgec.compress.quantized import QuantizedModel
+from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.width import Width
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.recipe import Recipe, RoleOverride
-from edgec.search.losses import CACHE_4_BITS, ENDS_LOSS, FEED_FORWARD_8_16, PATTERN, bits_loss, depth_loss
+from edgec.search.losses import (
+    CACHE_4_BITS,
+    ENDS_LOSS,
+    FEED_FORWARD_8_16,
+    PATTERN,
+    SMOOTHED_4_BITS,
+    bits_loss,
+    depth_loss,
+)
 
 WIDTHS = (4, 3, 2)
 ENDS = ("embed", "head")
@@ -35,7 +44,7 @@ def ladders(recipe: Recipe, model: QuantizedModel, kept: bool) -> dict[str, list
     model: what the recipe makes; kept: its matrices arrive quantised and stay so.
     """
     blocks = [m.bits for name, m in model.matrices.items() if name.startswith("model.layers.")]
-    found = {"kv": _kv(recipe), "chunk": _chunk(recipe), "bits": _bits(recipe, max(blocks, default=0), kept)}
+    found = {"kv": _kv(recipe, kept), "chunk": _chunk(recipe), "bits": _bits(recipe, max(blocks, default=0), kept)}
     if not kept:
         ends = model.matrices["model.embed_tokens.weight"].bits
         found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe)}
@@ -66,8 +75,16 @@ def _stage_first(change: str, loss: float | None, method: str, stage: Any, **val
     return Option(change, tables, lambda r: replace(r, stages=(stage, *r.stages)), loss)
 
 
-def _kv(recipe: Recipe) -> list[Option]:
-    return [] if recipe.build.kv == "int4" else [_of_build("KV cache in 4 bits", CACHE_4_BITS, kv="int4")]
+def _kv(recipe: Recipe, kept: bool) -> list[Option]:
+    """A cache of 4 bits, behind smoothed keys where the weights can still be changed."""
+    if recipe.build.kv == "int4":
+        return []
+    plain = _of_build("KV cache in 4 bits", CACHE_4_BITS, kv="int4")
+    if kept or any(isinstance(s, SmoothKeys) for s in recipe.stages):
+        return [plain]
+    smooth = _stage_first("", None, "smooth_keys", SmoothKeys())
+    tables, change = plain.tables | smooth.tables, "KV cache in 4 bits, keys smoothed"
+    return [Option(change, tables, lambda r: plain.apply(smooth.apply(r)), SMOOTHED_4_BITS)]
 
 
 def _chunk(recipe: Recipe) -> list[Option]:

@@ -1,8 +1,9 @@
 """What a simulated program did when: every transfer on its link, every kernel call on its engine, as they were done.
 
-The clock is the cost model's (edgec/cost/estimate.py): in a phase the first core programs the transfers, then links and
-engine work side by side, each link one transfer after another; the phase ends when the last is done. The simulator
-reports each thing as it carries it out, so what the plan predicts and what was done can be compared to the cycle.
+The clock is the cost model's (edgec/cost/estimate.py): in a phase the first core programs the transfers, then DMA
+channels and engine work side by side, each channel one transfer after another; the phase ends when the last is done.
+The simulator reports each thing as it carries it out, so what the plan predicts and what was done can be compared to
+the cycle.
 """
 
 from __future__ import annotations
@@ -93,10 +94,11 @@ class Timeline:
         if begin > self.now:
             self._add(program, step, CONTROL, "transfers", self.now, begin, 0)
         for lane, what, cycles, size in self._pending:
-            start = free.get(lane, begin)
-            free[lane] = start + cycles
-            end = max(end, free[lane])
-            self._add(program, step, lane, what, start, free[lane], size)
+            channel = self.target.link_by_name[lane].lane if lane in self.target.link_by_name else lane
+            start = free.get(channel, begin)
+            free[channel] = start + cycles
+            end = max(end, free[channel])
+            self._add(program, step, lane, what, start, free[channel], size)
         self._spans.append((self.run, step, program, self.now, end))
         self.now, self._pending, self._programmed = end, [], 0
 

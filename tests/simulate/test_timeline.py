@@ -11,9 +11,9 @@ from itertools import pairwise
 import pytest
 import tiny_models
 
-from edgec.cost.estimate import program_usage
+from edgec.cost.estimate import phase_usage, program_usage
 from edgec.memory.images import images
-from edgec.memory.plan import Plan, Program
+from edgec.memory.plan import Phase, Plan, Program, Region, Transfer
 from edgec.report.steps import step_costs
 from edgec.simulate.simulator import Simulator
 from edgec.simulate.timeline import CONTROL, Timeline, recorded, timeline_csv, timeline_trace
@@ -65,6 +65,27 @@ def test_a_lane_does_one_thing_at_a_time(timeline: Timeline) -> None:
         assert all(a.end <= b.start for a, b in pairwise(ours))
         assert all(e.end > e.start for e in ours)
     assert {CONTROL, "cluster", "MRAM>L1"} <= {e.lane for e in timeline.events}
+
+
+def test_links_of_one_channel_take_turns(tiny: tiny_models.Planned, timeline: Timeline) -> None:
+    channels = {name: link.lane for name, link in tiny.plan.target.link_by_name.items()}
+    assert channels["MRAM>L1"] == channels["TILE>L1"] != channels["L1>TILE"]
+    inwards = sorted((e.start, e.end, e.lane) for e in timeline.events if channels.get(e.lane) == channels["MRAM>L1"])
+    assert len({lane for _, _, lane in inwards}) > 1
+    assert all(a[1] <= b[0] for a, b in pairwise(inwards))
+
+
+def test_a_shared_channel_costs_the_sum(tiny: tiny_models.Planned) -> None:
+    target = tiny.plan.target
+    moves = tuple(
+        Transfer(f"{level}>L1", Region(level, 0, 800, "x"), Region("L1", at, 800, "x"), 800, 1)
+        for level, at in (("MRAM", 0), ("TILE", 800))
+    )
+    each = [phase_usage(target, Phase((move,)), 1, 0).cycles for move in moves]
+    assert phase_usage(target, Phase(moves), 1, 0).cycles == pytest.approx(sum(each))
+    apart = replace(target, links=tuple(replace(link, channel="") for link in target.links))
+    programming = target.engines[0].transfer_cycles
+    assert phase_usage(apart, Phase(moves), 1, 0).cycles == pytest.approx(max(each) + programming)
 
 
 def test_a_transfer_more_shows(tiny: tiny_models.Planned, timeline: Timeline) -> None:

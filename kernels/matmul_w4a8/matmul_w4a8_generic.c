@@ -115,11 +115,12 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
         const uint32_t count = left < a->group_size ? left : a->group_size;
         int32_t acc[EDGEC_STRIP_MAX] = {0};
         edgec_matmul_group(bits, rows, w, row_bytes, x, count, acc);
+        const int32_t middle = x_sums[g] * (1 << (bits - 1u));
         EDGEC_UNROLL_4
         for (uint32_t r = 0; r < rows; r++) {
-            const int32_t zero = zeros ? zeros[r * groups + g] : 1 << (bits - 1u);
+            const int32_t offset = zeros ? zeros[r * groups + g] * x_sums[g] : middle;
             const float scale = edgec_f16_to_f32(w_scale[r * groups + g]) * x_scale[g];
-            sum[r] += (float)(acc[r] - zero * x_sums[g]) * scale;
+            sum[r] += (float)(acc[r] - offset) * scale;
         }
         w += group_bytes;
         x += count;

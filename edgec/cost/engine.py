@@ -13,8 +13,8 @@ from edgec.ops import kernel
 from edgec.target import Engine
 
 # What finding the input of a packed weight takes, in multiply-accumulates. In instructions of the RV32 kernels a kept
-# 8-bit weight takes 2.6 to 3.2 times a dense one with one row, 1.9 to 2.2 times with four; of 4 bits, where dense weights
-# are multiplied in pairs, 3.6 to 4.6 and 2.4 to 2.9 times (docs/compression.md).
+# 8-bit weight takes 2.6 to 3.2 times a dense one with one row, 1.9 to 2.2 times with four; of 4 bits, where dense
+# weights are multiplied in pairs, 3.6 to 4.6 and 2.4 to 2.9 times (docs/compression.md).
 SEARCH_MACS = 1.75
 
 

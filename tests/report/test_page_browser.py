@@ -84,3 +84,16 @@ def test_dark_mode_has_light_ink(shown: Any) -> None:
     light, dark = shown("siracusa"), shown("siracusa", dark=True)
     assert light["back"] == "rgb(255, 255, 255)" and dark["back"] == "rgb(20, 21, 24)"
     assert light["ink"] == "rgb(28, 28, 30)" and dark["ink"] == "rgb(232, 232, 234)"
+
+
+def test_paper_is_narrower_than_the_window(browser: Any, shown: Any) -> None:
+    widths = "return Array.from(document.querySelectorAll('.js-plotly-plot'), e => e._fullLayout.width)"
+    shown("siracusa", width=1500, dark=True)
+    before = browser.execute_script(widths)
+    assert before and min(before) > 640
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert set(browser.execute_script(widths)) == {640}
+    ink = "return getComputedStyle(document.querySelector('.js-plotly-plot .gtitle, .js-plotly-plot .xtick text')).fill"
+    assert browser.execute_script(ink) == "rgb(28, 28, 30)"  # dark ink, whatever the screen shows
+    browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(widths) == before

@@ -11,6 +11,7 @@ import click
 from edgec import __version__
 from edgec.cli_compress import compress
 from edgec.cli_evaluate import compare, evaluate
+from edgec.cli_options import recipe_of, size_options
 from edgec.cli_report import plan, report
 from edgec.console import Commands, bars, print_effects, print_json, print_report, progress
 
@@ -28,13 +29,7 @@ def cli() -> None:
 
 @cli.command(short_help="Compile a model into a C project.")
 @click.argument("model", default="stories")
-@click.option("--target", default="siracusa", show_default=True, help="A target's name, or a .toml file.")
-@click.option("--recipe", "recipe_file", metavar="FILE", help="A recipe in TOML; excludes --bits and --group-size.")
-@click.option("--bits", type=int, help="Width of weights, 2 to 8.")
-@click.option("--group-size", type=int, help="Weights that share a scale; 0 is a whole row.")
-@click.option("--context", type=int, help="Positions of the KV cache.")
-@click.option("--chunk", type=int, help="Tokens of one prefill run.")
-@click.option("--kv", type=click.Choice(["int8", "int4"]), help="Precision of the KV cache; default int8.")
+@size_options
 @click.option("--tokenizer", metavar="FILE", help="A tokenizer in place of the checkpoint's own.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to make; default out/MODEL-TARGET.")
 @click.option("--calibration", metavar="FILE", help="Text that the recipe's stages measure and train on.")
@@ -47,12 +42,6 @@ def cli() -> None:
 def build(
     model: str,
     target: str,
-    recipe_file: str | None,
-    bits: int | None,
-    group_size: int | None,
-    context: int | None,
-    chunk: int | None,
-    kv: str | None,
     tokenizer: str | None,
     out: Path | None,
     calibration: str | None,
@@ -62,17 +51,16 @@ def build(
     verify_it: bool,
     explain: bool,
     as_json: bool,
+    **sizes: Any,
 ) -> None:
     """Compile MODEL (a checkpoint folder or file, a hub id, or the embedded "stories") into a C project."""
-    if recipe_file and (bits is not None or group_size is not None):
-        raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
+    recipe = recipe_of(**sizes)
     if explain and as_json:
         raise click.UsageError("--explain is text; it excludes --json.")
-    from edgec.recipe import Recipe, load_recipe, with_calibration, with_flags
+    from edgec.recipe import with_calibration
     from edgec.target import load_target
 
     load_target(target)  # a mistyped target must not wait for the model to load
-    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk, kv)
     recipe = with_calibration(recipe, calibration)
     out = out or default_out(model, target)
     import edgec.compiler as compiler

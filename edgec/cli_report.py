@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgec.cli_options import recipe_of, size_options
 from edgec.console import print_effects, print_json, print_report, progress
 
 FORMS = ("text", "json", "csv", "html", "trace")
@@ -72,42 +73,28 @@ def report_show(out: Path, form: str) -> None:
 
 @click.command(short_help="Plan a model from its configuration, without weights.")
 @click.option("--config", metavar="FILE", required=True, help="The config.json of a checkpoint.")
-@click.option("--target", default="siracusa", show_default=True, help="A target's name, or a .toml file.")
-@click.option("--recipe", "recipe_file", metavar="FILE", help="A recipe in TOML; excludes --bits and --group-size.")
-@click.option("--bits", type=int, help="Width of weights, 2 to 8.")
-@click.option("--group-size", type=int, help="Weights that share a scale; 0 is a whole row.")
-@click.option("--context", type=int, help="Positions of the KV cache.")
-@click.option("--chunk", type=int, help="Tokens of one prefill run.")
-@click.option("--kv", type=click.Choice(["int8", "int4"]), help="Precision of the KV cache; default int8.")
+@size_options
 @click.option("--explain", is_flag=True, help="Say below what each of the planner's decisions is worth.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 def plan(
     config: str,
     target: str,
-    recipe_file: str | None,
-    bits: int | None,
-    group_size: int | None,
-    context: int | None,
-    chunk: int | None,
-    kv: str | None,
     explain: bool,
     form: str,
+    **sizes: Any,
 ) -> None:
     """Show what edgec build would report for a model of this configuration: memory and speed before a download.
 
     Stages of the recipe count with the shapes that they leave. Exit code 3 if the model does not fit.
     """
-    if recipe_file and (bits is not None or group_size is not None):
-        raise click.UsageError("--recipe excludes --bits and --group-size; write them into the recipe.")
     if explain and form != "text":
         raise click.UsageError("--explain goes with --format text.")
     from edgec.compiler import plan_config
     from edgec.errors import DoesNotFit
-    from edgec.recipe import Recipe, load_recipe, with_flags
     from edgec.report.demand import demand
     from edgec.report.report import make_report
 
-    recipe = with_flags(load_recipe(recipe_file) if recipe_file else Recipe(), bits, group_size, context, chunk, kv)
+    recipe = recipe_of(**sizes)
     with progress() as say:
         meta, graphs, made = plan_config(Path(config), target, recipe, say)
         found = make_report(meta, made, graphs, {})

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgec.errors import EdgecError
-from edgec.evaluate.perplexity import log_softmax
+from edgec.evaluate.perplexity import Likelihood, log_softmax
 from edgec.evaluate.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class TextLikelihood:
-    """Sum of -ln p over `tokens` predicted tokens, which stand for `text_bytes` bytes of UTF-8."""
+class TextLikelihood(Likelihood):
+    """A text's likelihood over so many windows; bos: each began with the token that begins a text."""
 
-    nll: float
-    tokens: int
-    text_bytes: int
     windows: int
-    window: int
     bos: bool
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the mean over tokens."""
-        return math.exp(self.nll / self.tokens)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits of all predicted tokens over bytes of the text."""
-        return self.nll / math.log(2) / self.text_bytes
 
 
 def text_likelihood(
@@ -67,4 +52,4 @@ def text_likelihood(
             count += len(wanted)
     covered = stream[: starts[-1] + window]
     text_bytes = len(text.encode()) if len(covered) == len(stream) else len(tokenizer.backend.decode(covered).encode())
-    return TextLikelihood(nll, count, text_bytes, len(starts), window, bool(front))
+    return TextLikelihood(nll, count, text_bytes, window, len(starts), bool(front))

@@ -30,7 +30,6 @@ from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
 from edgec.lower.llama import NUMPY_TO_DTYPE, constants
-from edgec.memory.capacity import longest_context
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
@@ -38,7 +37,7 @@ from edgec.memory.planner import add_program
 from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
-from edgec.planning import context_of, decode_graph, models, needs_remedies, plan_model, remedies
+from edgec.planning import context_of, longest_decode, models, needs_remedies, plan_model, remedies
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.files import write_report
 from edgec.report.report import make_report
@@ -99,12 +98,7 @@ def build(
         consts = constants(quantized, context)
         graphs, memory_plan = plan_model(quantized, consts, chip, context, recipe)
         say("find the longest context")
-        longest = longest_context(
-            lambda c, n: {"decode": decode_graph(quantized, consts, c, n)},
-            quantized.config.n_layers,
-            chip,
-            quantized.config.max_seq_len,
-        )
+        longest = longest_decode(quantized, consts, chip)
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
         if needs_remedies(memory_plan):
@@ -142,12 +136,7 @@ def plan_config(
     consts = constants(model, context)
     graphs, made = plan_model(model, consts, chip, context, recipe)
     say("find the longest context")
-    longest = longest_context(
-        lambda c, n: {"decode": decode_graph(model, consts, c, n)},
-        model.config.n_layers,
-        chip,
-        model.config.max_seq_len,
-    )
+    longest = longest_decode(model, consts, chip)
     say("search for remedies")
     found = remedies(lambda r: planned_model(architecture.config, architecture.extras, r), recipe, made)
     add_program(made, 0)

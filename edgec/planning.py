@@ -15,6 +15,7 @@ from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants, lower
+from edgec.memory.capacity import longest_context
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan
 from edgec.recipe import KV_BITS, Recipe
@@ -85,8 +86,12 @@ def plan_model(
             chunk //= 2
 
 
-def decode_graph(model: QuantizedModel, consts: dict[str, NDArray[Any]], context: int, layers: int) -> Graph:
-    """The decode graph at another context and with fewer layers, on shapes alone."""
+def longest_decode(model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target) -> int:
+    """The longest context with which the model decodes on the target, up to what it was made for; on shapes alone."""
     table = consts["rope.table"]
-    shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
-    return lower(model, shaped, "decode", 1, context, layers)
+
+    def make(context: int, layers: int) -> dict[str, Graph]:
+        shaped = dict(consts) | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
+        return {"decode": lower(model, shaped, "decode", 1, context, layers)}
+
+    return longest_context(make, model.config.n_layers, target, model.config.max_seq_len)

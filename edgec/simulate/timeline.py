@@ -141,8 +141,9 @@ class Timeline:
 
 def recorded(simulator: Any) -> Timeline:
     """A timeline that this simulator writes from now on."""
-    simulator.timeline = Timeline(simulator.plan.target)
-    return simulator.timeline  # type: ignore[no-any-return]
+    timeline = Timeline(simulator.plan.target)
+    simulator.timeline = timeline
+    return timeline
 
 
 def write_timeline(path: Path, timeline: Timeline) -> None:

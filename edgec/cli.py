@@ -13,7 +13,7 @@ from edgec.cli_compress import compress
 from edgec.cli_evaluate import compare, evaluate
 from edgec.cli_options import recipe_of, size_options
 from edgec.cli_report import plan, report
-from edgec.console import Commands, bars, print_effects, print_json, print_report, progress
+from edgec.console import Commands, bars, print_json, print_report, progress
 
 EPILOG = "Exit codes: 0 done, 2 bad usage or input, 3 does not fit, 4 mismatch, 70 a bug of edgec."
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
@@ -37,7 +37,7 @@ def cli() -> None:
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Longest time of each training stage.")
 @click.option("--require", type=click.Choice(["on-chip"]), help="Fail with exit code 3 if off-chip memory is used.")
 @click.option("--verify", "verify_it", is_flag=True, help="Verify the result with every backend.")
-@click.option("--explain", is_flag=True, help="Say below the report what each of the planner's decisions is worth.")
+@click.option("--explain", is_flag=True, help="Say in the report what each of the planner's decisions is worth.")
 @JSON
 def build(
     model: str,
@@ -55,8 +55,6 @@ def build(
 ) -> None:
     """Compile MODEL (a checkpoint folder or file, a hub id, or the embedded "stories") into a C project."""
     recipe = recipe_of(**sizes)
-    if explain and as_json:
-        raise click.UsageError("--explain is text; it excludes --json.")
     from edgec.recipe import with_calibration
     from edgec.target import load_target
 
@@ -80,12 +78,15 @@ def build(
                 stages_progress=bar,
                 measure=measure,
                 minutes=minutes,
+                explain=explain,
             )
     else:
         if text or minutes or calibration:
             raise click.UsageError("--calibration, --evaluate and --minutes are for recipes with stages.")
         with progress() as say:
-            artifact = compiler.build(model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say)
+            artifact = compiler.build(
+                model, target=target, recipe=recipe, out=out, tokenizer=tokenizer, progress=say, explain=explain
+            )
     from edgec.errors import DoesNotFit
     from edgec.report.demand import demand
     from edgec.report.report import DOES_NOT_FIT, report_of
@@ -94,8 +95,6 @@ def build(
         _verify(artifact, ("all",), None)
     report = report_of(artifact)
     print_report(report, as_json)
-    if explain:
-        print_effects(artifact.graphs, artifact.plan)
     if not as_json:
         click.echo(f"\nwrote {out}")
     if unmet := demand(report, on_chip=require == "on-chip"):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgec.cli_options import recipe_of, size_options
-from edgec.console import print_effects, print_json, print_report, progress
+from edgec.console import print_json, print_report, progress
 
 FORMS = ("text", "json", "csv", "html", "trace")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else.")
@@ -74,7 +74,7 @@ def report_show(out: Path, form: str) -> None:
 @click.command(short_help="Plan a model from its configuration, without weights.")
 @click.option("--config", metavar="FILE", required=True, help="The config.json of a checkpoint.")
 @size_options
-@click.option("--explain", is_flag=True, help="Say below what each of the planner's decisions is worth.")
+@click.option("--explain", is_flag=True, help="Say what each of the planner's decisions is worth.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 def plan(
     config: str,
@@ -87,8 +87,6 @@ def plan(
 
     Stages of the recipe count with the shapes that they leave. Exit code 3 if the model does not fit.
     """
-    if explain and form != "text":
-        raise click.UsageError("--explain goes with --format text.")
     from edgec.compiler import plan_config
     from edgec.errors import DoesNotFit
     from edgec.report.demand import demand
@@ -96,11 +94,9 @@ def plan(
 
     recipe = recipe_of(**sizes)
     with progress() as say:
-        meta, graphs, made = plan_config(Path(config), target, recipe, say)
+        meta, graphs, made = plan_config(Path(config), target, recipe, say, explain)
         found = make_report(meta, made, graphs, {})
     _show(found, form)
-    if explain:
-        print_effects(graphs, made)
     if unmet := demand(found, on_chip=False):
         click.echo(f"error: {unmet}", err=True)
         sys.exit(DoesNotFit.exit_code)

@@ -30,6 +30,7 @@ from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
 from edgec.lower.llama import NUMPY_TO_DTYPE, constants
+from edgec.lower.programs import ready
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
@@ -37,8 +38,9 @@ from edgec.memory.planner import add_program
 from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
-from edgec.planning import context_of, longest_decode, models, needs_remedies, plan_model, remedies
+from edgec.planning import context_of, longest_decode, models, plan_model, remedies
 from edgec.recipe import KV_BITS, Recipe
+from edgec.report.explain import effects
 from edgec.report.files import write_report
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
@@ -63,11 +65,13 @@ def build(
     stages_progress: Callable[[str, int, int], None] | None = None,
     measure: Measure | None = None,
     minutes: float | None = None,
+    explain: bool = False,
 ) -> Artifact:
     """Build `model` for `target` into the folder `out`, which is replaced as a whole or left alone.
 
     The recipe's stages leave their checkpoints in the folder `<out>.stages`, and are taken from there if they are done;
-    `measure` gives the quality of each, `minutes` bounds the time of each that trains.
+    `measure` gives the quality of each, `minutes` bounds the time of each that trains; with `explain` the report says
+    what each decision of the planner is worth.
     A model that does not fit is a result too: the folder then holds plan and report, and no program.
     """
     say = progress or (lambda text: None)
@@ -95,15 +99,16 @@ def build(
             KV_BITS[recipe.build.kv],
         )
         say("lower and plan")
-        consts = constants(quantized, context)
-        graphs, memory_plan = plan_model(quantized, consts, chip, context, recipe)
+        lowered = ready(quantized)
+        consts = constants(lowered, context)
+        graphs, memory_plan = plan_model(lowered, chip, context, recipe)
         say("find the longest context")
-        longest = longest_decode(quantized, consts, chip)
+        longest = longest_decode(lowered, chip)
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
-        if needs_remedies(memory_plan):
-            say("search for remedies")
-            meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed))
+        say("search for remedies")
+        meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed))
+        meta["effects"] = effects(quantized, memory_plan, say) if explain else []
         meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
         code_bytes = 0
         if not memory_plan.deficits():
@@ -121,7 +126,7 @@ def build(
 
 
 def plan_config(
-    file: Path, target: str, recipe: Recipe, progress: Progress | None = None
+    file: Path, target: str, recipe: Recipe, progress: Progress | None = None, explain: bool = False
 ) -> tuple[dict[str, Any], dict[str, Graph], Plan]:
     """Plan a model from its config.json alone: what make_report needs, with no weights and no program.
 
@@ -133,17 +138,22 @@ def plan_config(
     model = planned_model(architecture.config, architecture.extras, recipe)
     context = context_of(model.config.max_seq_len, recipe)
     say("lower and plan")
-    consts = constants(model, context)
-    graphs, made = plan_model(model, consts, chip, context, recipe)
+    lowered = ready(model)
+    graphs, made = plan_model(lowered, chip, context, recipe)
     say("find the longest context")
-    longest = longest_decode(model, consts, chip)
+    longest = longest_decode(lowered, chip)
     say("search for remedies")
     found = remedies(lambda r: planned_model(architecture.config, architecture.extras, r), recipe, made)
+    explained = effects(model, made, say) if explain else []
     add_program(made, 0)
     files = {file.name: _sha256(file.read_bytes())}
     provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
     meta = _facts(Path(file.name), model, recipe, chip, made, longest)
-    return meta | {"provenance": provenance, "weights_read": False, "stages": [], "remedies": found}, graphs, made
+    return (
+        meta | {"provenance": provenance, "weights_read": False, "stages": [], "remedies": found, "effects": explained},
+        graphs,
+        made,
+    )
 
 
 def _golden(

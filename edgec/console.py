@@ -141,12 +141,3 @@ def print_report(report: Any, as_json: bool) -> None:
         from edgec.report.text import plain_text
 
         click.echo(plain_text(report), nl=False)
-
-
-def print_effects(graphs: Any, plan: Any) -> None:
-    """What each of the planner's decisions is worth, below a report."""
-    from edgec.report.explain import effects, effects_text
-
-    with progress() as say:
-        found = effects(graphs, plan, say)
-    click.echo("\n" + effects_text(found, plan.target.compute), nl=False)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants, lower
+from edgec.lower.llama import constants
+from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
+from edgec.memory.choices import ALL
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan
 from edgec.recipe import KV_BITS, Recipe
@@ -45,8 +43,8 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
     target = made.target if made.deficits() else on_chip_only(made.target)
 
     def plan_of(model: QuantizedModel, recipe: Recipe, target: Target) -> Plan:
-        context = context_of(model.config.max_seq_len, recipe)
-        return plan_model(model, constants(model, context), target, context, recipe)[1]
+        model, context = ready(model), context_of(model.config.max_seq_len, recipe)
+        return plan_model(model, target, context, recipe)[1]
 
     search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised)
     return [asdict(remedy) for remedy in search.run()]
@@ -65,18 +63,17 @@ def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf
     return make
 
 
-def plan_model(
-    model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target, context: int, recipe: Recipe
-) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
+def plan_model(model: QuantizedModel, target: Target, context: int, recipe: Recipe) -> tuple[dict[str, Graph], Plan]:
+    """Graphs and plan of a `ready` model with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
 
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
     """
+    consts = constants(model, context)
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
     layers = 1 if chunk > 1 and recipe.build.chunk is None else None  # nothing to find out: plan all blocks at once
     while True:
         rows_by_name = {"prefill": chunk, "decode": 1}
-        graphs = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_by_name.items()}
+        graphs = programs(model, consts, rows_by_name, context, target, ALL, layers)
         made = plan(graphs, target, context)
         if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
             if layers is None:
@@ -86,12 +83,16 @@ def plan_model(
             chunk //= 2
 
 
-def longest_decode(model: QuantizedModel, consts: Mapping[str, NDArray[Any]], target: Target) -> int:
-    """The longest context with which the model decodes on the target, up to what it was made for; on shapes alone."""
-    table = consts["rope.table"]
+def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:
+    """The plan of a model as quantised, made again without one of the `Choices`, for the same chunk and context."""
+    choices = replace(ALL, **{choice: False})
+    model = ready(model, choices)
+    rows = {name: program.rows for name, program in made.programs.items()}
+    graphs = programs(model, constants(model, made.context), rows, made.context, made.target, choices)
+    return plan(graphs, made.target, made.context, choices)
 
-    def make(context: int, layers: int) -> dict[str, Graph]:
-        shaped = dict(consts) | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
-        return {"decode": lower(model, shaped, "decode", 1, context, layers)}
 
+def longest_decode(model: QuantizedModel, target: Target) -> int:
+    """The longest context with which a `ready` model decodes on the target, up to what it was made for."""
+    make = on_shapes(model, {"decode": 1}, target)
     return longest_context(make, model.config.n_layers, target, model.config.max_seq_len)

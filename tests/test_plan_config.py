@@ -21,7 +21,7 @@ from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.width import Width
-from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
 from edgec.recipe import Build, Quantize, Recipe, RoleOverride
@@ -49,7 +49,7 @@ def test_the_plan_of_a_build_without_stages(kv: str, biases: bool) -> None:
     extras = {f"self_attn.{r}_proj.bias" for r in "qkv"} if biases else set()
     model = quantize_model(source, recipe.quantize, kv_bits=4 if kv == "int4" else 8)
     empty = planned_model(config, extras, recipe)
-    plans = [plan_model(m, constants(m, 32), load_target("siracusa"), 32, recipe)[1] for m in (model, empty)]
+    plans = [plan_model(ready(m), load_target("siracusa"), 32, recipe)[1] for m in (model, empty)]
     assert bytes_of(plans[0]) == bytes_of(plans[1])
 
 
@@ -63,7 +63,7 @@ def test_the_plan_of_pruned_matrices(pattern: str) -> None:
     recipe = Recipe(Quantize(bits=4, group_size=32), Build(24), stages=(stage,))
     model = quantize_model(replace(source.with_tensors(tensors), patterns=found), recipe.quantize, sparse="auto")
     empty = planned_model(config, (), recipe)
-    plans = [plan_model(m, constants(m, 24), load_target("siracusa"), 24, recipe)[1] for m in (model, empty)]
+    plans = [plan_model(ready(m), load_target("siracusa"), 24, recipe)[1] for m in (model, empty)]
     assert bytes_of(plans[0]) == bytes_of(plans[1])
 
 

@@ -20,6 +20,7 @@ from edgec.compress.rtn import quantize_model
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
 from edgec.recipe import Build, Quantize, Recipe
@@ -111,8 +112,9 @@ def planned(source: Checkpoint, target: str | Path = "siracusa", made: Recipe | 
     build = made.build
     model = quantize_model(source, made.quantize, None, build.branch_bits, build.sparse)
     context = made.build.context or 24
-    consts = constants(model, context)
-    graphs, plan = plan_model(model, consts, load_target(str(target)), context, made)
+    lowered = ready(model)
+    consts = constants(lowered, context)
+    graphs, plan = plan_model(lowered, load_target(str(target)), context, made)
     return Planned(model, consts, graphs, plan)
 
 

@@ -1,6 +1,7 @@
 """Cycles of one kernel call on the cores of an engine.
 
 cycles = fork + ((macs + SEARCH_MACS * searches) * cycles_per_mac + flops * cycles_per_flop) / cores that have work
+         + rows per core * row_flops * cycles_per_flop
 
 The counts come from the kernel's own `work`; the constants from the target file, with their sources.
 """
@@ -25,4 +26,5 @@ def call_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -
     share = -(-work.parallel // busy) * busy / max(1, work.parallel)  # the slowest core's surplus
     macs = work.macs + SEARCH_MACS * work.searches
     cycles = macs * engine.cycles_per_mac + work.flops * engine.cycles_per_flop
-    return engine.fork_cycles + share * cycles / busy
+    repeated = -(-work.rows // busy) * work.row_flops * engine.cycles_per_flop
+    return engine.fork_cycles + share * cycles / busy + repeated

@@ -3,12 +3,14 @@
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
 
-A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x).
+A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x). q, k and v, and gate and up, are one
+matmul each in a model whose matrices were joined (`edgec/passes/join_projections.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import find, rope
+from edgec.passes.join_projections import joint_name
 
 Array = NDArray[Any]
 NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
@@ -167,14 +170,16 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
 
     h = b.norm(x, f"{p}.attn_norm", f"{source}.input_layernorm")
-    quantized = b.quantize(h, [f"{attn}.{r}_proj.weight" for r in "qkv"], f"{source}.input_layernorm")
-    projected = {r: b.matmul(quantized, f"{p}.{r}", f"{attn}.{r}_proj") for r in "qkv"}
+    widths = {"q": config.n_heads * d, "k": kv * d, "v": kv * d}
+    projected, first = _projections(b, h, f"{source}.input_layernorm", p, attn, widths)
     for r in "qk":
         if f"{attn}.{r}_norm.weight" in b.consts:
             projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
-        unit = config.rope_factor / rope.ONE
         inputs = {"x": projected[r], "table": b.const("rope.table")}
-        projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, {"head_dim": d, "unit": unit}, attn)["y"]
+        attrs: dict[str, Attr] = {"head_dim": d, "unit": config.rope_factor / rope.ONE}
+        if first:
+            attrs |= {"first": first[r], "width": widths[r]}
+        projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, attrs, attn)["y"]
     cache, width = {}, b.model.kv_bits
     kind = TensorType((context, kv * d), "i8") if width == 8 else TensorType((context, kv * d // 2), "u8")
     suffix = "" if width == 8 else f"_i{width}"
@@ -184,15 +189,29 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     new = {"k": projected["k"], "v": projected["v"]}
     if f"{attn}.k_centre" in b.consts:
         new["k_centre"] = b.const(f"{attn}.k_centre")
-    b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, {"head_dim": d}, attn)
+    attrs = {"head_dim": d, **({"v_first": first["v"]} if first else {})}
+    b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, attrs, attn)
     a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
     x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
     h = b.norm(x, f"{p}.mlp_norm", f"{source}.post_attention_layernorm")
-    weights = [f"{mlp}.{r}_proj.weight" for r in ("gate", "up")]
-    quantized = b.quantize(h, weights, f"{source}.post_attention_layernorm")
-    gate, up = (b.matmul(quantized, f"{p}.{r}", f"{mlp}.{r}_proj") for r in ("gate", "up"))
-    h = b.add("silu_mul", f"{p}.silu", {"gate": gate, "up": up}, {}, mlp)["y"]
+    widths = {"gate": config.ffn_dim, "up": config.ffn_dim}
+    gated, joint = _projections(b, h, f"{source}.post_attention_layernorm", p, mlp, widths)
+    h = b.add("silu_mul", f"{p}.silu", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
     down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
     return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]
+
+
+def _projections(
+    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
+    joint = joint_name(module, list(widths))
+    names = [joint] if f"{joint}.weight" in b.model.matrices else [f"{module}.{role}_proj" for role in widths]
+    quantized = b.quantize(x, [f"{name}.weight" for name in names], norm)
+    made = [b.matmul(quantized, f"{block}.{name.rpartition('.')[2].removesuffix('_proj')}", name) for name in names]
+    if names != [joint]:
+        return dict(zip(widths, made, strict=True)), {}
+    ends = list(accumulate(widths.values(), initial=0))
+    return dict.fromkeys(widths, made[0]), dict(zip(widths, ends, strict=False))

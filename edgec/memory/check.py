@@ -198,6 +198,10 @@ class _Walk:
             if rows.at != first * t.row_bytes or rows.size != left * t.row_bytes:
                 where = f"from byte {rows.at}, {rows.size} B"
                 self.fail(step, f"{rows.value} {where}, are not its last {left} rows of {t.row_bytes} B")
+        if t.start == "token":
+            table = next((b for b in self.plan.buffers if b.name == t.source.value), None)
+            if table is None or t.source.at or t.source.size != table.size:
+                self.fail(step, f"rows chosen by token come from {t.source.size} B, not from all of {t.source.value}")
         self.inside(step, t.source, "source")
         self.inside(step, t.target, "target")
 

@@ -1,4 +1,4 @@
-"""What the planner does beyond a plan that works; each can be left out, to see what it is worth."""
+"""What lowering and planner do beyond a plan that works; each can be left out, to see what it is worth."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from dataclasses import dataclass
 class Choices:
     """All on, but for `edgec build --explain`.
 
-    residency     weights near the engine by what that saves, rather than in order of use
-    in_place      results in the buffer of an input that nothing reads any more
-    tiling        the fastest of a step's tilings, rather than the coarsest that fits
-    early_loads   a step's first weights during the step before
-    compaction    all buffers placed again once every step is planned
+    join           q, k and v as one matrix, gate and up as one (edgec/passes/join_projections.py)
+    norm_quantize  a norm and the quantisation of its result as one call (this and the next two: edgec/passes/fuse.py)
+    silu_quantize  the same of the gated activation
+    residual       the residual added by the matmul before it
+    attention      scores, softmax and values of a head in one call, where the cache is there whole
+    residency      weights near the engine by what that saves, rather than in order of use
+    in_place       results in the buffer of an input that nothing reads any more
+    tiling         the fastest of a step's tilings, rather than the coarsest that fits
+    early_loads    a step's first weights during the step before
+    compaction     all buffers placed again once every step is planned
     """
 
+    join: bool = True
+    norm_quantize: bool = True
+    silu_quantize: bool = True
+    residual: bool = True
+    attention: bool = True
     residency: bool = True
     in_place: bool = True
     tiling: bool = True
     early_loads: bool = True
     compaction: bool = True
+
+
+ALL = Choices()

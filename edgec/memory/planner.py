@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node
-from edgec.memory.choices import Choices
+from edgec.memory.choices import ALL, Choices
 from edgec.memory.compaction import compact
 from edgec.memory.homes import is_large, levels_of, place, place_permanent
 from edgec.memory.placement import align, blocks
 from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
 from edgec.memory.prefetch import find_early, prefetched
-from edgec.memory.residency import representatives, savings, spills
+from edgec.memory.residency import savings, spills
 from edgec.memory.streaming import NoRoom, Workspace, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
 from edgec.ops import find
 from edgec.target import Target
 
-ALL = Choices()
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
@@ -75,12 +74,11 @@ def _worth(graph: Graph, target: Target, context: int) -> dict[str, float]:
     if not spills(graph, target):
         return {}
 
-    def cycles(level: str) -> dict[int, float]:
+    def cycles(level: str, nodes: list[int]) -> dict[int, float]:
         homes = {v.name: Region(level, 0, v.type.nbytes, v.name) for v in graph.of_kind("const")}
         for value in [*graph.of_kind("state"), *(v for v in graph.of_kind("activation") if is_large(v, target))]:
             homes[value.name] = Region(levels_of(value, target)[0][0], 0, value.type.nbytes, value.name)
-        members = [group[0] for group in representatives(graph).values()]
-        return _ProgramPlanner(graph, target, context, homes, []).cycles_of(members)
+        return _ProgramPlanner(graph, target, context, homes, []).cycles_of(nodes)
 
     return savings(graph, target, cycles)
 
@@ -120,7 +118,7 @@ class _ProgramPlanner:
         return result
 
     def _context(self, node: Node) -> StepContext:
-        return StepContext(node, self.graph, self.homes, self.target, self.context)
+        return StepContext(node, self.graph, self.homes, self.target, self.context, self.choices)
 
     def _place_activations(self) -> list[Buffer]:
         last: dict[str, int] = {}
@@ -151,6 +149,8 @@ class _ProgramPlanner:
         storage = {v.name: v.name for v in self.graph.of_kind("activation")}
         for index, node in enumerate(self.graph.nodes if self.choices.in_place else ()):
             role = find(node.op).in_place
+            if role == "addend" and self.graph.rows > 1:
+                continue  # tiles of columns: each is known to the checker by the span of its rows, which others share
             source = node.inputs.get(role, "")
             if source in storage and last[source] == index and source not in self.homes:
                 (target,) = node.outputs.values()

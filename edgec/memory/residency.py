@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from edgec.ir.graph import Graph, Node
 from edgec.target import Target
 
-Cycles = Callable[[str], Mapping[int, float]]  # level of all constants -> cycles of the step of each chosen node
+Cycles = Callable[[str, list[int]], Mapping[int, float]]  # level of all constants, nodes -> cycles of their steps
 
 
 def representatives(graph: Graph) -> dict[object, list[int]]:
@@ -32,9 +32,11 @@ def _signature(graph: Graph, node: Node) -> object:
 def savings(graph: Graph, target: Target, cycles: Cycles) -> dict[str, float]:
     """Cycles of a token that each constant saves per byte if it lies in the first of the target's levels for weights
     rather than the last. Constants of one step share what the step saves; one that several steps read adds up."""
-    near, far = cycles(target.placement.weights[0]), cycles(target.placement.weights[-1])
+    groups = list(representatives(graph).values())
+    first = [members[0] for members in groups]
+    near, far = cycles(target.placement.weights[0], first), cycles(target.placement.weights[-1], first)
     saved: dict[str, float] = {}
-    for members in representatives(graph).values():
+    for members in groups:
         gain = max(0.0, far[members[0]] - near[members[0]])
         for index in members:
             consts = {v for v in graph.nodes[index].inputs.values() if graph.values[v].kind == "const"}

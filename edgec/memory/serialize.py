@@ -88,7 +88,7 @@ class _Writer:
         ]
         call = None
         if p.call is not None:
-            regions = {k: self.region(r) for k, r in p.call.regions.items()}
+            regions = {k: self.region(r) for k, r in sorted(p.call.regions.items())}
             numbers = {k: self.number(n) for k, n in p.call.numbers.items()}
             call = [self.text(p.call.kernel), self.text(p.call.engine), regions, numbers]
         return [moves, call, None if p.when is None else self.number(p.when)]

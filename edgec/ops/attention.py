@@ -166,6 +166,16 @@ def run_finish(a: dict[str, Any]) -> None:
     a["y"][: m * heads * d] = (acc * a["p_scale"][: m * heads].reshape(m, heads, 1)).reshape(-1)
 
 
+def run_whole(a: dict[str, Any]) -> None:
+    """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
+    m, heads, _, d = _shape(a)
+    q8, scale = quantize_rows(a["q"][: m * heads * d].reshape(m, heads, d))
+    a["q8"][: q8.size], a["q_scale"][: scale.size] = q8.reshape(-1), scale.reshape(-1)
+    tile = {**a, "q": a["q8"], "first": 0, "count": a["pos"] + m}
+    for part in (run_scores, run_softmax, run_values, run_finish):
+        part(tile)
+
+
 def example(rng: np.random.Generator) -> Example:
     """Random queries over a random cache, grouped-query, peaked or flat."""
     kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 17))
@@ -236,6 +246,31 @@ KERNELS = (
         ),
         run_finish,
         lambda a: Work(flops=2 * a["m"] * a["n_heads"] * a["head_dim"], parallel=a["m"] * a["n_heads"]),
+    ),
+    Kernel(
+        "attention",
+        (
+            Param("q", "in", "f32"),
+            Param("k", "in", "i8"),
+            Param("k_scale", "in", "f16"),
+            Param("v", "in", "i8"),
+            Param("v_scale", "in", "f16"),
+            Param("q8", "out", "i8"),
+            Param("q_scale", "out", "f32"),
+            Param("s", "out", "f32"),
+            Param("p", "out", "u8"),
+            Param("p_scale", "out", "f32"),
+            Param("acc", "out", "i32"),
+            Param("y", "out", "f32"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds"),
+            Param("factor", "f32"),
+        ),
+        run_whole,
+        lambda a: Work(
+            2 * _macs({**a, "count": a["pos"] + a["m"]}),
+            a["m"] * a["n_heads"] * (19 * (a["pos"] + a["m"]) + 7 * a["head_dim"] + 10),
+            a["m"] * a["n_heads"],
+        ),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

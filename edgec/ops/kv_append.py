@@ -4,6 +4,8 @@ The cache is four states: k i8[context, n_kv_heads * head_dim], k_scale f16[cont
 
 An optional k_centre f32[n_kv_heads * head_dim] is subtracted from keys first. A softmax does not notice: the same
 constant q . k_centre leaves all scores of a query. What the keys have in common then costs no resolution.
+
+v may be wider than a row of the cache (the result of joined matrices): its columns from `v_first` on are the values.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.ir.graph import TensorType
+from edgec.ir.graph import Attr, TensorType
 from edgec.ops.numerics import F32, ONE_127TH, f16_from_f32, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
@@ -28,11 +30,36 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     out = {}
     for role in ("k", "v"):
         x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
-        require(x.shape[1] == cache.shape[1], f"kv_append of rows of {x.shape[1]} to a cache of {cache.shape[1]}")
-        require(scale.shape == (cache.shape[0], x.shape[1] // head_dim), f"cache scales {scale} are not one a head")
-        out[f"{role}_q"] = TensorType(x.shape, "i8")
-        out[f"{role}_q_scale"] = TensorType((x.shape[0], x.shape[1] // head_dim), "f16")
+        width = row_length(types, attrs, role, cache.shape[1])
+        require(scale.shape == (cache.shape[0], width // head_dim), f"cache scales {scale} are not one a head")
+        out[f"{role}_q"] = TensorType((x.shape[0], width), "i8")
+        out[f"{role}_q_scale"] = TensorType((x.shape[0], width // head_dim), "f16")
     return out
+
+
+def row_length(types: Types, attrs: Attrs, role: str, width: int) -> int:
+    """Elements of a row of the cache, which x must have or, if it is v with `v_first`, from there on."""
+    first = int(attrs.get("v_first", 0)) if role == "v" else 0
+    x = types[role]
+    fits = first + width <= x.shape[1] if role == "v" and "v_first" in attrs else x.shape[1] == width
+    require(fits, f"kv_append of rows of {x.shape[1]} from {first} on to a cache of {width}")
+    return width
+
+
+def new_rows(inputs: Arrays, attrs: Attrs, role: str) -> F32:
+    """Keys without their centre, or values out of their columns: [m, width]."""
+    x: F32 = inputs[role]
+    if role == "v" and "v_first" in attrs:
+        first = int(attrs["v_first"])
+        return x[:, first : first + inputs["k"].shape[1]]
+    return x - inputs["k_centre"] if role == "k" and "k_centre" in inputs else x
+
+
+def heads_of(flat: F32, rows: int, heads: int, k: int, ldx: int) -> F32:
+    """Heads [rows, k] of tokens that are ldx elements apart."""
+    tokens = rows // heads
+    whole = np.stack([flat[token * ldx : token * ldx + heads * k] for token in range(tokens)]) if tokens else flat[:0]
+    return whole.reshape(rows, k)
 
 
 def quantize_heads(x: F32) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
@@ -50,7 +77,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     (head_dim,) = ints(attrs, "head_dim")
     out: Arrays = {}
     for role in ("k", "v"):
-        x = inputs[role] - inputs["k_centre"] if role == "k" and "k_centre" in inputs else inputs[role]
+        x = new_rows(inputs, attrs, role)
         m = x.shape[0]
         q, scale = quantize_heads(x.reshape(m, -1, head_dim))
         out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
@@ -63,7 +90,7 @@ def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """A float32 cache."""
     out: Arrays = {}
     for role in ("k", "v"):
-        x = inputs[role]
+        x = new_rows({n: a for n, a in inputs.items() if n != "k_centre"}, attrs, role)
         inputs[f"{role}_cache"][pos : pos + x.shape[0]] = x
         out[f"{role}_q"] = x
         out[f"{role}_q_scale"] = np.ones((x.shape[0], 1), np.float32)
@@ -73,7 +100,7 @@ def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 def run(a: dict[str, Any]) -> None:
     """Kernel twin (kv_quantize): `rows` heads of k elements."""
     rows, heads, k = a["rows"], a["heads"], a["k"]
-    x = a["x"][: rows * k].reshape(rows, k)
+    x = heads_of(a["x"], rows, heads, k, a["ldx"])
     if a["shift"] is not None:
         x = x - a["shift"][: heads * k].reshape(heads, k)[np.arange(rows) % heads]
     q, scale = quantize_heads(x)
@@ -94,7 +121,10 @@ def example(rng: np.random.Generator) -> Example:
         inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
     if rng.random() < 0.5:
         inputs["k_centre"] = (inputs["k"].mean(axis=0) * rng.normal()).astype(np.float32)
-    return Example(inputs, {"head_dim": d}, pos)
+    attrs: dict[str, Attr] = {"head_dim": d}
+    if rng.random() < 0.5:
+        inputs["v"], attrs["v_first"] = np.concatenate([inputs["k"], inputs["v"], inputs["v"]], axis=1), heads * d
+    return Example(inputs, attrs, pos)
 
 
 KERNEL = Kernel(
@@ -107,6 +137,7 @@ KERNEL = Kernel(
         Param("rows", "u32"),
         Param("heads", "u32"),
         Param("k", "u32"),
+        Param("ldx", "u32"),
     ),
     run,
     lambda a: Work(flops=5 * a["rows"] * a["k"] + 30 * a["rows"], parallel=a["rows"]),

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.ir.graph import TensorType
-from edgec.ops.kv_append import ideal
+from edgec.ir.graph import Attr, TensorType
+from edgec.ops.kv_append import heads_of, ideal, new_rows, row_length
 from edgec.ops.numerics import F32, f16_from_f32, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
@@ -32,11 +32,10 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     out = {}
     for role in ("k", "v"):
         x, cache, scale = types[role], types[f"{role}_cache"], types[f"{role}_scale"]
-        rows = f"kv_append_i4 of rows of {x.shape[1]} to a cache of {cache.shape[1]} B"
-        require(x.shape[1] == 2 * cache.shape[1], rows)
-        require(scale.shape == (cache.shape[0], x.shape[1] // head_dim), f"cache scales {scale} are not one a head")
+        width = row_length(types, attrs, role, 2 * cache.shape[1])
+        require(scale.shape == (cache.shape[0], width // head_dim), f"cache scales {scale} are not one a head")
         out[f"{role}_q"] = TensorType((x.shape[0], cache.shape[1]), "u8")
-        out[f"{role}_q_scale"] = TensorType((x.shape[0], x.shape[1] // head_dim), "f16")
+        out[f"{role}_q_scale"] = TensorType((x.shape[0], width // head_dim), "f16")
     return out
 
 
@@ -63,7 +62,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     (head_dim,) = ints(attrs, "head_dim")
     out: Arrays = {}
     for role in ("k", "v"):
-        x = inputs[role] - inputs["k_centre"] if role == "k" and "k_centre" in inputs else inputs[role]
+        x = new_rows(inputs, attrs, role)
         m = x.shape[0]
         q, scale = quantize_heads(x.reshape(m, -1, head_dim))
         out[f"{role}_q"], out[f"{role}_q_scale"] = q.reshape(m, -1), scale
@@ -75,7 +74,7 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 def run(a: dict[str, Any]) -> None:
     """Kernel twin (kv_quantize_i4): `rows` heads of k elements."""
     rows, heads, k = a["rows"], a["heads"], a["k"]
-    x = a["x"][: rows * k].reshape(rows, k)
+    x = heads_of(a["x"], rows, heads, k, a["ldx"])
     if a["shift"] is not None:
         x = x - a["shift"][: heads * k].reshape(heads, k)[np.arange(rows) % heads]
     q, scale = quantize_heads(x)
@@ -96,7 +95,10 @@ def example(rng: np.random.Generator) -> Example:
         inputs[f"{role}_scale"] = np.zeros((context, heads), np.float16)
     if rng.random() < 0.5:
         inputs["k_centre"] = (inputs["k"].mean(axis=0) * rng.normal()).astype(np.float32)
-    return Example(inputs, {"head_dim": d}, pos)
+    attrs: dict[str, Attr] = {"head_dim": d}
+    if rng.random() < 0.5:
+        inputs["v"], attrs["v_first"] = np.concatenate([inputs["k"], inputs["v"], inputs["v"]], axis=1), heads * d
+    return Example(inputs, attrs, pos)
 
 
 KERNEL = Kernel(
@@ -109,6 +111,7 @@ KERNEL = Kernel(
         Param("rows", "u32"),
         Param("heads", "u32"),
         Param("k", "u32"),
+        Param("ldx", "u32"),
     ),
     run,
     lambda a: Work(flops=5 * a["rows"] * a["k"] + 30 * a["rows"], parallel=a["rows"]),

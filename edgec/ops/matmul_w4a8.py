@@ -8,6 +8,8 @@ middle code h = 2^(bits-1) that is (u - h) * w_scale + (h * w_scale + w_min), so
 
     y[m, n] += float32(x_sums[m, g]) * ((h * w_scale[n, g] + w_min[n, g]) * x_scale[m, g])      g ascending
 
+Last of all an addend [m, n], if there is one: y[m, n] = addend[m, n] + y[m, n] (a residual connection).
+
 The inner sum is exact in int32; everything outside it is float32 in the written order.
 """
 
@@ -49,7 +51,9 @@ def infer_for(bits: int) -> Any:
             require(types[role].shape == (x.shape[0], groups), f"{role} {types[role]} is not of {groups} groups")
         widest = min(k, group_size) * (2**bits - 1) * 127
         require(widest <= INT32_MAX, f"a group of {min(k, group_size)} can overflow its 32-bit accumulator")
-        return {"y": TensorType((x.shape[0], n), "f32")}
+        y = TensorType((x.shape[0], n), "f32")
+        require(types.get("addend", y) == y, f"an addend {types.get('addend')} for {y}")
+        return {"y": y}
 
     return infer
 
@@ -92,6 +96,7 @@ def multiply(
     error: Array | None = None,
     middle: F32 | None = None,
     sums: Array | None = None,
+    addend: F32 | None = None,
 ) -> F32:
     """The definition on prepared weights [groups, size, n], x_scale [m, groups] and scale [n, groups].
 
@@ -115,7 +120,12 @@ def multiply(
     if middle is not None and sums is not None:
         for g in range(groups):
             y = y + sums[:, g, None].astype(np.float32) * (middle[:, g] * x_scale[:, g, None])
-    return y
+    return y if addend is None else addend + y
+
+
+def strided(flat: Array | None, m: int, n: int, ld: int) -> Array | None:
+    """Rows of n elements, ld apart, as an array [m, n]; None of None."""
+    return None if flat is None else np.stack([flat[row * ld : row * ld + n] for row in range(m)])
 
 
 def reference_for(bits: int) -> Any:
@@ -128,11 +138,9 @@ def reference_for(bits: int) -> Any:
             weights = prepare(inputs["w"], inputs.get("w_zero"), k, bits, group_size)
         scale = inputs["w_scale"].astype(np.float32)
         middle = middles(scale, inputs["w_min"], bits) if "w_min" in inputs else None
-        return {
-            "y": multiply(
-                inputs["x"], inputs["x_scale"], weights, scale, inputs.get("bias"), None, middle, inputs["x_sums"]
-            )
-        }
+        x, x_scale, sums = inputs["x"], inputs["x_scale"], inputs["x_sums"]
+        bias, addend = inputs.get("bias"), inputs.get("addend")
+        return {"y": multiply(x, x_scale, weights, scale, bias, None, middle, sums, addend)}
 
     return reference
 
@@ -140,7 +148,9 @@ def reference_for(bits: int) -> Any:
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """x W^T (+ bias) in float32, W the checkpoint's own matrix [n, k]."""
     y = inputs["x"] @ inputs["w"].T
-    return {"y": y + inputs["bias"] if "bias" in inputs else y}
+    for role in ("bias", "addend"):
+        y = y + inputs[role] if role in inputs else y
+    return {"y": y}
 
 
 def run_for(bits: int) -> Any:
@@ -163,9 +173,8 @@ def run_for(bits: int) -> Any:
         if shift.any():
             z = np.full((n, groups), 2 ** (bits - 1)) if zero is None else zero
             error = shift.T[:, :, None] * z.T[:, None, :].astype(np.int64)
-        y = multiply(
-            x, x_scale, weights, scale, bias, error, None if least is None else middles(scale, least, bits), sums
-        )
+        middle = None if least is None else middles(scale, least, bits)
+        y = multiply(x, x_scale, weights, scale, bias, error, middle, sums, strided(a["addend"], m, n, ldy))
         for row in range(m):
             a["y"][row * ldy : row * ldy + n] = y[row]
 
@@ -194,6 +203,8 @@ def example_for(bits: int) -> Any:
             inputs["w_min"] = (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16)
         if rng.random() < 0.5:
             inputs["bias"] = rng.normal(size=n).astype(np.float32)
+        if rng.random() < 0.5:
+            inputs["addend"] = rng.normal(size=(m, n)).astype(np.float32)
         return Example(inputs, {"k": k, "group_size": group_size})
 
     return example
@@ -212,6 +223,7 @@ def _op(bits: int) -> Op:
             Param("w_zero", "in", "u8", optional=True),
             Param("w_min", "in", "f16", optional=True),
             Param("bias", "in", "f32", optional=True),
+            Param("addend", "in", "f32", optional=True),
             Param("y", "out", "f32"),
             Param("m", "u32"),
             Param("n", "u32"),
@@ -227,7 +239,7 @@ def _op(bits: int) -> Op:
         ),
     )
     doc = f"int8 rows times packed {bits}-bit weights, float32 scales per output channel and group"
-    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits))
+    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits), in_place="addend")
 
 
 OPS = tuple(_op(bits) for bits in range(2, 9))

@@ -3,6 +3,8 @@
     acc[m, n, g] = sum over kept k in g of (u[n, k] - zero[n, g]) * x[m, k]
     y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  (+ bias[n])
 
+and the addend, as there.
+
 The same bits as matmul_w4a8 of the matrix with its zeros, as what is removed adds nothing to an integer sum. Only kept
 codes are stored, with their places beside them (`edgec/packing_nm.py`). `removed` and `of` are attributes; each pattern
 has a kernel of its own, so that a program holds those that it uses.
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import TensorType
-from edgec.ops.matmul_w4a8 import FLOAT32_EXACT, INT32_MAX, ideal, multiply
+from edgec.ops.matmul_w4a8 import FLOAT32_EXACT, INT32_MAX, ideal, multiply, strided
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 from edgec.packing_nm import (
@@ -73,7 +75,9 @@ def infer_for(bits: int) -> Any:
             require(side is None or side.shape == (n, groups), f"{role} {side} is not [{n}, {groups}]")
         require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
         require(kept(size, pattern) * (2**bits - 1) * 127 <= INT32_MAX, f"a group of {size} can overflow 32 bits")
-        return {"y": TensorType((x.shape[0], n), "f32")}
+        y = TensorType((x.shape[0], n), "f32")
+        require(types.get("addend", y) == y, f"an addend {types.get('addend')} for {y}")
+        return {"y": y}
 
     return infer
 
@@ -99,7 +103,8 @@ def reference_for(bits: int) -> Any:
         if weights is None:
             weights = prepare(inputs["w"], inputs["w_pos"], inputs.get("w_zero"), k, bits, group_size, (removed, of))
         scale = inputs["w_scale"].astype(np.float32)
-        return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, inputs.get("bias"))}
+        bias, addend = inputs.get("bias"), inputs.get("addend")
+        return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, bias, addend=addend)}
 
     return reference
 
@@ -117,7 +122,7 @@ def run_for(bits: int, pattern: Pattern) -> Any:
         weights = prepare(packed, places, zero, k, bits, group_size, pattern)
         x, x_scale = a["x"][: m * k].reshape(m, k), a["x_scale"][: m * groups].reshape(m, groups)
         bias = None if a["bias"] is None else a["bias"][:n]
-        y = multiply(x, x_scale, weights, scale, bias)
+        y = multiply(x, x_scale, weights, scale, bias, addend=strided(a["addend"], m, n, ldy))
         for row in range(m):
             a["y"][row * ldy : row * ldy + n] = y[row]
 
@@ -144,6 +149,8 @@ def example_for(bits: int) -> Any:
             inputs["w_zero"] = rng.integers(0, 2**bits, size=(n, groups)).astype(np.uint8)
         if rng.random() < 0.5:
             inputs["bias"] = rng.normal(size=n).astype(np.float32)
+        if rng.random() < 0.5:
+            inputs["addend"] = rng.normal(size=(m, n)).astype(np.float32)
         return Example(inputs, {"k": k, "group_size": group_size, "removed": pattern[0], "of": pattern[1]})
 
     return example
@@ -165,6 +172,7 @@ def _kernel(bits: int, pattern: Pattern) -> Kernel:
         Param("w_scale", "in", "f16"),
         Param("w_zero", "in", "u8", optional=True),
         Param("bias", "in", "f32", optional=True),
+        Param("addend", "in", "f32", optional=True),
         Param("y", "out", "f32"),
     )
     numbers = tuple(Param(name, "u32") for name in ("m", "n", "k", "group_size", "ldy"))
@@ -184,7 +192,8 @@ def _kernel(bits: int, pattern: Pattern) -> Kernel:
 def _op(bits: int) -> Op:
     doc = f"int8 rows times packed {bits}-bit weights of which N of every M are zero and not stored"
     kernels = tuple(_kernel(bits, pattern) for pattern in PATTERNS)
-    return Op(f"matmul_w{bits}a8_nm", doc, infer_for(bits), reference_for(bits), ideal, kernels, example_for(bits))
+    name, example = f"matmul_w{bits}a8_nm", example_for(bits)
+    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, kernels, example, in_place="addend")
 
 
 OPS = tuple(_op(bits) for bits in WIDTHS)

@@ -57,14 +57,16 @@ class Param:
 @dataclass(frozen=True)
 class Work:
     """What a kernel call does, for the cost models: integer multiply-accumulates, float32 element
-    operations (an exp counts as several), how many independent pieces the cores can share, and how often the input
-    of a packed weight must be found first.
+    operations (an exp counts as several), how many independent pieces the cores can share, how often the input
+    of a packed weight must be found first, and rows each of whose cores does row_flops operations besides.
     """
 
     macs: int = 0
     flops: int = 0
     parallel: int = 1
     searches: int = 0
+    rows: int = 0
+    row_flops: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 Cosines and sines are constants: a table of int16 rows [position][cos.. sin..] in units of `unit`
 (the attention factor over 2^14), so that 1 is exact.
+
+x may be wider than what is rotated (the result of joined matrices): `width` columns from `first` on are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.ir.graph import TensorType
+from edgec.ir.graph import Attr, TensorType
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
@@ -26,13 +28,20 @@ def table(inv_freq: tuple[float, ...], positions: int) -> NDArray[np.int16]:
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-    """x f32[m, heads * head_dim] and a table i16[positions, head_dim]."""
+    """x f32[m, heads * head_dim], or wider with `first` and `width`, and a table i16[positions, head_dim]."""
     x, rows = types["x"], types["table"]
+    first, width = columns(attrs, x.shape[1])
+    require(first + width <= x.shape[1], f"rope of columns {first} to {first + width} of {x.shape[1]}")
     (head_dim,) = ints(attrs, "head_dim")
     require(head_dim % 2 == 0, f"rope needs an even head_dim, not {head_dim}")
-    require(x.shape[1] % head_dim == 0, f"rope's rows of {x.shape[1]} are not whole heads of {head_dim}")
+    require(width % head_dim == 0, f"rope's rows of {width} are not whole heads of {head_dim}")
     require(rows.shape[1] == head_dim, f"rope's table rows of {rows.shape[1]} are not head_dim {head_dim}")
-    return {"y": x}
+    return {"y": TensorType((x.shape[0], width), x.dtype)}
+
+
+def columns(attrs: Attrs, whole: int) -> tuple[int, int]:
+    """The first column that is rotated, and how many: all of a row unless `first` and `width` say otherwise."""
+    return int(attrs.get("first", 0)), int(attrs.get("width", whole))
 
 
 def rotate(x: F32, cos: F32, sin: F32) -> F32:
@@ -52,7 +61,8 @@ def _rotate_by(x: F32, rows: Array, unit: np.float32, head_dim: int) -> F32:
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
     x = inputs["x"]
-    rows = inputs["table"][pos : pos + x.shape[0]]
+    first, width = columns(attrs, x.shape[1])
+    x, rows = x[:, first : first + width], inputs["table"][pos : pos + x.shape[0]]
     return {"y": _rotate_by(x, rows, f32(attrs["unit"]), ints(attrs, "head_dim")[0])}
 
 
@@ -62,9 +72,9 @@ def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 
 
 def run(a: dict[str, Any]) -> None:
-    """Kernel twin: the table's rows of the m positions already gathered."""
+    """Kernel twin: the table's rows of the m positions already gathered; rows of x `ldx` elements apart."""
     m, heads, d = a["m"], a["heads"], a["head_dim"]
-    x = a["x"][: m * heads * d].reshape(m, heads * d)
+    x = np.stack([a["x"][row * a["ldx"] : row * a["ldx"] + heads * d] for row in range(m)])
     a["y"][: m * heads * d] = _rotate_by(x, a["table"][: m * d].reshape(m, d), f32(a["unit"]), d).reshape(-1)
 
 
@@ -74,7 +84,11 @@ def example(rng: np.random.Generator) -> Example:
     pos = int(rng.integers(0, 50))
     freq = tuple(10000.0 ** (-2 * i / d) for i in range(d // 2))
     x = rng.normal(size=(m, heads * d)).astype(np.float32)
-    return Example({"x": x, "table": table(freq, pos + m)}, {"head_dim": d, "unit": 1.0 / ONE}, pos)
+    attrs: dict[str, Attr] = {"head_dim": d, "unit": 1.0 / ONE}
+    if rng.random() < 0.5:
+        attrs |= {"first": d * int(rng.integers(0, 2)), "width": heads * d}
+        x = rng.normal(size=(m, (heads + 2) * d)).astype(np.float32)
+    return Example({"x": x, "table": table(freq, pos + m)}, attrs, pos)
 
 
 KERNEL = Kernel(
@@ -86,6 +100,7 @@ KERNEL = Kernel(
         Param("m", "u32"),
         Param("heads", "u32"),
         Param("head_dim", "u32"),
+        Param("ldx", "u32"),
         Param("unit", "f32"),
     ),
     run,

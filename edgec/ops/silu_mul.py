@@ -1,4 +1,7 @@
-"""silu_mul: y = gate / (1 + exp(-gate)) * up, the gated activation of LLaMA's feed-forward network (Shazeer 2020)."""
+"""silu_mul: y = gate / (1 + exp(-gate)) * up, the gated activation of LLaMA's feed-forward network (Shazeer 2020).
+
+gate and up are two inputs, or the left and right halves of the rows of one, gate_up.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,24 @@ import numpy as np
 
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, exp, f32
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-    """gate and up of one type."""
+    """gate and up of one type f32[m, k], or gate_up f32[m, 2 k], give f32[m, k]."""
+    if both := types.get("gate_up"):
+        require(both.shape[1] % 2 == 0, f"silu_mul of rows of {both.shape[1]}, which have no halves")
+        return {"y": TensorType((both.shape[0], both.shape[1] // 2), "f32")}
     require(types["gate"] == types["up"], f"silu_mul of {types['gate']} and {types['up']}")
     return {"y": types["gate"]}
+
+
+def operands(inputs: Arrays) -> tuple[Array, Array]:
+    """gate and up of either form."""
+    if "gate_up" in inputs:
+        gate, up = np.split(inputs["gate_up"], 2, axis=1)
+        return gate, up
+    return inputs["gate"], inputs["up"]
 
 
 def silu_mul(gate: F32, up: F32) -> F32:
@@ -24,26 +38,32 @@ def silu_mul(gate: F32, up: F32) -> F32:
 
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
-    return {"y": silu_mul(inputs["gate"], inputs["up"])}
+    return {"y": silu_mul(*operands(inputs))}
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """The same with NumPy's exp in float64."""
-    gate = inputs["gate"].astype(np.float64)
-    return {"y": (gate / (1.0 + np.exp(np.minimum(-gate, 700.0))) * inputs["up"]).astype(np.float32)}
+    gate, up = operands(inputs)
+    gate = gate.astype(np.float64)
+    return {"y": (gate / (1.0 + np.exp(np.minimum(-gate, 700.0))) * up).astype(np.float32)}
 
 
 def run(a: dict[str, Any]) -> None:
-    """Kernel twin: rows * k elements."""
-    n = a["rows"] * a["k"]
-    a["y"][:n] = silu_mul(a["gate"][:n], a["up"][:n])
+    """Kernel twin: `rows` rows of k elements, those of gate and up `ldx` elements apart."""
+    rows, k, ldx = a["rows"], a["k"], a["ldx"]
+    for row in range(rows):
+        at = slice(row * ldx, row * ldx + k)
+        a["y"][row * k : (row + 1) * k] = silu_mul(a["gate"][at], a["up"][at])
 
 
 def example(rng: np.random.Generator) -> Example:
     """Random gates, some of them huge."""
     shape = (int(rng.integers(1, 4)), int(rng.integers(1, 100)))
     gate = rng.normal(size=shape).astype(np.float32) * f32(10.0 ** rng.integers(-3, 4))
-    return Example({"gate": gate, "up": rng.normal(size=shape).astype(np.float32)}, {})
+    up = rng.normal(size=shape).astype(np.float32)
+    if rng.random() < 0.5:
+        return Example({"gate_up": np.concatenate([gate, up], axis=1)}, {})
+    return Example({"gate": gate, "up": up}, {})
 
 
 KERNEL = Kernel(
@@ -54,6 +74,7 @@ KERNEL = Kernel(
         Param("y", "out", "f32"),
         Param("rows", "u32"),
         Param("k", "u32"),
+        Param("ldx", "u32"),
     ),
     run,
     lambda a: Work(flops=24 * a["rows"] * a["k"], parallel=a["rows"] * a["k"]),

@@ -1,71 +1,78 @@
-"""What each of the planner's decisions is worth: the same graphs planned without it, by the same cost model."""
+"""What each of the decisions of lowering and planner is worth: the same model without it, by the same cost model."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
-from rich.console import Console
+from rich.table import Table
 
+from edgec.compress.quantized import QuantizedModel
 from edgec.cost.estimate import program_usage
-from edgec.ir.graph import Graph
 from edgec.memory.choices import Choices
 from edgec.memory.plan import Plan
-from edgec.memory.planner import plan
-from edgec.report.blocks import plain_table, section
+from edgec.planning import without
+from edgec.report.blocks import plain_table
 
 NAMES = {
+    "join": "q,k,v; gate,up joined",
+    "norm_quantize": "norm+quantise in one",
+    "silu_quantize": "SiLU+quantise in one",
+    "residual": "residual in the matmul",
+    "attention": "attention in one call",
     "residency": "weights near by saving",
     "in_place": "results in place",
     "tiling": "tiles by time",
     "early_loads": "loads a step earlier",
     "compaction": "buffers placed again",
 }
+TITLE = "What the planner's decisions are worth: cycles of the same model without each"
+Effect = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A decision: predicted cycles of a run at the end of the context and bytes of the compute memory, without it."""
+def effects(model: QuantizedModel, made: Plan, say: Callable[[str], None] = lambda text: None) -> list[Effect]:
+    """The plan of a model as quantised, then its plans without each decision.
 
-    name: str
-    decode_cycles: float
-    prefill_cycles: float
-    compute_bytes: int
-    fits: bool
-
-
-def effects(graphs: Mapping[str, Graph], made: Plan, say: Callable[[str], None] = lambda text: None) -> list[Effect]:
-    """The plan as it is, then without each decision. What is left out takes what builds on it along."""
-    found = [_measured("as planned", made)]
+    Each with: without (the decision, "" of the plan as it is), decode_cycles and prefill_cycles of a run at the end of
+    the context, compute_bytes of the compute memory, fits. What is left out takes what builds on it along.
+    """
+    found = [_measured("", made)]
     for choice in fields(Choices):
         say(f"plan without {choice.name}")
-        without = plan(graphs, made.target, made.context, replace(Choices(), **{choice.name: False}))
-        found.append(_measured(choice.name, without))
+        found.append(_measured(choice.name, without(choice.name, model, made)))
     return found
 
 
 def _measured(name: str, made: Plan) -> Effect:
-    cycles = []
-    for program in (made.programs["decode"], made.programs["prefill"]):
-        rows = min(program.rows, made.context)
-        cycles.append(program_usage(made, program, rows, made.context - rows).cycles)
-    return Effect(name, cycles[0], cycles[1], made.arena_bytes(made.target.compute), not made.deficits())
+    cycles = {}
+    for program in ("decode", "prefill"):
+        rows = min(made.programs[program].rows, made.context)
+        usage = program_usage(made, made.programs[program], rows, made.context - rows)
+        cycles[f"{program}_cycles"] = round(usage.cycles)
+    size = made.arena_bytes(made.target.compute)
+    return {"without": name, **cycles, "compute_bytes": size, "fits": not made.deficits()}
 
 
-def effects_text(found: list[Effect], compute: str) -> str:
-    """A table: what more each run takes, and the compute memory, when a decision is left out."""
-    table = plain_table("without", "decode cycles", "more", "prefill cycles", "more", f"{compute} B", "more")
-    whole = found[0]
+def effects_rows(found: Sequence[Effect], compute: str) -> list[tuple[str, ...]]:
+    """For a person, the heading first: what more each run takes, and the compute memory, without a decision."""
+    columns = ("decode_cycles", "prefill_cycles", "compute_bytes")
+    rows: list[tuple[str, ...]] = [("without", "decode", "more", "prefill", "more", f"{compute} B", "more")]
     for e in found:
-        cells = [f"{e.decode_cycles:,.0f}", _more(e.decode_cycles, whole.decode_cycles)]
-        cells += [f"{e.prefill_cycles:,.0f}", _more(e.prefill_cycles, whole.prefill_cycles)]
-        cells += [f"{e.compute_bytes:,}", _more(e.compute_bytes, whole.compute_bytes) if e.fits else "no fit"]
-        table.add_row("(nothing)" if e is whole else NAMES[e.name], *cells)
-    stream = io.StringIO()
-    console = Console(file=stream, width=100, color_system=None, legacy_windows=False)
-    section(console, "What the planner's decisions are worth: the same model planned without each", table)
-    return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines()) + "\n"
+        cells = [part for key in columns for part in (f"{e[key]:,}", _more(e[key], found[0][key]))]
+        if not e["fits"]:
+            cells[-1] = "no fit"
+        rows.append((NAMES[e["without"]] if e["without"] else "(nothing)", *cells))
+    return rows
+
+
+def effects_table(found: Sequence[Effect], compute: str) -> Table:
+    """The rows for a terminal."""
+    heading, *rows = effects_rows(found, compute)
+    table = plain_table(*heading)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _more(value: float, base: float) -> str:

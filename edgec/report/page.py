@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgec.errors import ToolError
 from edgec.report import charts
 from edgec.report.checks import check_lines, quality_lines
+from edgec.report.explain import effects_rows
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.report import FITS, NEEDS_L3, Report
 from edgec.report.stages import stage_rows
@@ -50,6 +51,7 @@ def page(report: Report) -> str:
         kinds=[k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())],
         model_lines=model_lines(report),
         storage=storage_cells(report.model["storage"]) if any_pruned(report) else [],
+        effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
         error_lines=error_lines(layer_errors(report.stages, report.quantization)),
         stages=stage_rows(report.stages),
         checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],

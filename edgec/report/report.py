@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Buffer, Plan
 from edgec.ops.matmul_w4a8 import bits_of
+from edgec.passes.join_projections import parts
 from edgec.report.advice import advice
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
 from edgec.report.sparsity import sparsity_rows
@@ -55,6 +56,7 @@ class Report:
     deficits: tuple[Deficit, ...]
     advice: tuple[str, ...]
     remedies: tuple[Mapping[str, Any], ...]
+    effects: tuple[Mapping[str, Any], ...]
     decode: Speed
     prefill: Speed
     steps: Mapping[str, tuple[StepCost, ...]]
@@ -105,6 +107,7 @@ def make_report(
         deficits=tuple(deficits),
         advice=tuple(advice(plan, breakdown, deficits, parameters)),
         remedies=tuple(meta.get("remedies", ())),
+        effects=tuple(meta.get("effects", ())),
         decode=speed(plan, "decode"),
         prefill=speed(plan, "prefill"),
         steps={name: step_costs(plan, name) for name in ("decode", "prefill")},
@@ -176,7 +179,8 @@ def _branches(plan: Plan, graph: Graph) -> dict[str, Any] | None:
 
 def _matrices(graph: Graph) -> set[str]:
     """Names of the model's matrices, branches left out."""
-    return {n.inputs["w"] for n in graph.nodes if "w" in n.inputs and not _BRANCH.search(n.inputs["w"])}
+    found = {n.inputs["w"] for n in graph.nodes if "w" in n.inputs and not _BRANCH.search(n.inputs["w"])}
+    return {part for name in found for part in parts(name)}
 
 
 def _weights_by_bits(graph: Graph) -> dict[str, int]:

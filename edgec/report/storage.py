@@ -9,14 +9,17 @@ from edgec.compress.rtn import role_of
 from edgec.ir.graph import Graph, Node
 from edgec.memory.plan import Plan
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.report.layers import ROLES
+from edgec.passes.join_projections import parts
 
-ORDER = (*ROLES, "embed", "head")
+ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down", "embed", "head")  # joint ones beside their parts
 BRANCHES = ("lora_a", "lora_b")  # modules beside a matrix; the report counts them apart
 
 
 def storage_rows(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
-    """A row for each role, width and pattern. Every matrix counts once: a tied embedding is no head."""
+    """A row for each role, width and pattern. Every matrix counts once: a tied embedding is no head.
+
+    Joint matrices count as what they are made of, under a role of their own.
+    """
     sizes = {b.name: b.size for b in plan.buffers}
     first: dict[str, Node] = {}
     for node in graph.nodes:
@@ -27,7 +30,7 @@ def storage_rows(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
         role, bits, pattern = role_of(name), _bits(node), _pattern(node)
         start = {"role": role, "bits": bits, "pattern": pattern, "matrices": 0, "weights": 0, "bytes": 0}
         row = rows.setdefault((ORDER.index(role), bits, pattern), start)
-        row["matrices"] += 1
+        row["matrices"] += len(parts(name))
         row["weights"] += graph.type_of(name).shape[0] * int(node.attrs["k"])
         row["bytes"] += sum(sizes[value] for side, value in node.inputs.items() if side == "w" or side[:2] == "w_")
     return [row | {"bits_per_weight": round(8 * row["bytes"] / row["weights"], 4)} for _, row in sorted(rows.items())]

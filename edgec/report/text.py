@@ -10,6 +10,7 @@ from rich.text import Text
 
 from edgec.report.blocks import line, plain_table, section, show
 from edgec.report.checks import check_lines, quality_lines
+from edgec.report.explain import TITLE, effects_table
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
 from edgec.report.report import DOES_NOT_FIT, Report
@@ -37,6 +38,7 @@ def render(report: Report, console: Console) -> None:
     _breakdown(report, console)
     _speed(report, console)
     _ops(report, console)
+    _effects(report, console)
     _model(report, console)
     _stages(report, console)
     _checks(report, console)
@@ -150,6 +152,12 @@ def model_lines(report: Report) -> list[str]:
             f"program: {p['code_bytes']:,} B code, {p['data_bytes']:,} B data, {p['stack_bytes']:,} B stack reserved"
         )
     return lines
+
+
+def _effects(report: Report, console: Console) -> None:
+    if report.effects:
+        compute = report.memory[0].name
+        section(console, TITLE, effects_table(report.effects, compute))
 
 
 def any_pruned(report: Report) -> bool:

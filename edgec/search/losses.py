@@ -12,10 +12,9 @@ from math import log
 DENSE, EIGHT_BITS = 35.88, 36.089  # float weights; 8 bits in groups of 32, as the chip runs it
 BITS = {4: log(39.775 / EIGHT_BITS)}  # of the blocks' matrices, GPTQ in groups of 64, from 8 bits
 DEPTH = ((0.0, 0.0), (2 / 30, log(46.24 / DENSE)), (4 / 30, log(71.25 / DENSE)))  # by the share of blocks removed
-PATTERN = {"2:4": log(259.1 / DENSE), "4:8": log(142.0 / DENSE), "8:16": log(107.19 / DENSE)}  # all matrices of blocks
+PATTERN = {"8:16": log(107.19 / DENSE)}  # all matrices of the blocks
 CACHE_4_BITS, SMOOTHED_4_BITS = log(49.024 / EIGHT_BITS), log(40.644 / EIGHT_BITS)  # without and with smooth_keys
 FEED_FORWARD_8_16 = log(77.56 / DENSE)
-ENDS_LOSS: dict[int, float] = {}  # embedding and head, from 8 bits: not measured
 
 
 def bits_loss(before: int, after: int) -> float | None:

@@ -16,7 +16,6 @@ from edgec.frontend.checkpoint import ModelConfig
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (
     CACHE_4_BITS,
-    ENDS_LOSS,
     FEED_FORWARD_8_16,
     PATTERN,
     SMOOTHED_4_BITS,
@@ -107,7 +106,7 @@ def _ends(now: int) -> list[Option]:
     for bits in (b for b in WIDTHS if b < now):
         tables = {"quantize": {"roles": {name: {"bits": bits} for name in ENDS}}}
         change = f"embedding and head in {bits} bits"
-        made.append(Option(change, tables, partial(narrowed, bits=bits), ENDS_LOSS.get(bits)))
+        made.append(Option(change, tables, partial(narrowed, bits=bits), None))
     return made
 
 
@@ -153,7 +152,7 @@ def _patterns(recipe: Recipe) -> list[Option]:
         _stage_first(
             f"{words} feed-forward", FEED_FORWARD_8_16, "width", Width(pattern, roles=fed), pattern=pattern, roles=fed
         ),
-        _stage_first(f"{words} blocks", PATTERN[pattern], "width", Width(pattern), pattern=pattern),
+        _stage_first(f"{words} blocks", PATTERN.get(pattern), "width", Width(pattern), pattern=pattern),
     ]
 
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import tomli_w
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.errors import RecipeError
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants, lower
+from edgec.lower.programs import on_shapes, ready
 from edgec.memory.capacity import fits, longest_context
 from edgec.memory.plan import Plan
 from edgec.recipe import Recipe
@@ -89,7 +88,8 @@ class Search:
             model = self.model_of(recipe)
         except RecipeError:
             return None
-        longest = longest_context(_graphs(model, recipe), model.config.n_layers, self.target, self.context) // 8 * 8
+        make, layers = _graphs(model, recipe, self.target), model.config.n_layers
+        longest = longest_context(make, layers, self.target, self.context) // 8 * 8
         return with_context(self.context, longest) if SHORTEST <= longest < self.context else None
 
     def together(self) -> list[Option]:
@@ -131,7 +131,7 @@ class Search:
         except RecipeError:
             return False
         context = min(recipe.build.context or self.context, self.context)
-        graphs = _graphs(model, recipe)
+        graphs = _graphs(model, recipe, self.target)
         whole = graphs(context, model.config.n_layers)["decode"]
         held = sum(v.type.nbytes for v in whole.values.values() if v.kind in ("const", "state"))
         if held > sum(m.capacity_bytes for m in self.target.memories):
@@ -175,17 +175,10 @@ def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
     return recipe
 
 
-def _graphs(model: QuantizedModel, recipe: Recipe) -> Callable[[int, int], Mapping[str, Graph]]:
+def _graphs(model: QuantizedModel, recipe: Recipe, target: Target) -> Callable[[int, int], Mapping[str, Graph]]:
     """Graphs on shapes alone; that of prefill only if the recipe fixes its rows, otherwise fewer will do."""
-    consts = constants(model, 1)
     rows_of = {"decode": 1} | ({"prefill": recipe.build.chunk} if recipe.build.chunk else {})
-
-    def make(context: int, layers: int) -> dict[str, Graph]:
-        table = consts["rope.table"]
-        shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
-        return {name: lower(model, shaped, name, rows, context, layers) for name, rows in rows_of.items()}
-
-    return make
+    return on_shapes(ready(model), rows_of, target)
 
 
 def _merged(tables: Any) -> dict[str, Any]:

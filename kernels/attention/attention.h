@@ -1,4 +1,4 @@
-/* attention: causal grouped-query attention of m new queries over the int8 cache, in four kernels.
+/* attention: causal grouped-query attention of m new queries over the int8 cache, in four kernels, or in one.
  *
  * Row r is at position pos + r and sees positions 0 .. pos + r. Query head h uses key/value head
  * h / (n_heads / n_kv_heads). K and V stream through memory in tiles of `count` positions from `first` on;
@@ -9,8 +9,10 @@
  *     attention_values   for every tile of V   acc += p[t] * v[t]
  *     attention_finish   once                  y = float32(acc) * p_scale
  *
+ *     attention          all of it, where K and V are there whole
+ *
  * factor = log2(e) / sqrt(head_dim). Sums are over integers, so tiles of any sizes give the same bits.
- * Units of all four: heads of all rows. q, k, v, p need no alignment. No two arguments overlap.
+ * Units of all: heads of all rows. q, k, v, p need no alignment. No two arguments overlap.
  */
 #ifndef EDGEC_ATTENTION_H
 #define EDGEC_ATTENTION_H
@@ -83,5 +85,32 @@ typedef struct {
 } edgec_attention_finish_args;
 
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
+
+/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Its parts split their work
+ * alike, so a core reads nothing that another one writes. q8, q_scale, s, p, p_scale and acc are room to work in and
+ * hold nothing of meaning afterwards. */
+typedef struct {
+    const float *q;          /* [m][n_heads][head_dim] */
+    const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
+    const uint16_t *k_scale; /* [pos + m][n_kv_heads], binary16 */
+    const int8_t *v;         /* [pos + m][n_kv_heads][head_dim] */
+    const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16 */
+    int8_t *q8;              /* [m][n_heads][head_dim] */
+    float *q_scale;          /* [m][n_heads] */
+    float *s;                /* [m][n_heads][lds] */
+    uint8_t *p;              /* [m][n_heads][lds] */
+    float *p_scale;          /* [m][n_heads] */
+    int32_t *acc;            /* [m][n_heads][head_dim] */
+    float *y;                /* [m][n_heads][head_dim] */
+    uint32_t m;
+    uint32_t n_heads;
+    uint32_t n_kv_heads;
+    uint32_t head_dim;
+    uint32_t pos;
+    uint32_t lds;
+    float factor;
+} edgec_attention_args;
+
+void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores);
 
 #endif

@@ -6,9 +6,10 @@ void edgec_kv_quantize(const edgec_kv_quantize_args *a, uint32_t core, uint32_t 
     const edgec_range mine = edgec_split(a->rows, core, n_cores);
     const uint32_t k = a->k;
     for (uint32_t row = mine.begin; row < mine.end; row++) {
-        const float *x = a->x + (size_t)row * k;                                        /* [k] */
-        int8_t *q = a->q + (size_t)row * k;                                             /* [k] */
-        const float *shift = a->shift ? a->shift + (size_t)(row % a->heads) * k : NULL; /* [k] */
+        const uint32_t head = row % a->heads;
+        const float *x = a->x + (size_t)(row / a->heads) * a->ldx + head * k; /* [k] */
+        int8_t *q = a->q + (size_t)row * k;                                   /* [k] */
+        const float *shift = a->shift ? a->shift + (size_t)head * k : NULL;   /* [k] */
         float top = 0.0f;
         EDGEC_UNROLL_4
         for (uint32_t i = 0; i < k; i++) {

@@ -13,9 +13,10 @@ void edgec_kv_quantize_i4(const edgec_kv_quantize_i4_args *a, uint32_t core, uin
     const uint32_t k = a->k;
     const uint32_t half_k = k / 2u;
     for (uint32_t row = mine.begin; row < mine.end; row++) {
-        const float *x = a->x + (size_t)row * k;                                        /* [k] */
-        uint8_t *q = a->q + (size_t)row * half_k;                                       /* [k / 2] */
-        const float *shift = a->shift ? a->shift + (size_t)(row % a->heads) * k : NULL; /* [k] */
+        const uint32_t head = row % a->heads;
+        const float *x = a->x + (size_t)(row / a->heads) * a->ldx + head * k; /* [k] */
+        uint8_t *q = a->q + (size_t)row * half_k;                             /* [k / 2] */
+        const float *shift = a->shift ? a->shift + (size_t)head * k : NULL;   /* [k] */
         float top = 0.0f;
         EDGEC_UNROLL_4
         for (uint32_t i = 0; i < k; i++) {

@@ -8,11 +8,14 @@
  *
  *     + float32(x_sums[m][g]) * ((2^(bits-1) * w_scale[n][g] + w_min[n][g]) * x_scale[m][g])
  *
+ * Last of all, where there is an addend:  y[m][n] = addend[m][n] + y[m][n].
+ *
  * The type rule guarantees min(k, group_size) * (2^bits - 1) * 127
  * < 2^31, so that no accumulator overflows; |x| <= 127 and x_sums are those of x (from quantize_dynamic).
  * Packing: edgec_unpack.h. groups = ceil(k / group_size), the last may be shorter; row_bytes is the sum of
  * its groups' bytes, always a multiple of 4. w is 4-byte aligned, x need not be.
- * Rows of y are ldy elements apart; elements between them stay. Units: output channels n.
+ * Rows of y and of addend are ldy elements apart; elements between them stay. y may be the same memory as
+ * addend. Units: output channels n.
  */
 #ifndef EDGEC_MATMUL_W4A8_H
 #define EDGEC_MATMUL_W4A8_H
@@ -29,6 +32,7 @@ typedef struct {
     const uint8_t *w_zero;   /* [n][groups], or NULL */
     const uint16_t *w_min;   /* [n][groups], binary16, or NULL */
     const float *bias;       /* [n], or NULL */
+    const float *addend;     /* [m][ldy], or NULL */
     float *y;                /* [m][ldy] of which [m][n] is written */
     uint32_t m;
     uint32_t n;

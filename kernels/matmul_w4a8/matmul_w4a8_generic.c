@@ -98,6 +98,20 @@ EDGEC_INLINE void edgec_matmul_group(uint32_t bits, uint32_t rows, const uint8_t
     }
 }
 
+/* sum and, with minima, what lies between zero and the middle code of channel n. Behind the sums, so that weights
+ * without minima pay next to nothing. */
+static float edgec_matmul_minima(uint32_t bits, const edgec_matmul_w4a8_args *a, uint32_t groups,
+                                 const int32_t *x_sums, const float *x_scale, uint32_t n, float sum) {
+    const uint16_t *scale = a->w_scale + (size_t)n * groups; /* [groups] */
+    const uint16_t *minima = a->w_min + (size_t)n * groups;  /* [groups] */
+    for (uint32_t g = 0; g < groups; g++) {
+        const float middle =
+            (float)(1 << (bits - 1u)) * edgec_f16_to_f32(scale[g]) + edgec_f16_to_f32(minima[g]);
+        sum += (float)x_sums[g] * (middle * x_scale[g]);
+    }
+    return sum;
+}
+
 /* y[row][n .. n + rows - 1] */
 EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_matmul_w4a8_args *a,
                                      uint32_t row, uint32_t n, uint32_t groups, uint32_t row_bytes) {
@@ -126,30 +140,16 @@ EDGEC_INLINE void edgec_matmul_strip(uint32_t bits, uint32_t rows, const edgec_m
         x += count;
         left -= count;
     }
-    float *y = a->y + (size_t)row * a->ldy + n; /* [rows] */
+    float *y = a->y + (size_t)row * a->ldy + n;                                    /* [rows] */
+    const float *addend = a->addend ? a->addend + (size_t)row * a->ldy + n : NULL; /* [rows] */
     EDGEC_UNROLL_4
     for (uint32_t r = 0; r < rows; r++) {
-        y[r] = a->bias ? sum[r] + a->bias[n + r] : sum[r];
-    }
-}
-
-/* Adds to y[row][n] what lies between zero and the middle code of weights with minima. Behind the sums, so
- * that weights without minima pay nothing. */
-static void edgec_matmul_minima(uint32_t bits, const edgec_matmul_w4a8_args *a, uint32_t groups, uint32_t row,
-                                edgec_range mine) {
-    const int32_t *x_sums = a->x_sums + (size_t)row * groups; /* [groups] */
-    const float *x_scale = a->x_scale + (size_t)row * groups; /* [groups] */
-    float *y = a->y + (size_t)row * a->ldy;                   /* [n] */
-    for (uint32_t n = mine.begin; n < mine.end; n++) {
-        const uint16_t *scale = a->w_scale + (size_t)n * groups; /* [groups] */
-        const uint16_t *minima = a->w_min + (size_t)n * groups;  /* [groups] */
-        float sum = y[n];
-        for (uint32_t g = 0; g < groups; g++) {
-            const float middle =
-                (float)(1 << (bits - 1u)) * edgec_f16_to_f32(scale[g]) + edgec_f16_to_f32(minima[g]);
-            sum += (float)x_sums[g] * (middle * x_scale[g]);
+        float value = a->bias ? sum[r] + a->bias[n + r] : sum[r];
+        if (a->w_min) {
+            value =
+                edgec_matmul_minima(bits, a, groups, a->x_sums + (size_t)row * groups, x_scale, n + r, value);
         }
-        y[n] = sum;
+        y[r] = addend ? addend[r] + value : value;
     }
 }
 
@@ -173,9 +173,6 @@ EDGEC_INLINE void edgec_matmul_any(uint32_t bits, const edgec_matmul_w4a8_args *
             for (; n < mine.end; n++) {
                 edgec_matmul_strip(bits, 1, a, row, n, groups, row_bytes);
             }
-        }
-        if (a->w_min) {
-            edgec_matmul_minima(bits, a, groups, row, mine);
         }
     }
 }

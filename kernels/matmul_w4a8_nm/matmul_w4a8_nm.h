@@ -22,7 +22,8 @@
  * For example 2:4, a unit of 16 inputs in 2 bytes: i0 | i1<<2 | i2<<4 | i3<<6, i4 | i5<<2 | i6<<4 | i7<<6,
  * where codes 0 and 1 belong to x[i0] and x[i1], codes 2 and 3 to x[4 + i2] and x[4 + i3], and so on.
  *
- * Rows of y are ldy elements apart; elements between them stay. Units: output channels n.
+ * addend, if there is one, is added last; y may be the same memory as addend. Rows of both are ldy elements apart;
+ * elements between them stay. Units: output channels n.
  */
 #ifndef EDGEC_MATMUL_W4A8_NM_H
 #define EDGEC_MATMUL_W4A8_NM_H
@@ -37,6 +38,7 @@ typedef struct {
     const uint16_t *w_scale; /* [n][groups], binary16 */
     const uint8_t *w_zero;   /* [n][groups], or NULL */
     const float *bias;       /* [n], or NULL */
+    const float *addend;     /* [m][ldy], or NULL */
     float *y;                /* [m][ldy] of which [m][n] is written */
     uint32_t m;
     uint32_t n;

@@ -147,7 +147,9 @@ EDGEC_INLINE void edgec_nm_strip(uint32_t bits, uint32_t kept, uint32_t of, uint
     }
     EDGEC_UNROLL_4
     for (uint32_t r = 0; r < rows; r++) {
-        a->y[(size_t)(row + r) * a->ldy + n] = a->bias ? sum[r] + a->bias[n] : sum[r];
+        const size_t at = (size_t)(row + r) * a->ldy + n;
+        const float value = a->bias ? sum[r] + a->bias[n] : sum[r];
+        a->y[at] = a->addend ? a->addend[at] + value : value;
     }
 }
 

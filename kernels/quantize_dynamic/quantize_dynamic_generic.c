@@ -1,25 +1,6 @@
 #include "quantize_dynamic.h"
 
-#include "edgec_math.h"
-
-/* Quantises x [count] to q [count]; returns the scale, and the sum of q. */
-static float edgec_quantize_group(const float *x, int8_t *q, uint32_t count, int32_t *sum) {
-    float top = 0.0f;
-    EDGEC_UNROLL_4
-    for (uint32_t i = 0; i < count; i++) {
-        top = edgec_max(edgec_abs(x[i]), top);
-    }
-    const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
-    int32_t total = 0;
-    EDGEC_UNROLL_4
-    for (uint32_t i = 0; i < count; i++) {
-        const int8_t value = (int8_t)edgec_rint_i32(x[i] * inverse);
-        q[i] = value;
-        total += value;
-    }
-    *sum = total;
-    return top * EDGEC_ONE_127TH;
-}
+#include "edgec_rows.h"
 
 void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;

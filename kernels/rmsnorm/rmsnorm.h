@@ -1,7 +1,6 @@
 /* rmsnorm: y = (x * rsqrt(sum(x^2) * inv_k + eps)) * gain, per row, with edgec_rsqrt.
  *
- * The sum has a written order: eight lanes (element i in lane i % 8), each ascending; then lanes j and j+4
- * are added, then j and j+2, then the last two. inv_k is float32(1/k).
+ * The sum has a written order (edgec_sum_squares). inv_k is float32(1/k).
  * Units: rows. y may be the same memory as x; partial overlap is not allowed.
  */
 #ifndef EDGEC_RMSNORM_H

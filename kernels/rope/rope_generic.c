@@ -14,8 +14,8 @@ void edgec_rope(const edgec_rope_args *a, uint32_t core, uint32_t n_cores) {
         for (uint32_t i = 0; i < half; i++) {
             const float c = (float)table[i] * a->unit;
             const float s = (float)table[half + i] * a->unit;
-            const float *x = a->x + (size_t)unit * d + i; /* [count][head_dim] */
-            float *y = a->y + (size_t)unit * d + i;       /* [count][head_dim] */
+            const float *x = a->x + (size_t)row * a->ldx + head * d + i; /* [count][head_dim] */
+            float *y = a->y + (size_t)unit * d + i;                      /* [count][head_dim] */
             for (uint32_t h = count; h > 0; h--) {
                 const float low = x[0];
                 const float high = x[half];

@@ -135,7 +135,7 @@ def test_constants_are_named_after_the_matrix_and_share_its_input() -> None:
     nodes = {node.name: node for node in planned.graphs["decode"].nodes}
     assert nodes["l0.q.lora_a"].inputs["x"] == nodes["l0.q"].inputs["x"] == nodes["l0.k"].inputs["x"]
     assert nodes["l0.q.lora_a"].source == f"{path}.lora_a"
-    assert nodes["l0.q.lora_add"].inputs == {"a": "l0.q", "b": "l0.q.lora_b"}
+    assert nodes["l0.q.lora_b"].inputs["addend"] == "l0.q" and nodes["l0.q_rope"].inputs["x"] == "l0.q.lora_add"
     assert "l0.k.lora_a" not in nodes
 
 

@@ -16,12 +16,12 @@ from edgec.errors import MismatchError, VerifyError
 from edgec.verify.chain import verify
 
 KERNELS = {  # file: (text, what it becomes, op that must be named)
-    "rmsnorm/rmsnorm_generic.c": ("* gain[i]", "* 1.0001f * gain[i]", "rmsnorm"),
-    "quantize_dynamic/quantize_dynamic_generic.c": ("127.0f / top", "126.0f / top", "quantize_dynamic"),
+    "rmsnorm_quantize/rmsnorm_quantize_generic.c": ("* gain[i]", "* 1.01f * gain[i]", "rmsnorm_quantize"),
+    "quantize_dynamic/quantize_dynamic_generic.c": ("= sum;", "= sum + 1;", "quantize_dynamic"),
     "matmul_w4a8/matmul_w4a8_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "matmul_w4a8"),
     "rope/rope_generic.c": ("(float)table[i] * a->unit", "(float)table[i] * 1.001f * a->unit", "rope"),
     "attention/attention_softmax_generic.c": ("255.0f / top_weight", "254.0f / top_weight", "attention"),
-    "silu_mul/silu_mul_generic.c": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul"),
+    "common/edgec_rows.h": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul_quantize"),
     "embed/embed_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "embed"),
     "kv_append/kv_append_generic.c": ("1.0f / scale", "0.99f / scale", "kv_append"),
 }
@@ -61,9 +61,11 @@ def test_a_wrong_constant_in_a_kernel(copied: Path, objects: Path, file: str) ->
 
 
 def test_a_wrong_kernel_on_rv32(copied: Path, objects: Path) -> None:
-    path = copied / "project/kernels/silu_mul/silu_mul_generic.c"
+    path = copied / "project/kernels/common/edgec_rows.h"
     path.write_text(path.read_text().replace("(1.0f + edgec_exp", "(1.001f + edgec_exp"))
-    assert "rv32 differs from the reference first in silu_mul l0.silu" in str(fails(copied, objects, "rv32"))
+    assert "rv32 differs from the reference first in silu_mul_quantize l0.silu.q8g32" in str(
+        fails(copied, objects, "rv32")
+    )
 
 
 def edit_plan(folder: Path, change: Callable[[dict], None]) -> None:
@@ -77,7 +79,7 @@ def buffer(document: dict, name: str) -> list:
     return found[0]
 
 
-@pytest.mark.parametrize("name", ["l0.q", "embed", "l0.k_cache", "lm_head.weight", "rope.table"])
+@pytest.mark.parametrize("name", ["l0.qkv", "embed", "l0.k_cache", "lm_head.weight", "rope.table"])
 def test_a_buffer_elsewhere_in_the_plan(copied: Path, objects: Path, name: str) -> None:
     def move(document: dict) -> None:
         buffer(document, name)[2] += 16
@@ -86,7 +88,7 @@ def test_a_buffer_elsewhere_in_the_plan(copied: Path, objects: Path, name: str) 
     assert "the plan is unsound" in str(fails(copied, objects, "simulator"))
 
 
-@pytest.mark.parametrize("node", ["l0.q", "l0.attn", "l1.down", "logits"])
+@pytest.mark.parametrize("node", ["l0.qkv", "l0.attn", "l1.down", "logits"])
 def test_an_operand_elsewhere_in_the_plan(copied: Path, objects: Path, node: str) -> None:
     def move(document: dict) -> None:
         step = next(s for s in document["programs"][0]["steps"] if s[1] == node)
@@ -98,7 +100,7 @@ def test_an_operand_elsewhere_in_the_plan(copied: Path, objects: Path, node: str
     assert node in str(fails(copied, objects, "simulator"))
 
 
-@pytest.mark.parametrize("node", ["embed", "l0.attn_norm", "l0.q", "l1.q_rope", "l0.kv", "l1.attn", "logits"])
+@pytest.mark.parametrize("node", ["embed", "l0.attn_norm.q8g32", "l0.qkv", "l1.q_rope", "l0.kv", "l1.attn", "logits"])
 @pytest.mark.parametrize("how", ["drop", "shorten"])
 def test_a_transfer_lost_or_shortened_in_the_plan(copied: Path, objects: Path, node: str, how: str) -> None:
     def spoil(document: dict) -> None:
@@ -117,7 +119,7 @@ def test_a_transfer_lost_or_shortened_in_the_plan(copied: Path, objects: Path, n
     assert any(op in said for op in following)
 
 
-@pytest.mark.parametrize("op", ["embed", "rmsnorm", "matmul_w4a8", "rope", "kv_append", "attention"])
+@pytest.mark.parametrize("op", ["embed", "rmsnorm_quantize", "matmul_w4a8", "rope", "kv_append", "attention"])
 def test_a_transfer_lost_in_model_c(copied: Path, objects: Path, op: str) -> None:
     path = copied / "project/model.c"
     head, function, rest = path.read_text().partition(f"static void step_{op}_1(")
@@ -128,7 +130,7 @@ def test_a_transfer_lost_in_model_c(copied: Path, objects: Path, op: str) -> Non
     assert "host differs from the reference first in" in said  # this step, or a later one that it loads for
 
 
-@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight", "rope.table"])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.gate_up_proj.weight", "model.norm.weight", "rope.table"])
 def test_a_flipped_bit_in_an_image(copied: Path, objects: Path, name: str) -> None:
     home = Artifact.load(copied).meta["constants"][name]
     path = copied / "project" / f"{home['level'].lower()}.bin"
@@ -142,7 +144,7 @@ def test_a_flipped_bit_in_an_image(copied: Path, objects: Path, name: str) -> No
 def test_an_earlier_success_does_not_hide_a_failure(copied: Path, objects: Path) -> None:
     with tiny_models.quick(None, objects):  # type: ignore[arg-type]
         verify(Artifact.load(copied), ["simulator", "host"])
-    path = copied / "project/kernels/silu_mul/silu_mul_generic.c"
+    path = copied / "project/kernels/common/edgec_rows.h"
     path.write_text(path.read_text().replace("(1.0f + edgec_exp", "(1.001f + edgec_exp"))
     fails(copied, objects, "host")
     found = Artifact.load(copied).verification()["backends"]

@@ -12,7 +12,7 @@ import tiny_models
 from edgec.compress.shapes import planned_model
 from edgec.cost.estimate import program_usage
 from edgec.frontend.huggingface_config import architecture_of
-from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.memory.check import check
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
@@ -31,7 +31,7 @@ def planned(kib: int, bits: int) -> Plan:
     architecture = architecture_of(CONFIG)
     recipe = Recipe(Quantize(bits=bits), Build(context=CACHE))
     model = planned_model(architecture.config, architecture.extras, recipe)
-    return plan_model(model, constants(model, CACHE), replace(target, memories=tuple(memories)), CACHE, recipe)[1]
+    return plan_model(ready(model), replace(target, memories=tuple(memories)), CACHE, recipe)[1]
 
 
 @pytest.mark.parametrize("bits", [4, 8])

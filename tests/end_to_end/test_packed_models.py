@@ -15,6 +15,7 @@ from edgec.compress.rtn import quantize_model
 from edgec.errors import MismatchError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.packing import n_groups, pack
+from edgec.passes.join_projections import parts
 from edgec.recipe import Build, Quantize, Recipe
 from edgec.verify.chain import verify
 
@@ -58,12 +59,18 @@ def test_exact_on_every_backend(seed: int, tied: bool, legs: str, tmp_path: Path
     assert found[legs]["mismatches"] == found["simulator"]["mismatches"] == 0
     consts = artifact.constants()
     assert any(name.endswith(".minimum") for name in consts)
+    rows = {}
+    for name in consts:
+        if name.endswith(".weight"):
+            sizes = [source.tensor(part).shape[0] for part in parts(name)]
+            ends = np.cumsum([0, *sizes])
+            rows |= {part: (name, slice(*ends[i : i + 2])) for i, part in enumerate(parts(name))}
     for name, read in source.packed.items():
-        tensor = read()
-        assert consts[name].tobytes() == tensor.packed.tobytes()
-        assert consts[f"{name}.scale"].tobytes() == tensor.scale.tobytes()
+        tensor, (joint, own) = read(), rows[name]
+        assert consts[joint][own].tobytes() == tensor.packed.tobytes()
+        assert consts[f"{joint}.scale"][own].tobytes() == tensor.scale.tobytes()
         if tensor.minimum is not None:
-            assert consts[f"{name}.minimum"].tobytes() == tensor.minimum.tobytes()
+            assert consts[f"{joint}.minimum"][own].tobytes() == tensor.minimum.tobytes()
 
 
 def test_a_kernel_that_forgets_the_minimum_is_found(tmp_path: Path, objects: Path) -> None:

@@ -7,6 +7,7 @@ harmless by its kind: a lifetime made shorter or longer where nobody else wants 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -169,8 +170,13 @@ class Mutator:
             return "call drop", (replace(phase, call=None, when=None),)
         if kind == "operand":
             name = self.random.choice([n for n, r in call.regions.items() if r is not None])
-            regions = {**call.regions, name: self.changed_region(call.regions[name])}  # type: ignore[arg-type]
-            return f"operand {name}", (replace(phase, call=Call(call.kernel, call.engine, regions, call.numbers)),)
+            was = call.regions[name]
+            now = self.changed_region(was)  # type: ignore[arg-type]
+            wider = replace(now, size=was.size) == was and now.size > was.size  # type: ignore[union-attr]
+            regions = {**call.regions, name: now}
+            return f"operand {name}" + " wider" * wider, (
+                replace(phase, call=Call(call.kernel, call.engine, regions, call.numbers)),
+            )
         name = self.random.choice(list(call.numbers))
         value = call.numbers[name]
         if isinstance(value, float):
@@ -209,11 +215,18 @@ def harmless(kind: str) -> bool:
     A buffer only says what is reserved: check() has shown that its users are inside and that it overlaps with nobody.
     Transfers of one phase have no order. A load moved behind the call beside it still precedes its use (check: who
     reads what). In a call on one row the distance between rows means nothing. The heads of kv_quantize find a head's
-    centre, and there is none here.
+    centre, and there is none here. What a call only works in has a name that nobody else asks for. A region wider
+    than what its kernel touches, over bytes that check() has found to be the same value's, changes no byte: kernels
+    get addresses and counts, never the size of a region.
     """
     alike = ("buffer size", "buffer start", "buffer end", "transfer reorder", "later of")
-    one_row = kind.startswith("number ldy of decode") or kind == "number ldy of prefill logits"
-    return kind.startswith(alike) or one_row or (kind.startswith("number heads of") and kind.endswith(".kv"))
+    one_row = (
+        kind.startswith(("number ldy of decode", "number ldx of decode")) or kind == "number ldy of prefill logits"
+    )
+    heads = kind.startswith("number heads of") and kind.endswith(".kv")
+    work = re.fullmatch(r"operand (q8|q_scale|s|p|p_scale|acc)( wider)? of .*\.attn", kind)
+    wider = re.fullmatch(r"operand \w+ wider of .*", kind)
+    return kind.startswith(alike) or one_row or heads or bool(work or wider)
 
 
 def test_no_mutant_passes(tiny: tiny_models.Planned, expected: Outputs) -> None:

@@ -18,6 +18,7 @@ from edgec.compress.quantized import QuantizedTensor
 from edgec.frontend.checkpoint import Checkpoint, LowRank
 from edgec.packing import n_groups, pack
 from edgec.packing_nm import PATTERNS, Pattern
+from edgec.passes.join_projections import parts
 from edgec.recipe import RoleOverride
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
@@ -99,7 +100,8 @@ def with_zeros(rng: np.random.Generator, w: np.ndarray, bits: int, group_size: i
 def prove(pruned: Pruned, folder: Path, objects: Path, legs: tuple[str, ...], optimize: str = "-O0") -> None:
     """Build and verify; a matrix is packed if, and only if, what build.json says of it makes that smaller."""
     artifact = prove_case(pruned.case, model_of(pruned), folder, objects, legs, optimize)
-    found = {node.inputs["w"]: node.op for node in artifact.graphs["decode"].nodes if "w" in node.inputs}
+    read = {node.inputs["w"]: node.op for node in artifact.graphs["decode"].nodes if "w" in node.inputs}
+    found = {part: op for name, op in read.items() for part in parts(name)}
     for name, storage in artifact.meta["sparsity"].items():
         assert storage["packed"] == found[name].endswith("_nm")
         if storage["packed"]:

@@ -30,7 +30,7 @@ def unknown_input(graph: Graph) -> None:
 
 
 def missing_output(graph: Graph) -> None:
-    node = next(n for n in graph.nodes if n.op == "quantize_dynamic")
+    node = next(n for n in graph.nodes if n.op == "rmsnorm_quantize")
     edited(graph, node.name, outputs=dict(list(node.outputs.items())[:1]))
 
 
@@ -39,12 +39,12 @@ def written_twice(graph: Graph) -> None:
 
 
 def writes_a_constant(graph: Graph) -> None:
-    node = next(n for n in graph.nodes if n.op == "add")
+    node = next(n for n in graph.nodes if n.op.startswith("matmul"))
     edited(graph, node.name, outputs={"y": "model.norm.weight"})
 
 
 def wrong_type(graph: Graph) -> None:
-    graph.values["l0.q"] = replace(graph.values["l0.q"], type=TensorType((1, 31), "f32"))
+    graph.values["l0.qkv"] = replace(graph.values["l0.qkv"], type=TensorType((1, 31), "f32"))
 
 
 def output_never_written(graph: Graph) -> None:

@@ -51,8 +51,22 @@ def add(rng: Rng) -> Args:
 def silu_mul(rng: Rng) -> Args:
     """Gates from tiny to huge."""
     rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
-    n = rows * k
-    return {"gate": _f32(rng, n), "up": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
+    ldx = k + int(rng.choice([0, 0, k]))
+    gate, up = _f32(rng, rows * ldx), _f32(rng, rows * ldx)
+    return {"gate": gate, "up": up, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k, "ldx": ldx}
+
+
+def silu_mul_quantize(rng: Rng) -> Args:
+    """silu_mul's, in groups that may exceed the row."""
+    args, group_size = silu_mul(rng), int(rng.choice([1, 8, 20, 64]))
+    del args["y"]
+    return {**args, **_quantised(rng, args["rows"], args["k"], group_size), "group_size": group_size}
+
+
+def _quantised(rng: Rng, rows: int, k: int, group_size: int) -> Args:
+    groups = rows * n_groups(k, group_size)
+    q, sums = _junk(rng, rows * k + 5, np.int8), _junk(rng, groups + 2, np.int32)
+    return {"q": q, "scale": _junk(rng, groups + 2, f32), "sums": sums}
 
 
 def last_row(rng: Rng) -> Args:
@@ -71,14 +85,22 @@ def rmsnorm(rng: Rng) -> Args:
     return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
 
 
+def rmsnorm_quantize(rng: Rng) -> Args:
+    """rmsnorm's, in groups that may exceed the row."""
+    args, group_size = rmsnorm(rng), int(rng.choice([1, 8, 20, 64]))
+    del args["y"]
+    return {**args, **_quantised(rng, args["rows"], args["k"], group_size), "group_size": group_size}
+
+
 def rope(rng: Rng) -> Args:
     """Heads of some rows at a random position."""
     m, heads, d, pos = _int(rng, 1, 4), _int(rng, 1, 6), 2 * _int(rng, 1, 20), _int(rng, 0, 500)
     rows = table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1)
     n = m * heads * d
     unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
-    numbers = {"m": m, "heads": heads, "head_dim": d, "unit": unit}
-    return {"x": _f32(rng, n), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
+    ldx = heads * d + int(rng.choice([0, 0, 7]))
+    numbers = {"m": m, "heads": heads, "head_dim": d, "ldx": ldx, "unit": unit}
+    return {"x": _f32(rng, m * ldx), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
 
 
 def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
@@ -102,10 +124,13 @@ def quantize_dynamic(rng: Rng) -> Args:
 
 
 def _shift(rng: Rng, args: Args) -> Args:
-    """The arguments with a number of heads, and perhaps what is subtracted from each."""
-    heads = _int(rng, 1, 4)
+    """The arguments with a number of heads, tokens apart, and perhaps what is subtracted from each head."""
+    heads = int(rng.choice([h for h in (1, 2, 3, 4) if args["rows"] % h == 0]))
     shift = _f32(rng, heads * args["k"], -9, 6) if rng.random() < 0.5 else None
-    return {**args, "shift": shift, "heads": heads}
+    ldx = heads * args["k"] + int(rng.choice([0, 0, 9]))
+    x = np.zeros((args["rows"] // heads, ldx), f32)
+    x[:, : heads * args["k"]] = args["x"].reshape(-1, heads * args["k"])
+    return {**args, "x": x.reshape(-1), "shift": shift, "heads": heads, "ldx": ldx}
 
 
 def kv_quantize(rng: Rng) -> Args:
@@ -155,6 +180,7 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
             "x_sums": sums.reshape(-1),
             **_weights(rng, n, k, bits, group_size),
             "bias": _f32(rng, n) if rng.random() < 0.5 else None,
+            "addend": _f32(rng, m * ldy) if rng.random() < 0.5 else None,
             "y": _junk(rng, m * ldy + 3, f32),
             "m": m,
             "n": n,
@@ -285,6 +311,30 @@ def attention_finish(rng: Rng) -> Args:
     return {"acc": acc, "p_scale": np.abs(_f32(rng, units)), "y": _junk(rng, acc.size + 3, f32), **h}
 
 
+def attention(rng: Rng) -> Args:
+    """Queries over a whole cache, with room to work in."""
+    h, pos = _heads(rng), _int(rng, 0, 40)
+    units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
+    lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
+    room = {"q8": _junk(rng, units * d + 1, np.int8), "acc": _junk(rng, units * d + 2, np.int32)}
+    room |= {role: _junk(rng, units + 2, f32) for role in ("q_scale", "p_scale")}
+    return {
+        "q": _f32(rng, units * d, -2, 1),
+        "k": _i8(rng, length * kv * d),
+        "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
+        "v": _i8(rng, length * kv * d),
+        "v_scale": rng.random(length * kv).astype(np.float16),
+        **room,
+        "s": _junk(rng, units * lds + 3, f32),
+        "p": _junk(rng, units * lds + 3, np.uint8),
+        "y": _junk(rng, units * d + 3, f32),
+        **h,
+        "pos": pos,
+        "lds": lds,
+        "factor": factor(d),
+    }
+
+
 def sample(rng: Rng) -> Args:
     """Logits with and without ties, all settings."""
     n = int(rng.choice([1, 2, 7, 300, 2000]))
@@ -298,9 +348,9 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(add, attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
-    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rope, sample, silu_mul),
+    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
 )
 
 
@@ -322,6 +372,7 @@ def matmul_nm(bits: int, pattern: Pattern) -> Callable[[Rng], Args]:
             "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "w_zero": rng.integers(0, 2**bits, size=n * groups).astype(np.uint8) if rng.random() < 0.5 else None,
             "bias": _f32(rng, n) if rng.random() < 0.5 else None,
+            "addend": _f32(rng, m * ldy) if rng.random() < 0.5 else None,
             "y": _junk(rng, m * ldy + 3, f32),
             "m": m,
             "n": n,

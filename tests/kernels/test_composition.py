@@ -40,8 +40,11 @@ def test_matmul_in_tiles(library: ctypes.CDLL, bits: int, seed: int) -> None:
         count = int(rng.integers(1, n - first + 1))
         own = ("w", "w_scale", "w_zero", "w_min", "bias")  # these have one row an output channel
         inputs = {r: v[first : first + count] if r in own else v for r, v in example.inputs.items()}
+        if "addend" in inputs:
+            inputs["addend"] = inputs["addend"].reshape(-1)[first:]
         numbers = {"m": m, "n": count, "k": example.attrs["k"], "group_size": example.attrs["group_size"], "ldy": n}
-        args: Args = {"w_zero": None, "w_min": None, "bias": None, **_flat(inputs), "y": y[first:], **numbers}
+        empty = {"w_zero": None, "w_min": None, "bias": None, "addend": None}
+        args: Args = {**empty, **_flat(inputs), "y": y[first:], **numbers}
         y[first:] = call(library, op.name, args, _cores(rng))["y"]
         first += count
     assert (y.view(np.uint8) == want.reshape(-1).view(np.uint8)).all()
@@ -120,6 +123,7 @@ def test_two_products_in_one_multiplication_never_overflow(
         inputs |= {"w": w, "w_scale": np.ones((n, 1), np.float16)}
         attrs = {"k": k, "group_size": k}
         want = op.reference(inputs, attrs, 0)["y"]
-        empty: Args = {"w_zero": None, "w_min": None, "bias": None, "y": np.zeros(n, f32), "m": 1, "n": n, "ldy": n}
+        empty: Args = {"w_zero": None, "w_min": None, "bias": None, "addend": None, "y": np.zeros(n, f32)}
+        empty |= {"m": 1, "n": n, "ldy": n}
         y = call(library, op.name, {**empty, **_flat(inputs), **attrs}, 1)["y"]
         assert (y == want.reshape(-1)).all(), k

@@ -9,7 +9,7 @@ import tiny_models
 
 from edgec.compress.shapes import planned_model
 from edgec.cost.estimate import program_usage
-from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.memory import planner
 from edgec.memory.check import check
 from edgec.memory.plan import Plan
@@ -35,7 +35,7 @@ def chip(mram: int) -> Target:
 
 def planned(target: Target) -> Plan:
     model = planned_model(CONFIG, (), RECIPE)
-    made = plan_model(model, constants(model, 32), target, 32, RECIPE)[1]
+    made = plan_model(ready(model), target, 32, RECIPE)[1]
     check(made)
     return made
 
@@ -52,7 +52,7 @@ def test_weights_that_would_be_waited_for_lie_near() -> None:
     near = {b.name for b in by_worth.buffers if b.level == "MRAM"}
     wide = {f"model.layers.{i}.mlp.{r}_proj.weight" for i in range(2) for r in ("up", "down")}
     assert len(wide & near) == 2 and wide - near  # 128 KiB each
-    assert "model.layers.0.self_attn.q_proj.weight" in {b.name for b in by_use.buffers if b.level == "MRAM"}
+    assert "model.layers.0.self_attn.qkv_proj.weight" in {b.name for b in by_use.buffers if b.level == "MRAM"}
     assert decode_cycles(by_worth) < 0.98 * decode_cycles(by_use)
     moved = [program_usage(p, p.programs["decode"], 1, 31).link_bytes for p in (by_worth, by_use)]
     assert sum(moved[0].values()) > 0
@@ -60,15 +60,17 @@ def test_weights_that_would_be_waited_for_lie_near() -> None:
 
 def test_what_fits_is_not_weighed() -> None:
     model = planned_model(CONFIG, (), RECIPE)
-    graphs, _ = plan_model(model, constants(model, 32), chip(4 << 20), 32, RECIPE)
+    graphs, _ = plan_model(ready(model), chip(4 << 20), 32, RECIPE)
     assert not spills(graphs["decode"], chip(4 << 20))
     assert spills(graphs["decode"], chip(100_000))
 
 
 def test_savings_are_shared_by_the_constants_of_a_step() -> None:
     model = planned_model(CONFIG, (), RECIPE)
-    graph = plan_model(model, constants(model, 32), chip(4 << 20), 32, RECIPE)[0]["decode"]
-    saved = savings(graph, chip(100_000), lambda level: dict.fromkeys(range(99), 1000.0 if level == "L3" else 400.0))
+    graph = plan_model(ready(model), chip(4 << 20), 32, RECIPE)[0]["decode"]
+    saved = savings(
+        graph, chip(100_000), lambda level, nodes: dict.fromkeys(range(99), 1000.0 if level == "L3" else 400.0)
+    )
     node = next(n for n in graph.nodes if n.name == "l0.up")
     consts = [v for v in node.inputs.values() if graph.values[v].kind == "const"]
     total = sum(saved[v] * graph.type_of(v).nbytes for v in consts)

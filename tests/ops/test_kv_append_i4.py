@@ -4,6 +4,7 @@ import numpy as np
 from op_laws import check_refuses, check_rows, check_types, examples
 
 from edgec.ir.graph import TensorType
+from edgec.ops.kv_append import new_rows
 from edgec.ops.kv_append_i4 import codes, quantize_heads
 
 SMALLEST_NORMAL, LARGEST = 2.0**-14, 65504.0
@@ -33,7 +34,7 @@ def test_half_a_step_and_the_scales_rounding() -> None:
         d = int(example.attrs["head_dim"])
         out = op.reference(example.inputs, example.attrs, example.pos)
         for role in "kv":
-            x = example.inputs[role] - (example.inputs.get("k_centre", 0) if role == "k" else 0)
+            x = new_rows(example.inputs, example.attrs, role)
             x = x.reshape(len(x), -1, d).astype(np.float64)
             scale = out[f"{role}_q_scale"].astype(np.float64)[..., None]
             q = codes(out[f"{role}_q"].reshape(*x.shape[:2], d // 2))

@@ -30,12 +30,12 @@ def test_types(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows(name: str) -> None:
-    check_rows(name, ("x", "x_scale", "x_sums"))
+    check_rows(name, ("x", "x_scale", "x_sums", "addend"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_close_to_the_sum(name: str) -> None:
-    """One rounding to float32 and two products a group, one addition each, and the bias."""
+    """One rounding to float32 and two products a group, one addition each, the bias and the addend."""
     for op, example in examples(name):
         i, bits = example.inputs, bits_of(name)
         k, size = int(example.attrs["k"]), int(example.attrs["group_size"])
@@ -45,8 +45,9 @@ def test_close_to_the_sum(name: str) -> None:
         u, scale = unpack(i["w"], k, bits, size).astype(np.float64), i["w_scale"].astype(np.float64)[:, group]
         w = u * scale + least if "w_min" in i else (u - zero) * scale
         x = i["x"] * np.broadcast_to(i["x_scale"].astype(np.float64)[:, group], i["x"].shape)
-        bias = i.get("bias", np.zeros(len(w))).astype(np.float64)
+        bias = i.get("bias", np.zeros(len(w))) + i.get("addend", np.zeros((1, len(w)))).astype(np.float64)
         want = x @ w.T + bias
+        magnitude = np.abs(i.get("bias", np.zeros(len(w)))) + np.abs(i.get("addend", np.zeros((1, len(w)))))
         # Inside a group nothing is rounded: what can be lost is relative to the groups' sums.
         parts = [np.abs(x[:, group == g] @ w[:, group == g].T) for g in range(n_groups(k, size))]
         if "w_min" in i:  # products that may cancel: the bound is relative to each
@@ -55,8 +56,8 @@ def test_close_to_the_sum(name: str) -> None:
                 + np.abs(x[:, at].sum(axis=1)[:, None] * (np.abs(zero * scale) + np.abs(least))[:, at][:, 0])
                 for at in (group == g for g in range(n_groups(k, size)))
             ]
-        behind = 2 + len(parts) if "w_min" in i else 2  # roundings of sums that hold the bias
-        bound = HALF_ULP * ((len(parts) + behind + 4) * sum(parts) + behind * np.abs(bias)) + 1e-37
+        behind = 3 + len(parts) if "w_min" in i else 3  # roundings of sums that hold bias or addend
+        bound = HALF_ULP * ((len(parts) + behind + 4) * sum(parts) + behind * magnitude) + 1e-37
         assert (np.abs(run(op, example)["y"] - want) <= bound).all()
 
 

@@ -33,7 +33,7 @@ def test_types(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows(name: str) -> None:
-    check_rows(name, ("x", "x_scale"))
+    check_rows(name, ("x", "x_scale", "addend"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +48,7 @@ def test_it_is_the_dense_matmul(name: str) -> None:
         places = unpack_places(i["w_pos"], k, size, (removed, of))
         kept = spread(np.ones_like(codes), places, of) > 0
         dense = np.where(kept, spread(codes, places, of), zero[:, group]).astype(np.uint8)
-        inputs = {r: i[r] for r in ("x", "x_scale", "w_scale", "bias") if r in i}
+        inputs = {r: i[r] for r in ("x", "x_scale", "w_scale", "bias", "addend") if r in i}
         inputs |= {"w": pack(dense, bits, size), "w_zero": zero, "x_sums": sum_groups(i["x"], size)}
         want = find(name.removesuffix("_nm")).reference(inputs, {"k": k, "group_size": size}, 0)["y"]
         assert run(op, example)["y"].tobytes() == want.tobytes()

@@ -11,7 +11,7 @@ import tiny_models
 
 from edgec.compress.shapes import planned_model
 from edgec.errors import RecipeError
-from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.memory.capacity import fits as really_fits
 from edgec.memory.plan import Plan
 from edgec.planning import context_of, plan_model, remedies
@@ -36,7 +36,7 @@ def sized(**sizes: int) -> Target:
 def planned(recipe: Recipe, target: Target) -> Plan:
     model = planned_model(CONFIG, (), recipe)
     context = context_of(model.config.max_seq_len, recipe)
-    return plan_model(model, constants(model, context), target, context, recipe)[1]
+    return plan_model(ready(model), target, context, recipe)[1]
 
 
 def found(recipe: Recipe, target: Target) -> list[dict]:
@@ -133,7 +133,7 @@ def test_a_plan_that_fails_after_all_is_not_named(monkeypatch: pytest.MonkeyPatc
     target = sized(TILE=4096, L3=0)
     monkeypatch.setattr(search, "fits", lambda *given: True)
     assert found(BASE, target) == []
-    assert not really_fits(search._graphs(planned_model(CONFIG, (), BASE), BASE), 200, 9, target)
+    assert not really_fits(search._graphs(planned_model(CONFIG, (), BASE), BASE, target), 200, 9, target)
 
 
 def test_what_a_shape_cannot_have_is_left_out() -> None:

@@ -97,7 +97,7 @@ def without_transfer(plan: Plan, node: str) -> Plan:
     return Plan(plan.target, plan.context, plan.buffers, programs)
 
 
-@pytest.mark.parametrize("node", ["embed", "l0.q", "l0.attn", "l1.down", "norm"])
+@pytest.mark.parametrize("node", ["embed", "l0.qkv", "l0.attn", "l1.down", "norm.q8g32"])
 def test_what_was_never_written_is_noticed(tiny: tiny_models.Planned, node: str) -> None:
     broken = without_transfer(tiny.plan, node)
     with pytest.raises(PlanError, match=r"decode step \d+ \(\w+ [\w.]+\): .*(was never written|holds byte)"):

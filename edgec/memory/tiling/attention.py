@@ -1,7 +1,8 @@
 """attention: for a block of rows, quantise q, stream K for scores, softmax, stream V, finish.
 
 The cache is streamed in tiles of positions. Candidates: rows a block and positions a tile; more rows a block read the
-cache less often, larger tiles start fewer transfers, and both need room.
+cache less often, larger tiles start fewer transfers, and both need room. With room for keys and values of the whole
+context side by side, one call may do everything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
     suffix: of the kernels that read the cache.
     """
     block = step.graph.rows
+    if not suffix and step.choices.attention:
+        yield partial(_whole, step)
     while True:
         positions = step.context
         while True:
@@ -33,6 +36,23 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
         if block == 1:
             return
         block = -(-block // 2)
+
+
+def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
+    heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
+    lds, name = -(-step.context // 4) * 4, step.node.name
+    sizes = {"q8": heads * d, "q_scale": heads * 4, "s": heads * lds * 4, "p": heads * lds}
+    sizes |= {"p_scale": heads * 4, "acc": heads * d * 4}
+    operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
+    everything = Extent(rows, 0, step.context, from_start=True)
+    for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
+        operands[role] = _cache(step, cache, 0, everything)
+    for part, size in sizes.items():
+        operands[part] = workspace.allocate(f"{name}.{part}", rows * size, "scratch")
+    m: Number = Extent(rows, 0, rows) if rows > 1 else 1
+    numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
+    numbers |= {"pos": Position(0), "lds": lds, "factor": float(factor(d))}
+    return [Tile("attention", operands, numbers)]
 
 
 def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace: Workspace) -> list[Tile]:

@@ -19,10 +19,9 @@ def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Calla
             (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
             for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
         )
-        heads = step.type(role).shape[1] // d
-        numbers = {"rows": times(rows, heads), "heads": heads, "k": d}
+        heads, ldx = step.type("k").shape[1] // d, step.type(role).shape[1]
+        numbers = {"rows": times(rows, heads), "heads": heads, "k": d, "ldx": ldx}
         shift = step.fetch("k_centre") if role == "k" else None
-        tiles.append(
-            Tile(kernel, {"x": step.fetch(role), "shift": shift, "q": q, "scale": scale}, numbers, after=after)
-        )
+        x = step.fetch_columns(role, int(step.node.attrs.get("v_first", 0)) if role == "v" else 0, heads * d)
+        tiles.append(Tile(kernel, {"x": x, "shift": shift, "q": q, "scale": scale}, numbers, after=after))
     yield lambda workspace: tiles

@@ -58,12 +58,21 @@ def _tile_by(
         operands = whole | absent
         for role in streamed:
             operands[role] = step.fetch(role, first, rows)
-        home = step.home("y")
         # Columns [first, first + rows) of every row: from the first row's first to the last row's last byte.
         span = (y.shape[0] - 1) * y.row_bytes + rows * 4
-        part: Region = home.part(first * 4, span)
+        part: Region = step.home("y").part(first * 4, span)
         operands["y"] = part if resident else Store(part, rows * 4, 1)
+        operands["addend"] = _addend(step, first, rows)
         numbers = {"m": m, "n": rows, "k": step.attr("k"), "group_size": step.attr("group_size")}
         numbers["ldy"] = n if resident else rows
         tiles.append(Tile(kernel, operands, numbers))
     return tiles
+
+
+def _addend(step: StepContext, first: int, count: int) -> Operand:
+    """These columns of the addend; None if there is none."""
+    if not step.has("addend"):
+        return None
+    if not step.resident("addend") and step.type("addend").shape[0] > 1:
+        raise NoRoom(step.target.compute, step.type("addend").nbytes, 0)  # a strided load of many rows: not planned
+    return step.fetch_columns("addend", first, count)

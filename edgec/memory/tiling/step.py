@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgec.ir.graph import Graph, Node, TensorType
+from edgec.memory.choices import ALL, Choices
 from edgec.memory.plan import Extent, Number, Region
 from edgec.memory.streaming import Load, Operand, Store
 from edgec.target import Target
@@ -19,6 +20,7 @@ class StepContext:
     homes: dict[str, Region]
     target: Target
     context: int
+    choices: Choices = ALL
 
     def type(self, role: str) -> TensorType:
         """Type of an input or output by role."""
@@ -59,6 +61,13 @@ class StepContext:
         count = kind.shape[0] - first if rows is None else rows
         part = home.part(first * kind.row_bytes, count * kind.row_bytes)
         return part if self.resident(role) else Load(part, kind.row_bytes, count)
+
+    def fetch_columns(self, role: str, first: int, count: int) -> Operand:
+        """Columns [first, first + count) of 4 bytes of every row of an input, rows apart as they are in the input."""
+        kind = self.type(role)
+        size = (kind.shape[0] - 1) * kind.row_bytes + count * 4
+        part = self.home(role).part(first * 4, size)
+        return part if self.resident(role) else Load(part, size, 1)
 
     def deliver(self, role: str) -> Operand:
         """An output as a whole: written in place, or stored from a slot."""

@@ -1,0 +1,58 @@
+"""The graphs of a model's programs, ready to be planned: lowered, and fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgec.compress.quantized import QuantizedModel
+from edgec.ir.graph import Graph
+from edgec.lower.llama import constants, lower
+from edgec.memory.choices import ALL, Choices
+from edgec.passes.fuse import fuse
+from edgec.passes.join_projections import join_projections
+from edgec.target import Target
+
+Consts = Mapping[str, NDArray[Any]]
+
+
+def ready(model: QuantizedModel, choices: Choices = ALL) -> QuantizedModel:
+    """The model in the form in which it is lowered for a device: matrices that read the same input joined."""
+    return join_projections(model) if choices.join else model
+
+
+def programs(
+    model: QuantizedModel,
+    consts: Consts,
+    rows_of: Mapping[str, int],
+    context: int,
+    target: Target,
+    choices: Choices = ALL,
+    layers: int | None = None,
+) -> dict[str, Graph]:
+    """Graphs for a target by name, of at most so many rows each; of the constants only shapes and types matter.
+
+    model: as `ready` gives it; layers: of the first so many blocks only.
+    """
+    lowered = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_of.items()}
+    return {
+        name: fuse(graph, target.engines[0], lambda which: bool(getattr(choices, which)))
+        for name, graph in lowered.items()
+    }
+
+
+def on_shapes(
+    model: QuantizedModel, rows_of: Mapping[str, int], target: Target
+) -> Callable[[int, int], dict[str, Graph]]:
+    """programs() by (context, layers) for any context, its table of angles being a shape alone."""
+    consts = constants(model, 1)
+    table = consts["rope.table"]
+
+    def make(context: int, layers: int) -> dict[str, Graph]:
+        shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
+        return programs(model, shaped, rows_of, context, target, ALL, layers)
+
+    return make

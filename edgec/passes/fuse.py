@@ -1,0 +1,97 @@
+"""fuse: neighbouring ops become one call, with the bits of one after the other.
+
+    norm_quantize   rmsnorm, and quantize_dynamic as its only reader
+    silu_quantize   silu_mul, and quantize_dynamic as its only reader
+    residual        a matmul, and the add as its only reader: the matmul adds the residual itself
+
+What lay between is never stored, cores wait for each other less often, and a row is shared by its groups. But a call
+that quantises has no more parts than groups, and normalises twice: it is fused only where the cost model says that one
+call takes no longer than two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edgec.cost.engine import call_cycles
+from edgec.ir.graph import Graph, Node
+from edgec.ir.verify import verify_graph
+from edgec.target import Engine
+
+QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
+
+
+def fuse(graph: Graph, engine: Engine, which: Callable[[str], bool] = lambda name: True) -> Graph:
+    """A new graph for an engine; `which` says whether to do each of the three by name."""
+    nodes = list(graph.nodes)
+    for name, op in QUANTIZED.items():
+        if which(name):
+            nodes = _with_quantize(graph, nodes, op, engine)
+    if which("residual"):
+        nodes = _with_residual(graph, nodes)
+    written = {v for node in nodes for v in node.outputs.values()}
+    values = {name: v for name, v in graph.values.items() if v.kind != "activation" or name in written}
+    result = Graph(graph.name, graph.rows, values, nodes, list(graph.outputs))
+    verify_graph(result, "fuse")
+    return result
+
+
+def _readers(nodes: list[Node]) -> dict[str, list[Node]]:
+    found: dict[str, list[Node]] = {}
+    for node in nodes:
+        for value in dict.fromkeys(node.inputs.values()):
+            found.setdefault(value, []).append(node)
+    return found
+
+
+def _pays(graph: Graph, node: Node, quantize: Node, engine: Engine) -> bool:
+    """Whether one call takes no longer than two, with all rows."""
+    rows, k = graph.type_of(quantize.inputs["x"]).shape
+    numbers = {"rows": rows, "k": k, "group_size": int(quantize.attrs["group_size"])}
+    separate = call_cycles(engine, node.op, numbers) + call_cycles(engine, quantize.op, numbers)
+    return call_cycles(engine, f"{node.op}_quantize", numbers) <= separate
+
+
+def _with_quantize(graph: Graph, nodes: list[Node], op: str, engine: Engine) -> list[Node]:
+    """Each op of this name together with the one quantize_dynamic that reads it, in the place of the latter."""
+    readers = _readers(nodes)
+    fused: dict[str, Node] = {}  # by the name of the quantize_dynamic
+    gone = set()
+    for node in nodes:
+        if node.op != op or node.outputs["y"] in graph.outputs:
+            continue
+        only = readers.get(node.outputs["y"], [])
+        whole = op != "rmsnorm" or graph.type_of(node.inputs["gain"]).shape == graph.type_of(node.inputs["x"]).shape[1:]
+        alone = len(only) == 1 and only[0].op == "quantize_dynamic"
+        if op == "silu_mul":  # its gate is used up
+            alone = alone and all(len(readers[v]) == 1 and v not in graph.outputs for v in node.inputs.values())
+        if alone and whole and _pays(graph, node, only[0], engine):
+            attrs = {**node.attrs, **only[0].attrs}
+            fused[only[0].name] = Node(only[0].name, f"{op}_quantize", node.inputs, only[0].outputs, attrs, node.source)
+            gone.add(node.name)
+    return [fused.get(node.name, node) for node in nodes if node.name not in gone]
+
+
+def _with_residual(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Each matmul together with the one add that reads it; the matmul takes the add's place and its result's name."""
+    writer = {v: node for node in nodes for v in node.outputs.values()}
+    readers = _readers(nodes)
+    result = list(nodes)
+    for node in nodes:
+        if node.op != "add":
+            continue
+        for role, other in (("b", "a"), ("a", "b")):
+            made = writer.get(node.inputs[role])
+            alone = made is not None and [n.name for n in readers[node.inputs[role]]] == [node.name]
+            if made is None or not alone or not made.op.startswith("matmul_") or "addend" in made.inputs:
+                continue
+            if made.outputs["y"] in graph.outputs or node.inputs[other] == node.inputs[role]:
+                continue
+            inputs = {**made.inputs, "addend": node.inputs[other]}
+            fused = replace(made, inputs=inputs, outputs={"y": node.outputs["y"]})
+            names = [n.name for n in result]
+            result[names.index(node.name)] = fused
+            del result[names.index(made.name)]
+            break
+    return result

@@ -1,0 +1,29 @@
+/* rmsnorm_quantize: rmsnorm and quantize_dynamic in one, with the bits of one after the other.
+ *
+ *     v = (x * rsqrt(sum(x^2) * inv_k + eps)) * gain;   then each group of v as in quantize_dynamic
+ *
+ * The normalised row is not stored: it is computed twice. A core that has groups of a row sums up the whole row's
+ * squares, in the written order, so that no core waits for another one. groups = ceil(k / group_size).
+ * Units: groups of all rows.
+ */
+#ifndef EDGEC_RMSNORM_QUANTIZE_H
+#define EDGEC_RMSNORM_QUANTIZE_H
+
+#include "edgec_kernel.h"
+
+typedef struct {
+    const float *x;    /* [rows][k] */
+    const float *gain; /* [k] */
+    int8_t *q;         /* [rows][k] */
+    float *scale;      /* [rows][groups] */
+    int32_t *sums;     /* [rows][groups]: sums of q */
+    uint32_t rows;
+    uint32_t k;
+    uint32_t group_size;
+    float inv_k;
+    float eps;
+} edgec_rmsnorm_quantize_args;
+
+void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores);
+
+#endif

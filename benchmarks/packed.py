@@ -89,7 +89,14 @@ def instructions(artifact: Artifact, counted: tuple[str, ...], folder: Path) -> 
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows for a person."""
-    columns = ("bits", "removed", "bits_per_weight", "decode_per_dense_mac", "decode_per_kept_mac", "decode_share")
+    columns: tuple[str, ...] = (
+        "bits",
+        "removed",
+        "bits_per_weight",
+        "decode_per_dense_mac",
+        "decode_per_kept_mac",
+        "decode_share",
+    )
     columns += ("prefill_per_dense_mac", "prefill_per_kept_mac", "prefill_share")
     result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in columns:

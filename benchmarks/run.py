@@ -23,7 +23,7 @@ from edgec.compiler import build
 from edgec.compress.rtn import quantize_model
 from edgec.cost.estimate import program_usage
 from edgec.frontend.load import load_checkpoint
-from edgec.lower.llama import constants
+from edgec.lower.programs import ready
 from edgec.planning import plan_model
 from edgec.recipe import Recipe, with_flags
 from edgec.target import load_target
@@ -91,10 +91,9 @@ def measure(model: str, bits: int, tokens: int, seconds: float) -> dict[str, Any
 def plan_seconds(model: str, recipe: Recipe, context: int) -> float:
     """Time to lower and plan alone."""
     quantized = quantize_model(load_checkpoint(model), recipe.quantize)
-    consts = constants(quantized, context)
     chip = load_target(TARGET)
     start = time.perf_counter()
-    plan_model(quantized, consts, chip, context, recipe)
+    plan_model(ready(quantized), chip, context, recipe)
     return time.perf_counter() - start
 
 

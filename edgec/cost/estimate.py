@@ -2,7 +2,8 @@
 
 Within a phase the engine and every DMA channel work side by side, each channel one transfer after another, whatever
 links it serves; the phase takes as long as the slowest of them, and the first core's time to program the transfers
-before. Phases follow each other.
+before. The compute memory's banks are a resource like them, which transfers and the engine share. Phases follow each
+other.
 Nothing is simulated: the numbers follow from the plan.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from edgec.cost.engine import call_cycles
 from edgec.memory.plan import Phase, Plan, Program, evaluate
-from edgec.target import Target
+from edgec.target import Engine, Target
 
 
 @dataclass
@@ -37,11 +38,22 @@ class Usage:
         return max(self.busy, key=lambda name: self.busy[name], default="")
 
 
+def bank_cycles(target: Target, moved: int, engine: Engine | None, cycles: float) -> float:
+    """Cycles for which the compute memory's banks are taken: bytes moved into or out of it, and an engine's accesses.
+
+    0 where the banks' rate is unknown.
+    """
+    rate = target.memory_by_name[target.compute].bytes_per_cycle
+    accessed = cycles * engine.memory_bytes_per_cycle if engine is not None else 0.0
+    return (moved + accessed) / rate if rate else 0.0
+
+
 def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     """Cost of one phase in a run of m rows at position pos."""
     usage = Usage()
     channels: dict[str, float] = {}
-    programmed = 0
+    programmed = moved = 0
+    engine = None
     for t in phase.transfers:
         rows = int(evaluate(t.rows, m, pos))
         if not rows:
@@ -53,11 +65,15 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
         usage.busy[link.name] = usage.busy.get(link.name, 0.0) + single
         channels[link.lane] = channels.get(link.lane, 0.0) + single
         usage.link_bytes[link.name] = usage.link_bytes.get(link.name, 0) + size
+        moved += size * (link.source, link.destination).count(target.compute)
     call = phase.call
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
         engine = next(e for e in target.engines if e.name == call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
         usage.busy[engine.name] = channels[engine.name] = call_cycles(engine, call.kernel, numbers)
+    if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):
+        banks = target.memory_by_name[target.compute].banks
+        usage.busy[banks] = channels[banks] = taken
     usage.cycles = max(channels.values(), default=0.0) + programmed * target.engines[0].transfer_cycles
     return usage
 

@@ -64,8 +64,7 @@ def page(report: Report) -> str:
 
 def figures_of(report: Report) -> dict[str, charts.Figure]:
     """Every chart of the page by its element's id."""
-    links = list(report.peaks["links"])
-    resources = [*report.peaks["engines"], *links]
+    resources = list(dict.fromkeys(name for steps in report.steps.values() for s in steps for name in s.busy))
     figures = {f"map-{m.name}": charts.memory_map(report, m) for m in report.memory if m.used}
     figures["ops"] = charts.op_times(report)
     for name in report.steps:

@@ -127,10 +127,12 @@ def report_of(artifact: Artifact) -> Report:
 
 
 def _peaks(target: Target) -> dict[str, dict[str, float]]:
-    """What engines can compute at most, in MAC per cycle, and links carry, in bytes per cycle."""
+    """What engines can compute at most, in MAC per cycle, and links and L1's banks carry, in bytes per cycle."""
+    compute = target.memory_by_name[target.compute]
     return {
         "engines": {e.name: round(e.cores / e.cycles_per_mac, 6) for e in target.engines},
         "links": {link.name: link.bytes_per_cycle for link in target.links},
+        "banks": {compute.banks: compute.bytes_per_cycle} if compute.bytes_per_cycle else {},
     }
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from edgec.cost.engine import call_cycles
-from edgec.cost.estimate import Usage
+from edgec.cost.estimate import Usage, bank_cycles
 from edgec.memory.plan import Call, Step, Transfer
 from edgec.output import write_file
-from edgec.target import Target
+from edgec.target import Engine, Target
 
 CONTROL = "control"  # the lane of the core that programs transfers
 
@@ -68,6 +68,9 @@ class Timeline:
     _spans: list[tuple[int, Step, str, float, float]] = field(default_factory=list)  # of phases
     _pending: list[tuple[str, str, float, int]] = field(default_factory=list)  # lane, what, cycles, bytes
     _programmed: int = 0
+    _moved: int = 0  # bytes into or out of the compute memory
+    _engine: Engine | None = None
+    _called: float = 0.0  # cycles of the call
 
     def begin_run(self) -> None:
         """What follows belongs to a new run."""
@@ -80,12 +83,14 @@ class Timeline:
         gather = t.start == "token"  # each row is a transfer of its own
         self._programmed += rows if gather else 1
         cycles = rows * link.cycles(t.row_bytes) if gather else link.cycles(size)
+        self._moved += size * (link.source, link.destination).count(self.target.compute)
         self._pending.append((link.name, t.source.value, cycles, size))
 
     def call(self, call: Call, numbers: Mapping[str, int | float]) -> None:
         """A kernel was called in the present phase."""
         engine = next(e for e in self.target.engines if e.name == call.engine)
-        self._pending.append((engine.name, call.kernel, call_cycles(engine, call.kernel, numbers), 0))
+        self._engine, self._called = engine, call_cycles(engine, call.kernel, numbers)
+        self._pending.append((engine.name, call.kernel, self._called, 0))
 
     def end_phase(self, program: str, step: Step) -> None:
         """The phase is over: its events get their times."""
@@ -93,6 +98,8 @@ class Timeline:
         end, free = begin, dict[str, float]()
         if begin > self.now:
             self._add(program, step, CONTROL, "transfers", self.now, begin, 0)
+        if taken := bank_cycles(self.target, self._moved, self._engine, self._called):
+            self._pending.append((self.target.memory_by_name[self.target.compute].banks, "accesses", taken, 0))
         for lane, what, cycles, size in self._pending:
             channel = self.target.link_by_name[lane].lane if lane in self.target.link_by_name else lane
             start = free.get(channel, begin)
@@ -101,6 +108,7 @@ class Timeline:
             self._add(program, step, lane, what, start, free[channel], size)
         self._spans.append((self.run, step, program, self.now, end))
         self.now, self._pending, self._programmed = end, [], 0
+        self._moved, self._engine, self._called = 0, None, 0.0
 
     def _add(self, program: str, step: Step, lane: str, what: str, start: float, end: float, size: int) -> None:
         self.events.append(Event(self.run, program, step.index, step.node, step.op, lane, what, start, end, size))

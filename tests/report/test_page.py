@@ -86,7 +86,7 @@ def test_the_trace_is_the_timeline(planned):
     events = json.loads(chrome_trace(report.steps, report.clock_hz))["traceEvents"]
     lanes = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
     spans = [e for e in events if e["ph"] == "X"]
-    assert {lanes[e["pid"], e["tid"]] for e in spans} <= {*report.peaks["engines"], *report.peaks["links"]}
+    assert {lanes[e["pid"], e["tid"]] for e in spans} <= {n for kind in report.peaks.values() for n in kind}
     for pid, (program, speed) in enumerate({"decode": report.decode, "prefill": report.prefill}.items(), 1):
         own = [e for e in spans if e["pid"] == pid]
         assert max(e["ts"] + e["dur"] for e in own) <= 1e6 * speed.cycles / report.clock_hz * (1 + 1e-6)

@@ -88,6 +88,25 @@ def test_a_shared_channel_costs_the_sum(tiny: tiny_models.Planned) -> None:
     assert phase_usage(apart, Phase(moves), 1, 0).cycles == pytest.approx(max(each) + programming)
 
 
+def test_banks_that_call_and_transfers_share_can_be_what_limits(tiny: tiny_models.Planned) -> None:
+    target = tiny.plan.target
+    narrow = replace(
+        target,
+        memories=tuple(replace(m, bytes_per_cycle=16.0) if m.name == target.compute else m for m in target.memories),
+        engines=tuple(replace(e, memory_bytes_per_cycle=32.0) for e in target.engines),
+    )
+    phases = [p for s in tiny.plan.programs["decode"].steps for p in s.phases if p.call and p.transfers]
+    free, bound = phase_usage(target, phases[0], 1, 0), phase_usage(narrow, phases[0], 1, 0)
+    call, moved = free.busy["cluster"], sum(free.link_bytes.values())
+    assert bound.busy["L1 banks"] == pytest.approx((32 * call + moved) / 16)
+    assert bound.bottleneck == "L1 banks" and bound.cycles > free.cycles
+    assert bound.cycles - free.cycles == pytest.approx(bound.busy["L1 banks"] - max(call, *free.busy.values()))
+    plan = replace(tiny.plan, target=narrow)
+    made = driven(plan, tiny)
+    assert made.usage(0).cycles == pytest.approx(program_usage(plan, plan.programs["prefill"], RUNS[0], 0).cycles)
+    assert made.usage(0).busy["L1 banks"] > made.usage(0).busy["cluster"]
+
+
 def test_a_transfer_more_shows(tiny: tiny_models.Planned, timeline: Timeline) -> None:
     program = tiny.plan.programs["decode"]
     number = next(i for i, s in enumerate(program.steps) if i > 3 and any(p.transfers for p in s.phases))
@@ -110,7 +129,7 @@ def test_csv_has_every_event(timeline: Timeline) -> None:
     assert len(rows) == len(timeline.events)
     moved = sum(int(r["bytes"]) for r in rows if r["run"] == "2")
     assert moved == sum(timeline.usage(2).link_bytes.values())
-    assert float(rows[-1]["end_cycle"]) == pytest.approx(timeline.now, abs=0.01)
+    assert max(float(r["end_cycle"]) for r in rows) == pytest.approx(timeline.now, abs=0.01)
 
 
 def test_trace_opens_as_events_with_lanes(tiny: tiny_models.Planned, timeline: Timeline) -> None:

@@ -11,16 +11,27 @@ from typing import Any
 from edgec.errors import TargetError
 from edgec.resources import folder
 
+FLOAT_ABIS = ("f", "zfinx", "soft")
+
 
 @dataclass(frozen=True)
 class Memory:
-    """One memory level. Sizes in bytes; `base` is its address on the chip, None where the linker chooses."""
+    """One memory level. Sizes in bytes; `base` is its address on the chip, None where the linker chooses.
+
+    bytes_per_cycle: what all its banks together serve, to cores and DMA; 0 where no source gives it.
+    """
 
     name: str
     capacity_bytes: int
     on_chip: bool
     base: int | None = None
     read_only: bool = False
+    bytes_per_cycle: float = 0.0
+
+    @property
+    def banks(self) -> str:
+        """The name of its banks as a resource."""
+        return f"{self.name} banks"
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,9 @@ class Link:
 class Engine:
     """Cores that run the kernels: cycles per multiply-accumulate and per float operation of one core.
 
+    memory_bytes_per_cycle: what its cores together may read or write in the compute memory; 0 where no source gives it.
     fork_cycles: to start and join a kernel call; transfer_cycles: of the first core to program one transfer.
+    isa: the instructions beyond RV32 for which kernels have files of their own, "" or "xpulpv2".
     """
 
     name: str
@@ -66,6 +79,8 @@ class Engine:
     cycles_per_flop: float
     fork_cycles: int
     transfer_cycles: int
+    memory_bytes_per_cycle: float = 0.0
+    isa: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,9 +96,20 @@ class Placement:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the emitted program itself takes."""
+    """What the emitted program itself needs.
+
+    stack_bytes: of the core that runs main. hal: the folder in templates/ with the chip's own HAL, "" where there is
+    only the one of a bare RV32 core; the rest is for such a chip. float_abi: how its cores take floats, "f" (registers
+    of their own), "zfinx" (the integer registers) or "soft". stack_level: the memory in which the stacks of all cores
+    and then the HAL's variables (state_bytes) lie; worker_stack_bytes: of each other core.
+    """
 
     stack_bytes: int
+    hal: str = ""
+    float_abi: str = "f"
+    stack_level: str = ""
+    worker_stack_bytes: int = 0
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +135,12 @@ class Target:
     def link_by_name(self) -> dict[str, Link]:
         """Links by name."""
         return {link.name: link for link in self.links}
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes of the stacks' level that stacks and the HAL's variables take; 0 where the linker places the stack."""
+        r, workers = self.runtime, self.engines[0].cores - 1
+        return r.stack_bytes + workers * r.worker_stack_bytes + r.state_bytes if r.stack_level else 0
 
     def route(self, source: str, destination: str) -> tuple[Link, ...]:
         """The shortest chain of links between two memories (a link from a memory to itself is a copy inside it).
@@ -193,8 +225,16 @@ def _target(data: dict[str, Any], where: str) -> Target:
         raise TargetError(f"{where} names memory {missing[0]}, which it does not define.")
     if not engines:
         raise TargetError(f"{where} defines no [[engine]].")
-    if any(m.capacity_bytes <= 0 for m in memories) or any(e.bytes_per_cycle <= 0 or e.max_bytes <= 0 for e in links):
+    if any(m.capacity_bytes <= 0 or m.bytes_per_cycle < 0 for m in memories) or any(
+        e.bytes_per_cycle <= 0 or e.max_bytes <= 0 for e in links
+    ):
         raise TargetError(f"{where} has a capacity, rate or limit that is not positive.")
+    if runtime.stack_level and runtime.stack_level not in known:
+        raise TargetError(f"{where} puts stacks into {runtime.stack_level}, a memory that it does not define.")
+    if runtime.float_abi not in FLOAT_ABIS:
+        raise TargetError(f"{where}: float_abi is one of {', '.join(FLOAT_ABIS)}, not {runtime.float_abi!r}.")
+    if runtime.hal and not (folder("templates") / runtime.hal).is_dir():
+        raise TargetError(f"{where} names the HAL {runtime.hal!r}, which edgec does not have.")
     if any(e.cores < 1 for e in engines):
         raise TargetError(f"{where} has an engine with no cores.")
     return target

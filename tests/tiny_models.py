@@ -74,8 +74,13 @@ def checkpoint(made: ModelConfig, seed: int = 0, biases: bool = False, qk_norms:
 
 
 def target_file(path: Path, changes: Callable[[str], str] | None = None, **numbers: Any) -> Path:
-    """A copy of siracusa.toml at `path` with other capacities (L1=..., ...), DMA limit, or placement lists."""
+    """A copy of siracusa.toml at `path` with other capacities (L1=..., ...), DMA limit, or placement lists.
+
+    L1 is what it has for data, beside the stacks.
+    """
     text = target_path("siracusa").read_text()
+    if "L1" in numbers:
+        numbers["L1"] += load_target("siracusa").reserved_bytes
     for key, value in numbers.items():
         if key == "max_bytes":
             text = re.sub(r"max_bytes = [\d_]+", f"max_bytes = {value}", text)

@@ -9,9 +9,10 @@ CMakeLists.txt Makefile README.md   how to compile and use it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from edgec.emit.model_c import called_modules, memories, model_c, model_h
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan
 from edgec.resources import folder
+from edgec.target import Target
 
-COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "crt0.S", "main.c", "verify_main.c")
+COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "main.c", "verify_main.c")
+ISAS = ("generic", "xpulpv2")  # suffixes of kernels' files
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,70 @@ def project_files(
         "golden.h": render("golden.h.j2", golden=golden),
         "README.md": render("README.md.j2", title=title, version=__version__, memories=arenas),
     }
+    chip = plan.target.runtime.hal
+    if chip:
+        files[f"{chip}/link.ld"] = _chip_link(plan, arenas)
+        for path in (folder("templates") / chip).iterdir():
+            if path.suffix != ".j2":
+                files[f"{chip}/{path.name}"] = path.read_bytes()
     kernels = _kernel_files(plan)
     kinds = {"images": sorted(f"{level.lower()}.bin" for level in images)}
-    kinds["kernels"] = sorted(p for p in kernels if p.endswith(".c"))
+    isa = plan.target.engines[0].isa
+    kinds["kernels"] = kernel_sources(kernels, "")
+    kinds["chip_kernels"] = kernel_sources(kernels, isa)
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
     files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
-    files["Makefile"] = render("Makefile.j2", **kinds)
+    flags = " ".join(chip_flags(plan.target)) if chip else ""
+    files["Makefile"] = render("Makefile.j2", **kinds, chip=chip, flags=flags)
     for name in COPIED:
         files[name] = (folder("templates") / name).read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files
+
+
+def chip_flags(target: Target) -> list[str]:
+    """Compiler flags for the target's own cores, beside those that every build has: instruction set and definitions."""
+    runtime, engine = target.runtime, target.engines[0]
+    extension, abi = {"f": ("+f", "ilp32f"), "zfinx": ("+zfinx", "ilp32"), "soft": ("", "ilp32")}[runtime.float_abi]
+    flags = ["-target", "riscv32-freestanding-none", f"-mcpu=generic_rv32+m+c+zicsr{extension}", f"-mabi={abi}"]
+    flags += ["-ffreestanding", f"-I{runtime.hal}", f"-DEDGEC_CORES={engine.cores}"]
+    flags += [f"-DEDGEC_WORKER_STACK_BYTES={runtime.worker_stack_bytes}"]
+    return flags + ([f"-DEDGEC_{engine.isa.upper()}"] if engine.isa else [])
+
+
+def kernel_sources(paths: Iterable[str], isa: str) -> list[str]:
+    """Of kernels' files those to compile for an instruction set: `<name>_<isa>.c` where there is one, else generic."""
+    chosen: dict[str, str] = {}
+    for path in sorted(p for p in paths if p.endswith(".c")):
+        name, _, variant = path.removesuffix(".c").rpartition("_")
+        if variant not in ISAS:
+            chosen[path] = path
+        elif variant == "generic":
+            chosen.setdefault(name, path)
+        elif variant == isa:
+            chosen[name] = path
+    return sorted(chosen.values())
+
+
+def _chip_link(plan: Plan, arenas: list[dict[str, Any]]) -> str:
+    """The linker script of the target's own HAL."""
+    target = plan.target
+    chip = [m for m in target.memories if m.base is not None]
+    stacks: dict[str, int] = {
+        "main": target.runtime.stack_bytes,
+        "worker": target.runtime.worker_stack_bytes,
+        "cores": target.engines[0].cores,
+        "start": next(b.offset for b in plan.buffers if b.name == "stacks"),
+    }
+    return render(
+        f"{target.runtime.hal}/link.ld.j2",
+        memories=arenas,
+        chip=chip,
+        stacks=stacks,
+        stack_level=target.runtime.stack_level,
+        program=target.placement.program,
+    )
 
 
 def _kernel_files(plan: Plan) -> list[str]:

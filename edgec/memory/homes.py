@@ -34,6 +34,8 @@ def place_permanent(
     )
     homes: dict[str, Region] = {}
     buffers: list[Buffer] = []
+    if target.reserved_bytes:
+        buffers.append(Buffer("stacks", target.runtime.stack_level, 0, target.reserved_bytes, "stack"))
     for value in [*large, *states, *consts]:
         levels, kind = levels_of(value, target)
         buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target)

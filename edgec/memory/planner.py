@@ -62,9 +62,13 @@ def _end(buffers: list[Buffer], level: str) -> int:
 
 
 def add_program(made: Plan, code_bytes: int) -> None:
-    """Account for the program itself: its stack and, once measured, its code, behind everything else in their level."""
+    """Account for the program itself behind everything else in its level.
+
+    That is its code, once measured, and its stack unless that has a place in the plan already.
+    """
     level = made.target.placement.program
-    for name, size in (("stack", made.target.runtime.stack_bytes), ("code", code_bytes)):
+    stack_bytes = 0 if made.target.reserved_bytes else made.target.runtime.stack_bytes
+    for name, size in (("stack", stack_bytes), ("code", code_bytes)):
         if size:
             made.buffers.append(Buffer(name, level, align(made.used_bytes(level)), size, name))
 

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+from edgec.emit.project import chip_flags, kernel_sources
 from edgec.errors import ToolError
+from edgec.target import Target
 
 NUMERICS = ("-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-strict-aliasing")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
@@ -107,6 +109,22 @@ def compile_rv32(
     return _build(zig(), project_dir, out, (*RV32_FILES, main), flags, defines, link)
 
 
+def compile_chip(
+    project_dir: Path,
+    target: Target,
+    out: Path,
+    defines: Sequence[str] = (),
+    main: str = "main.c",
+    optimize: str = "-O2",
+) -> Path:
+    """Build the project's ELF for the target's own cores and HAL at `out`: the program that the chip would run."""
+    hal = target.runtime.hal
+    flags = [*chip_flags(target), optimize, *SMALL, *NUMERICS, *WARNINGS]
+    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", f"{hal}/link.ld"]
+    files = ("model.c", "arenas.S", f"{hal}/hal.c", f"{hal}/crt0.S", main)
+    return _build(zig(), project_dir, out, files, flags, defines, link, target.engines[0].isa)
+
+
 def sizes(elf: Path) -> Sizes:
     """Sizes of an ELF that compile_rv32 built; code_bytes is text and read-only data without the arenas."""
     kinds = {"code": 0, "data": 0, "bss": 0, "stack": 0}
@@ -135,13 +153,15 @@ def _build(
     flags: Sequence[str],
     defines: Sequence[str],
     link: Sequence[str],
+    isa: str = "",
 ) -> Path:
-    """Compile the named files and every kernel of the project and link them at `out`.
+    """Compile the named files and every kernel of the project, in its form for `isa`, and link them at `out`.
 
     The compiler runs in the project's folder and sees relative paths, so that an object does not depend on the place.
     """
     out = out.resolve()
-    kernels = sorted(path.relative_to(project_dir) for path in (project_dir / "kernels").rglob("*.c"))
+    found = (path.relative_to(project_dir).as_posix() for path in (project_dir / "kernels").rglob("*.c"))
+    kernels = [Path(path) for path in kernel_sources(found, isa)]
     folders = {path.parent.relative_to(project_dir) for path in (project_dir / "kernels").rglob("*.[ch]")}
     includes = ["-Ikernels/common", *(f"-I{path}" for path in sorted(folders))]
     # zig's cache does not see the files that .incbin names, so their bytes become part of the command.

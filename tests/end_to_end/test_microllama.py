@@ -54,7 +54,7 @@ def test_random_weights_are_verified_in_16_kib(tmp_path: Path, objects: Path) ->
     runpy.run_path(str(EXAMPLES / "random_checkpoint.py"))["make"](CONFIG, tmp_path / "model")
     from edgec.frontend.load import load_checkpoint
 
-    target = tiny_models.target_file(tmp_path / "small.toml", L1=16 * 1024)
+    target = tiny_models.target_file(tmp_path / "small.toml", L1=16 * 1024 - load_target("siracusa").reserved_bytes)
     recipe = Recipe(Quantize(bits=8), Build(context=CACHE))
     artifact = tiny_models.built(
         load_checkpoint(str(tmp_path / "model"), None), tmp_path / "out", objects, target, recipe

@@ -30,11 +30,15 @@ def of_kind(plan: Plan, kind: str) -> Buffer:
     return next(b for b in plan.all_buffers() if b.kind == kind and b.size >= 32)
 
 
+def capacity(plan: Plan) -> int:
+    return plan.target.memory_by_name["L1"].capacity_bytes
+
+
 BUFFER = {
     "share bytes of MRAM": lambda plan: replace(of_kind(plan, "weight"), name="other", size=16),
     "share bytes of TILE": lambda plan: replace(of_kind(plan, "kv"), name="other", size=16, kind="scratch"),
     "share bytes of L1": lambda plan: replace(of_kind(plan, "activation"), name="other", size=16),
-    "leaves L1": lambda plan: Buffer("other", "L1", 10_240 - 16, 17, "scratch"),
+    "leaves L1": lambda plan: Buffer("other", "L1", capacity(plan) - 16, 17, "scratch"),
     "leaves L2": lambda plan: Buffer("other", "L2", -16, 16, "scratch"),
     "is not aligned": lambda plan: Buffer("other", "L3", 8, 8, "scratch"),
     "lives for steps": lambda plan: Buffer("other", "L3", 0, 16, "scratch", "decode", 3, 3),

@@ -76,11 +76,11 @@ def test_one_tile_needs_one_slot(target: Target) -> None:
 
 
 def test_what_has_no_room_is_refused_or_overflows(target: Target) -> None:
-    with pytest.raises(NoRoom, match="2048 B do not fit L1"):
-        stream(Workspace(target, "decode", 0, []), "cluster", add_tiles("TILE", 3, 2048))
+    with pytest.raises(NoRoom, match="8192 B do not fit L1"):
+        stream(Workspace(target, "decode", 0, []), "cluster", add_tiles("TILE", 3, 8192))
     workspace = Workspace(target, "decode", 0, [], overflow=True)
-    stream(workspace, "cluster", add_tiles("TILE", 3, 2048))
-    assert max(b.offset + b.size for b in workspace.made) > 4096
+    stream(workspace, "cluster", add_tiles("TILE", 3, 8192))
+    assert max(b.offset + b.size for b in workspace.made) > target.memory_by_name["L1"].capacity_bytes
 
 
 def test_fixed_transfers_split_at_the_links_limit(target: Target) -> None:

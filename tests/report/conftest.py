@@ -59,7 +59,9 @@ def quantized():
 
 
 def shrunk(target: Target, **capacity: int) -> Target:
-    """The target with other capacities by memory name."""
+    """The target with other capacities by memory name; that of L1 is beside its stacks."""
+    if "L1" in capacity:
+        capacity["L1"] += target.reserved_bytes
     memories = tuple(replace(m, capacity_bytes=capacity.get(m.name, m.capacity_bytes)) for m in target.memories)
     placement = replace(target.placement, program_bytes=1024)
     return replace(target, memories=memories, placement=placement)

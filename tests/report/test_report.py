@@ -170,9 +170,10 @@ def test_rounded_parts_add_up():
 
 
 def test_advice_names_the_target_that_would_do(planned):
-    report = planned["tiny_l1"].report
+    _, _, plan, report = planned["tiny_l1"]
     (l1,) = report.deficits
-    assert report.advice == (f"This plan fits a target whose L1 holds {2560 + l1.bytes:,} B.",)
+    holds = plan.target.memory_by_name["L1"].capacity_bytes
+    assert report.advice == (f"This plan fits a target whose L1 holds {holds + l1.bytes:,} B.",)
 
 
 REMEDIES = [

@@ -26,7 +26,8 @@ def test_verdicts_come_first_with_their_numbers(planned):
     fits, off, short = (plain_text(planned[n].report).splitlines()[1] for n in ("siracusa", "off_chip", "tiny_l1"))
     assert fits.startswith("Fits on chip: L1 is tightest with")
     assert off.startswith("Needs off-chip memory: ") and "B lie in L3" in off
-    assert short.startswith("Does not fit: L1 of siracusa holds 2,560 B, this plan needs ")
+    holds = planned["tiny_l1"].plan.target.memory_by_name["L1"].capacity_bytes
+    assert short.startswith(f"Does not fit: L1 of siracusa holds {holds:,} B, this plan needs ")
 
 
 def test_deficits_name_their_users(planned):

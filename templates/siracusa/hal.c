@@ -1,0 +1,185 @@
+/* The HAL of Siracusa's cluster, with no vendor SDK: kernels on all cores, transfers by mchan.
+ *
+ * The controller has started the cores (crt0.S); core 0 runs main, the others wait at the barrier for a kernel.
+ * Byte streams and traces go through a mailbox that a debugger, or edgec's emulated board, serves.
+ */
+#include "hal.h"
+
+#include "chip.h"
+#include "freestanding.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+/* What the cores share, in L1 behind the stacks (link.ld). */
+typedef struct {
+    hal_kernel kernel;
+    const void *args;
+    uint32_t dma_group; /* of mchan, while transfers are under way */
+    uint32_t dma_open;
+    uint32_t step_began; /* the clock when the present step did */
+} state;
+extern volatile state hal_siracusa_state;
+
+/* ---- Cores ---- */
+
+/* Arrives at barrier 0, sleeps until all have, and forgets the event. */
+static inline void arrive(void) {
+    uint32_t events;
+    /* p.elw: a load whose answer the event unit holds back */
+    __asm__ volatile(".insn i 0x03, 6, %0, %1, %2"
+                     : "=r"(events)
+                     : "r"(CHIP_EVENTS), "i"(CHIP_BARRIER + CHIP_BARRIER_WAIT)
+                     : "memory");
+}
+
+static inline uint32_t this_core(void) {
+    uint32_t hart;
+    __asm__("csrr %0, mhartid" : "=r"(hart));
+    return hart & 15u;
+}
+
+static void listen(void) {
+    REGISTER(CHIP_EVENTS + CHIP_EVENT_MASK_OR) = 1u << CHIP_EVENT_BARRIER;
+}
+
+_Noreturn void hal_siracusa_worker(void);
+_Noreturn void hal_siracusa_worker(void) {
+    const uint32_t core = this_core();
+    listen();
+    for (;;) {
+        arrive(); /* until there is a kernel */
+        hal_siracusa_state.kernel(hal_siracusa_state.args, core, EDGEC_CORES);
+        arrive();
+    }
+}
+
+void hal_init(void) {
+    /* In this order: while no core must arrive, all have, and a target would be told. */
+    REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_CORES) = (1u << EDGEC_CORES) - 1u;
+    REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_TARGETS) = (1u << EDGEC_CORES) - 1u;
+    listen();
+    hal_siracusa_state.dma_open = 0;
+    REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
+}
+
+void hal_fork(hal_kernel kernel, const void *args) {
+    hal_siracusa_state.kernel = kernel;
+    hal_siracusa_state.args = args;
+    arrive();
+    kernel(args, 0, EDGEC_CORES);
+    arrive();
+}
+
+void hal_barrier(void) {
+    arrive();
+}
+
+/* ---- DMA and clock ---- */
+
+void hal_dma_start(void *dst, const void *src, uint32_t bytes) {
+    if (!hal_siracusa_state.dma_open) {
+        hal_siracusa_state.dma_group = REGISTER(CHIP_DMA_QUEUE);
+        hal_siracusa_state.dma_open = 1;
+    }
+    const uint32_t to = (uint32_t)dst, from = (uint32_t)src;
+    const int into = to - CHIP_L1 < CHIP_L1_BYTES;
+    REGISTER(CHIP_DMA_QUEUE) = bytes | CHIP_DMA_INCREMENT | (into ? CHIP_DMA_INTO_L1 : 0u);
+    REGISTER(CHIP_DMA_QUEUE) = into ? to : from;
+    REGISTER(CHIP_DMA_QUEUE) = into ? from : to;
+}
+
+void hal_dma_wait(void) {
+    if (hal_siracusa_state.dma_open) {
+        const uint32_t group = 1u << hal_siracusa_state.dma_group;
+        while (REGISTER(CHIP_DMA_STATUS) & group) {
+        }
+        REGISTER(CHIP_DMA_STATUS) = group; /* may be used again */
+        hal_siracusa_state.dma_open = 0;
+    }
+    __asm__ volatile("" ::: "memory"); /* the compiler has not seen the transfers write */
+}
+
+uint64_t hal_cycles(void) {
+    return REGISTER(CHIP_TIMER + 8);
+}
+
+/* ---- Main programs ---- */
+
+enum { READ = 1, WRITE, PRINT, TRACE };
+
+/* A request to the other side, which sets operation to 0 when it has carried it out. */
+struct mailbox {
+    volatile uint32_t operation;
+    volatile uint32_t address;
+    volatile uint32_t bytes;
+    volatile uint32_t answer; /* of READ: how many bytes came; of TRACE: the value's id */
+};
+extern struct mailbox edgec_mailbox;
+struct mailbox edgec_mailbox;
+
+/* Where the other side looks into the mailbox. */
+void hal_siracusa_idle(void);
+__attribute__((noinline)) void hal_siracusa_idle(void) {
+    __asm__ volatile("" ::: "memory");
+}
+
+static uint32_t request(uint32_t operation, const void *data, uint32_t bytes, uint32_t answer) {
+    edgec_mailbox.address = (uint32_t)data;
+    edgec_mailbox.bytes = bytes;
+    edgec_mailbox.answer = answer;
+    edgec_mailbox.operation = operation;
+    while (edgec_mailbox.operation) {
+        hal_siracusa_idle();
+    }
+    return edgec_mailbox.answer;
+}
+
+uint32_t hal_read(void *data, uint32_t bytes) {
+    uint32_t done = 0;
+    while (done < bytes) {
+        done += request(READ, (uint8_t *)data + done, bytes - done, 0);
+    }
+    return done;
+}
+
+void hal_write(const void *data, uint32_t bytes) {
+    request(WRITE, data, bytes, 0);
+}
+
+void hal_print(const char *text) {
+    while (*text != '\0') {
+        REGISTER(CHIP_OUTPUT) = (uint8_t)*text++;
+    }
+}
+
+_Noreturn void hal_exit(int code) {
+    REGISTER(CHIP_EXIT) = (uint32_t)code | 1u << 31;
+    for (;;) {
+        hal_siracusa_idle();
+    }
+}
+
+static void print_number(uint32_t value) {
+    char text[11];
+    char *p = text + sizeof text;
+    *--p = '\0';
+    do {
+        *--p = (char)('0' + value % 10u);
+        value /= 10u;
+    } while (value > 0);
+    hal_print(p);
+}
+
+void hal_step(uint32_t step) {
+    const uint32_t cycles = (uint32_t)hal_cycles() - hal_siracusa_state.step_began;
+    hal_print("#");
+    print_number(step);
+    hal_print(" ");
+    print_number(cycles);
+    hal_print("\n");
+    hal_siracusa_state.step_began = (uint32_t)hal_cycles(); /* printing is no step's */
+}
+
+void hal_trace(uint32_t value_id, const void *data, uint32_t bytes) {
+    request(TRACE, data, bytes, value_id);
+}

@@ -4,8 +4,28 @@
 
 /* Positions whose scores are computed together, so that one load of q serves them all. */
 #define EDGEC_SCORES_STRIP 4u
-/* Elements of a head whose accumulators stay in registers while the positions pass. */
-#define EDGEC_VALUES_STRIP 8u
+/* Elements of a head that stay in registers while the positions pass: queries, or accumulators. */
+#define EDGEC_BLOCK        8u
+
+/* A score's factor. k_scale's bits, moved to where a binary32 has its exponent and mantissa, are the number times
+ * 2^-112; `scale` makes up for it. */
+EDGEC_INLINE float edgec_score(int32_t dot, float scale, const uint16_t *k_scale) {
+    return (float)dot * (scale * edgec_float((uint32_t)*k_scale << 13));
+}
+
+/* s[t] of all positions, for a head of EDGEC_BLOCK elements: the query stays in registers. Arguments as below. */
+EDGEC_APART void edgec_scores_short(const int8_t *q, const int8_t *k, uint32_t stride, float scale,
+                                    const uint16_t *k_scale, uint32_t kv, float *s, const float *end) {
+    const int32_t q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3], q4 = q[4], q5 = q[5], q6 = q[6], q7 = q[7];
+    EDGEC_UNROLL_1
+    for (; s < end; s++) {
+        const int32_t low = k[0] * q0 + k[1] * q1 + k[2] * q2 + k[3] * q3;
+        const int32_t high = k[4] * q4 + k[5] * q5 + k[6] * q6 + k[7] * q7;
+        *s = edgec_score(low + high, scale, k_scale);
+        k += stride;
+        k_scale += kv;
+    }
+}
 
 /* s[t] of `rows` neighbouring positions. q: [d]; k: [rows][stride] of which [d] is read; k_scale: [rows][kv].
  */
@@ -13,17 +33,47 @@ EDGEC_INLINE void edgec_scores_strip(uint32_t rows, const int8_t *q, const int8_
                                      uint32_t d, float scale, const uint16_t *k_scale, uint32_t kv,
                                      float *s) {
     int32_t acc[EDGEC_SCORES_STRIP] = {0};
+    const int8_t *at[EDGEC_SCORES_STRIP];
     EDGEC_UNROLL_4
-    for (uint32_t i = 0; i < d; i++) {
-        const int32_t value = q[i];
+    for (uint32_t r = 0; r < rows; r++) {
+        at[r] = k + r * stride;
+    }
+    const int8_t *end = q + d;
+    EDGEC_UNROLL_1
+    for (const int8_t *whole = q + d / 4u * 4u; q < whole; q += 4) {
         EDGEC_UNROLL_4
         for (uint32_t r = 0; r < rows; r++) {
-            acc[r] += k[r * stride + i] * value;
+            acc[r] += at[r][0] * q[0] + at[r][1] * q[1] + at[r][2] * q[2] + at[r][3] * q[3];
+            at[r] += 4;
+        }
+    }
+    EDGEC_UNROLL_1
+    for (; q < end; q++) {
+        EDGEC_UNROLL_4
+        for (uint32_t r = 0; r < rows; r++) {
+            acc[r] += *at[r]++ * *q;
         }
     }
     EDGEC_UNROLL_4
     for (uint32_t r = 0; r < rows; r++) {
-        s[r] = (float)acc[r] * (scale * edgec_f16_to_f32(k_scale[r * kv]));
+        s[r] = edgec_score(acc[r], scale, k_scale + r * kv);
+    }
+}
+
+/* s[t] of all positions, a strip at a time. */
+EDGEC_APART void edgec_scores_long(const int8_t *q, const int8_t *k, uint32_t stride, uint32_t d, float scale,
+                                   const uint16_t *k_scale, uint32_t kv, float *s, uint32_t count) {
+    for (; count >= EDGEC_SCORES_STRIP; count -= EDGEC_SCORES_STRIP) {
+        edgec_scores_strip(EDGEC_SCORES_STRIP, q, k, stride, d, scale, k_scale, kv, s);
+        k += EDGEC_SCORES_STRIP * stride;
+        k_scale += EDGEC_SCORES_STRIP * kv;
+        s += EDGEC_SCORES_STRIP;
+    }
+    for (; count > 0; count--) {
+        edgec_scores_strip(1, q, k, stride, d, scale, k_scale, kv, s);
+        k += stride;
+        k_scale += kv;
+        s++;
     }
 }
 
@@ -39,17 +89,16 @@ void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core,
         float *s = a->s + (size_t)unit * a->lds + a->first; /* [count] */
         const int8_t *k = a->k + (size_t)j * d;             /* [count][stride] */
         const uint16_t *k_scale = a->k_scale + j;           /* [count][kv] */
-        const float scale = a->q_scale[unit] * a->factor;
-        uint32_t t = 0;
-        for (; t + EDGEC_SCORES_STRIP <= a->count; t += EDGEC_SCORES_STRIP) {
-            edgec_scores_strip(EDGEC_SCORES_STRIP, q, k, stride, d, scale, k_scale, kv, s + t);
-            k += EDGEC_SCORES_STRIP * stride;
-            k_scale += EDGEC_SCORES_STRIP * kv;
+        const float exact = a->q_scale[unit] * a->factor;
+        const int fits = exact < 0x1p15f; /* or 2^112 is multiplied last, when the products are smaller */
+        const float scale = fits ? exact * 0x1p112f : exact;
+        if (d == EDGEC_BLOCK) {
+            edgec_scores_short(q, k, stride, scale, k_scale, kv, s, s + a->count);
+        } else {
+            edgec_scores_long(q, k, stride, d, scale, k_scale, kv, s, a->count);
         }
-        for (; t < a->count; t++) {
-            edgec_scores_strip(1, q, k, stride, d, scale, k_scale, kv, s + t);
-            k += stride;
-            k_scale += kv;
+        for (uint32_t t = fits ? a->count : 0; t < a->count; t++) {
+            s[t] *= 0x1p112f;
         }
     }
 }
@@ -58,18 +107,20 @@ void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core,
  * read. */
 EDGEC_INLINE void edgec_values_strip(uint32_t width, const uint8_t *p, const int8_t *v, uint32_t stride,
                                      uint32_t count, int start, int32_t *acc) {
-    int32_t sum[EDGEC_VALUES_STRIP];
+    int32_t sum[EDGEC_BLOCK];
     EDGEC_UNROLL_8
     for (uint32_t i = 0; i < width; i++) {
         sum[i] = start ? 0 : acc[i];
     }
-    for (uint32_t t = 0; t < count; t++) {
-        const int32_t weight = p[t];
+    for (const uint8_t *end = p + count; p < end; p++, v += stride) {
+        const int32_t weight = *p;
+        if (weight == 0) { /* many are: 0 stands for all below 1/510 of the largest */
+            continue;
+        }
         EDGEC_UNROLL_8
         for (uint32_t i = 0; i < width; i++) {
             sum[i] += weight * v[i];
         }
-        v += stride;
     }
     EDGEC_UNROLL_8
     for (uint32_t i = 0; i < width; i++) {
@@ -89,8 +140,8 @@ void edgec_attention_values(const edgec_attention_values_args *a, uint32_t core,
         const int8_t *v = a->v + (size_t)j * d;                     /* [count][stride] */
         int32_t *acc = a->acc + (size_t)unit * d;                   /* [head_dim] */
         uint32_t i = 0;
-        for (; i + EDGEC_VALUES_STRIP <= d; i += EDGEC_VALUES_STRIP) {
-            edgec_values_strip(EDGEC_VALUES_STRIP, p, v + i, stride, a->count, start, acc + i);
+        for (; i + EDGEC_BLOCK <= d; i += EDGEC_BLOCK) {
+            edgec_values_strip(EDGEC_BLOCK, p, v + i, stride, a->count, start, acc + i);
         }
         for (; i < d; i++) {
             edgec_values_strip(1, p, v + i, stride, a->count, start, acc + i);

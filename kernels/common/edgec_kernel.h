@@ -27,11 +27,14 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #error "edgec kernels need IEEE arithmetic in the written order: compile without -ffast-math"
 #endif
 
-/* Bodies written once for several constant arguments are inlined, so that the constants fold. */
+/* Bodies written once for several constant arguments are inlined, so that the constants fold. Hot loops that need
+ * many registers are functions of their own, so that they have all of them. */
 #if defined(__GNUC__)
 #define EDGEC_INLINE static inline __attribute__((always_inline))
+#define EDGEC_APART  static __attribute__((noinline))
 #else
 #define EDGEC_INLINE static inline
+#define EDGEC_APART  static
 #endif
 
 /* Unroll the loop that follows, at most that often: it saves instructions and changes no result. */

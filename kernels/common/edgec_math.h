@@ -31,19 +31,37 @@ static inline float edgec_float(uint32_t bits) {
     return ((edgec_binary32){.bits = bits}).number;
 }
 
+/* How this core computes with floats: RISC-V with instructions for it (in registers of their own, or in the integer
+ * registers: zfinx), RISC-V without, where each operation is a call, or something else. */
+#if defined(__riscv_flen) || defined(__riscv_zfinx)
+#define EDGEC_RISCV_FLOAT 1
+#elif defined(__riscv)
+#define EDGEC_SOFT_FLOAT 1
+#endif
+
+/* An integer in the order of floats: a number that is larger as a float is larger here. */
+static inline int32_t edgec_order(float x) {
+    const int32_t bits = (int32_t)edgec_bits(x);
+    return bits ^ (int32_t)((uint32_t)(bits >> 31) >> 1);
+}
+
 /* The larger and the smaller of two numbers, and |x|. RISC-V has instructions that a comparison does not
  * compile to; elsewhere the builtin could become a call of the maths library. */
 static inline float edgec_max(float a, float b) {
-#if defined(__riscv_flen)
+#if defined(EDGEC_RISCV_FLOAT)
     return __builtin_fmaxf(a, b);
+#elif defined(EDGEC_SOFT_FLOAT)
+    return edgec_order(a) > edgec_order(b) ? a : b;
 #else
     return a > b ? a : b;
 #endif
 }
 
 static inline float edgec_min(float a, float b) {
-#if defined(__riscv_flen)
+#if defined(EDGEC_RISCV_FLOAT)
     return __builtin_fminf(a, b);
+#elif defined(EDGEC_SOFT_FLOAT)
+    return edgec_order(a) < edgec_order(b) ? a : b;
 #else
     return a < b ? a : b;
 #endif
@@ -62,16 +80,41 @@ static inline float edgec_shifted(const float *x, const float *shift, uint32_t i
     return shift ? x[i] - shift[i] : x[i];
 }
 
+#if defined(EDGEC_SOFT_FLOAT)
+/* Nearest integer, ties to even, of x * 2^power; it is below 2^22 in magnitude. A third of an addition's instructions. */
+static inline int32_t edgec_rint_scaled(float x, uint32_t power) {
+    const uint32_t bits = edgec_bits(x);
+    const uint32_t below = 150u - power - (bits << 1 >> 24); /* bits of the significand behind the point */
+    if (below > 24u) {                                       /* less than a half */
+        return 0;
+    }
+    const uint32_t significand = (bits & 0x007FFFFFu) | 0x00800000u;
+    const uint32_t half = (1u << (below - 1u)) - 1u + (significand >> below & 1u);
+    const int32_t n = (int32_t)((significand + half) >> below);
+    return (int32_t)bits < 0 ? -n : n;
+}
+#endif
+
 /* Nearest integer, ties to even, of |x| < 2^22. */
 static inline int32_t edgec_rint_i32(float x) {
+#if defined(EDGEC_SOFT_FLOAT)
+    return edgec_rint_scaled(x, 0);
+#else
     return (int32_t)(edgec_bits(x + EDGEC_MAGIC) - EDGEC_MAGIC_BITS);
+#endif
 }
 
 /* e^x with a relative error below 4e-6 (6e-7 for |x| <= 10); x is clamped to [-87, 88]. */
 static inline float edgec_exp(float x) {
     const float t = edgec_min(edgec_max(x, -87.0f), 88.0f) * EDGEC_LOG2E;
-    const int32_t n = edgec_rint_i32(t);
-    const float r = t - (float)n;
+#if defined(EDGEC_SOFT_FLOAT)
+    const uint32_t n = (uint32_t)edgec_rint_i32(t);
+    const float r = t - (float)(int32_t)n;
+#else
+    const float sum = t + EDGEC_MAGIC;
+    const uint32_t n = edgec_bits(sum); /* its low bits, and nine zeros at the end of EDGEC_MAGIC_BITS */
+    const float r = t - (sum - EDGEC_MAGIC);
+#endif
     float p = 1.535336188319500e-4f;
     p = p * r + 1.339887440266574e-3f;
     p = p * r + 9.618437357674640e-3f;
@@ -79,7 +122,7 @@ static inline float edgec_exp(float x) {
     p = p * r + 2.402264791363012e-1f;
     p = p * r + 6.931472028550421e-1f;
     p = p * r + 1.0f;
-    return edgec_float(edgec_bits(p) + ((uint32_t)n << 23));
+    return edgec_float(edgec_bits(p) + (n << 23));
 }
 
 /* 1/sqrt(x) for normal positive x: an integer first guess and four Newton steps. */
@@ -103,22 +146,56 @@ static inline uint32_t edgec_exp2_q15(int32_t i) {
     return (32768u + p) >> ((down + 4095u) >> 12);
 }
 
+/* edgec_exp2_q15(rint(x * 4096)) for x <= 0, in its three steps. The last bit of a float between 2048 and 4096 is
+ * 2^-12: adding 3072 to x rounds x * 4096 to an integer, ties to even, and leaves it in the low bits. */
+#define EDGEC_EXP2_MAGIC      3072.0f
+#define EDGEC_EXP2_MAGIC_BITS 0x45400000
+/* Below -15 * 4096 the power is 0. So it is for every smaller x: as integers, the bits of all negative sums are
+ * lower still. */
+#define EDGEC_EXP2_LOWEST     (EDGEC_EXP2_MAGIC_BITS - 15 * 4096)
+/* (zero - index) >> 12 are two shifts to the right in one: by the 12 bits of the last product's fraction, and by the
+ * distance from 0 rounded up to whole powers. */
+#define EDGEC_EXP2_ZERO       (EDGEC_EXP2_MAGIC_BITS + 12u * 4096u + 4095u)
+
+static inline int32_t edgec_exp2_index(float x) {
+#if defined(EDGEC_SOFT_FLOAT)
+    const uint32_t far = 0xC1800000u; /* -16 */
+    return edgec_bits(x) > far ? EDGEC_EXP2_LOWEST - 1 : EDGEC_EXP2_MAGIC_BITS + edgec_rint_scaled(x, 12);
+#else
+    return (int32_t)edgec_bits(x + EDGEC_EXP2_MAGIC);
+#endif
+}
+
+/* The power, for an index of at least EDGEC_EXP2_LOWEST - 1. */
+static inline uint32_t edgec_exp2_power(int32_t index) {
+    const uint32_t f = (uint32_t)index & 4095u;
+    uint32_t p = (f * 2589u) >> 12;
+    p = (f * (7355u + p)) >> 12;
+    p = f * (22824u + p) + (32768u << 12);
+    return p >> ((EDGEC_EXP2_ZERO - (uint32_t)index) >> 12);
+}
+
 /* Exact value of a finite binary16, subnormals and negatives included. The 15 low bits, moved to where a
  * binary32 has its exponent and mantissa, are the number times 2^-112; the product is exact. */
 static inline float edgec_f16_to_f32(uint16_t h) {
     const uint32_t extended = (uint32_t)(int32_t)(int16_t)h
                               << 13; /* four copies of the sign on top: one stays */
+#if defined(EDGEC_SOFT_FLOAT)
+    if (extended & 0x0F800000u) { /* not subnormal: the product is a larger exponent */
+        return edgec_float((extended & 0x8FFFFFFFu) + (112u << 23));
+    }
+#endif
     return edgec_float(extended & 0x8FFFFFFFu) * 0x1p112f;
 }
 
-/* Nearest binary16 (ties to even) of x >= 0, saturated at 65504. */
+/* Nearest binary16 (ties to even) of x >= 0, saturated at 65504. Without a sign, numbers are in the order of their bits. */
 static inline uint16_t edgec_f16_from_f32(float x) {
-    const float v = edgec_min(x, EDGEC_F16_MAX);
-    const uint32_t bits = edgec_bits(v);
-    if (v < 0x1p-14f) {
+    uint32_t bits = edgec_bits(x);
+    if (bits < 0x38800000u) { /* 2^-14 */
         /* In [0.5, 1) floats are 2^-24 apart, as binary16's subnormals are: the addition rounds. */
-        return (uint16_t)(edgec_bits(v + 0.5f) - 0x3F000000u);
+        return (uint16_t)(edgec_bits(x + 0.5f) - 0x3F000000u);
     }
+    bits = bits < 0x477FE000u ? bits : 0x477FE000u; /* 65504 */
     /* Half an ulp less one, plus the last kept bit: ties go to even. A carry moves on to the exponent. */
     return (uint16_t)((bits + 0xFFFu + ((bits >> 13) & 1u) - (112u << 23)) >> 13);
 }

@@ -30,23 +30,29 @@ static inline float edgec_sum_squares(const float *x, uint32_t k) {
     return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
-/* Quantises x [count] to q [count]; returns the scale, and the sum of q. */
-static inline float edgec_quantize_group(const float *x, int8_t *q, uint32_t count, int32_t *sum) {
-    float top = 0.0f;
-    EDGEC_UNROLL_4
-    for (uint32_t i = 0; i < count; i++) {
-        top = edgec_max(edgec_abs(x[i]), top);
-    }
-    const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+/* Quantises x [count], whose largest magnitude is `top`, to q [count]; returns the scale, and the sum of q. */
+static inline float edgec_quantize_below(float top, const float *x, int8_t *q, uint32_t count, int32_t *sum) {
+    const float inverse = edgec_bits(top) ? 127.0f / top : 0.0f;
     int32_t total = 0;
+    const float *end = x + count;
     EDGEC_UNROLL_4
-    for (uint32_t i = 0; i < count; i++) {
-        const int8_t value = (int8_t)edgec_rint_i32(x[i] * inverse);
-        q[i] = value;
+    for (; x < end; x++) {
+        const int8_t value = (int8_t)edgec_rint_i32(*x * inverse);
+        *q++ = value;
         total += value;
     }
     *sum = total;
     return top * EDGEC_ONE_127TH;
+}
+
+/* Quantises x [count] to q [count]; returns the scale, and the sum of q. */
+static inline float edgec_quantize_group(const float *x, int8_t *q, uint32_t count, int32_t *sum) {
+    float top = 0.0f;
+    EDGEC_UNROLL_4
+    for (const float *at = x; at < x + count; at++) {
+        top = edgec_max(edgec_abs(*at), top);
+    }
+    return edgec_quantize_below(top, x, q, count, sum);
 }
 
 /* gate / (1 + exp(-gate)) */

@@ -4,14 +4,20 @@
 
 void edgec_silu_mul(const edgec_silu_mul_args *a, uint32_t core, uint32_t n_cores) {
     const edgec_range mine = edgec_split(a->rows * a->k, core, n_cores);
-    uint32_t column = mine.begin % a->k;
-    size_t at = (size_t)(mine.begin / a->k) * a->ldx + column;
-    for (uint32_t i = mine.begin; i < mine.end; i++) {
-        a->y[i] = edgec_silu(a->gate[at]) * a->up[at];
-        at++;
-        if (++column == a->k) {
-            column = 0;
-            at += a->ldx - a->k;
+    const uint32_t row = mine.begin / a->k;
+    uint32_t column = mine.begin - row * a->k;
+    const float *gate = a->gate + (size_t)row * a->ldx + column;
+    const float *up = a->up + (size_t)row * a->ldx + column;
+    float *y = a->y + mine.begin;
+    const float *end = a->y + mine.end;
+    while (y < end) {
+        /* Of one row. */
+        const float *stop = y + (a->k - column) < end ? y + (a->k - column) : end;
+        for (; y < stop; y++) {
+            *y = edgec_silu(*gate++) * *up++;
         }
+        column = 0;
+        gate += a->ldx - a->k;
+        up += a->ldx - a->k;
     }
 }

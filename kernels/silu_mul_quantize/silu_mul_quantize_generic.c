@@ -11,9 +11,12 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
         const uint32_t count = a->k - first < a->group_size ? a->k - first : a->group_size;
         float *gate = a->gate + (size_t)row * a->ldx + first;   /* [count] */
         const float *up = a->up + (size_t)row * a->ldx + first; /* [count] */
-        for (uint32_t i = 0; i < count; i++) {
-            gate[i] = edgec_silu(gate[i]) * up[i];
+        float top = 0.0f;
+        for (float *at = gate; at < gate + count; at++) {
+            *at = edgec_silu(*at) * *up++;
+            top = edgec_max(edgec_abs(*at), top);
         }
-        a->scale[unit] = edgec_quantize_group(gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
+        a->scale[unit] =
+            edgec_quantize_below(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
     }
 }

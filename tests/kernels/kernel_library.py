@@ -19,7 +19,7 @@ from edgec.ops.op import Kernel
 ROOT = Path(__file__).resolve().parents[2] / "kernels"
 STRICT = (
     *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wdouble-promotion", "-Wshadow"),
-    *("-ffp-contract=off", f"-I{ROOT / 'common'}"),
+    *("-ffp-contract=off", f"-I{ROOT / 'common'}", f"-I{ROOT / 'neureka'}"),
 )
 RISCV = (
     *("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+f+c+zicsr", "-mabi=ilp32f"),
@@ -39,15 +39,21 @@ def compilers() -> dict[str, tuple[str, ...]]:
     return {**({"gcc": (gcc,)} if gcc else {}), "clang": ZIG}
 
 
-def sources() -> list[Path]:
-    """All generic kernels."""
-    return sorted(ROOT.glob("*/*_generic.c"))
+def sources(isa: str = "generic") -> list[Path]:
+    """All kernels: those written for an instruction set where there are such, else generic ones."""
+    generic = sorted(ROOT.glob("*/*_generic.c"))
+    special = [path.with_name(path.name.replace("_generic.c", f"_{isa}.c")) for path in generic]
+    return [s if s.exists() else g for s, g in zip(special, generic, strict=True)]
 
 
-def compile_library(compiler: tuple[str, ...], to: Path) -> ctypes.CDLL:
-    """All generic kernels as one shared library."""
+def compile_library(compiler: tuple[str, ...], to: Path, paths: list[Path] | None = None) -> ctypes.CDLL:
+    """All generic kernels, or the given ones, as one shared library."""
     out = to / "kernels.so"
-    command = [*compiler, *STRICT, "-fPIC", "-shared", "-o", str(out), *map(str, sources())]
+    paths = sources() if paths is None else paths
+    if any("_neureka" in path.name for path in paths):  # what directs the accelerator, its model, and a fork
+        needed = [ROOT / "neureka" / name for name in ("neureka_model.c", "neureka_jobs_generic.c")]
+        paths = [*paths, *(p for p in needed if p not in paths), Path(__file__).with_name("hal_fork.c")]
+    command = [*compiler, *STRICT, "-fPIC", "-shared", "-o", str(out), *map(str, paths)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return ctypes.CDLL(str(out))
 
@@ -97,7 +103,8 @@ class Guarded:
 def call(library: ctypes.CDLL, name: str, args: Args, n_cores: int, same: dict[str, str] | None = None) -> Args:
     """Run a C kernel, cores in descending order, on copies of the arrays; returns the arrays afterwards.
 
-    same: argument to the argument whose memory it shares. int8 arguments are put on odd addresses.
+    same: argument to the argument whose memory it shares. int8 arguments are put on odd addresses. A kernel that
+    directs an accelerator is called by core 0 alone, and forks its cores in either order.
     """
     same = same or {}
     placed: dict[str, Guarded] = {}
@@ -111,8 +118,12 @@ def call(library: ctypes.CDLL, name: str, args: Args, n_cores: int, same: dict[s
         for p in kernel(name).params
     ]
     struct = STRUCTURES[name](*values)
-    for core in reversed(range(n_cores)):
-        library[f"edgec_{name}"](ctypes.byref(struct), ctypes.c_uint32(core), ctypes.c_uint32(n_cores))
+    forks = bool(kernel(name).engine)  # by itself, on so many cores
+    if forks:
+        ctypes.c_uint32.in_dll(library, "edgec_test_cores").value = n_cores
+    for core in [0] if forks else reversed(range(n_cores)):
+        total = 1 if forks else n_cores
+        library[f"edgec_{name}"](ctypes.byref(struct), ctypes.c_uint32(core), ctypes.c_uint32(total))
     for role, copy in placed.items():
         assert copy.intact(), f"{name} wrote outside of {role}"
     return {
@@ -130,8 +141,9 @@ def twin(name: str, args: Args) -> Args:
 
 def assert_same(name: str, got: Args, want: Args, skip: tuple[str, ...] = ()) -> None:
     """Every array argument has the same bytes on both sides, and no float is NaN."""
+    scratch = ("acc",) if kernel(name).engine else ()
     for p in kernel(name).params:
-        if p.is_pointer and want[p.name] is not None and p.name not in skip:
+        if p.is_pointer and want[p.name] is not None and p.name not in (*skip, *scratch):
             if p.dtype in ("f32", "f16"):
                 assert not np.isnan(want[p.name]).any(), f"{name}: {p.name} of the twin has NaNs"
             a, b = got[p.name].view(np.uint8), want[p.name].reshape(-1).view(np.uint8)

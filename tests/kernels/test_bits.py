@@ -25,6 +25,7 @@ IN_PLACE = [
     ("rope", {"y": "x"}),
     *((f"matmul_w{bits}a8", {"y": "addend"}) for bits in range(2, 9)),
     ("matmul_w4a8_2_4", {"y": "addend"}),
+    *((f"matmul_w{bits}a8_neureka", {"y": "addend"}) for bits in (2, 4, 8)),
 ]
 
 
@@ -65,7 +66,7 @@ def test_in_place(library: ctypes.CDLL, name: str, same: dict[str, str], seed: i
     if args.get("ldx", 0) not in (0, args.get("k"), args.get("heads", 0) * args.get("head_dim", 0)):
         pytest.skip("rows of x are not next to each other")
     if "addend" in same.values():
-        args["addend"] = np.linspace(-1, 1, args["m"] * args["ldy"], dtype=np.float32)
+        args["addend"] = np.linspace(-1, 1, args["m"] * args.get("ldy", args["n"]), dtype=np.float32)
         args["y"] = args["addend"].copy()  # what lies between the rows stays
     args.update({new: args[old] for new, old in same.items() if new != "y"})
     args["y"] = args["y"][: args[same["y"]].size]

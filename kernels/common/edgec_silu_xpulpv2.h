@@ -1,0 +1,99 @@
+/* y = silu(gate) * up over a row, for cores with XpulpV2.
+ *
+ * The cluster's cores share one divider, so gate / x, x = 1 + exp(-gate), is computed with fused multiply-adds: a guess for
+ * 1 / x, two steps of third order, the quotient, and its remainder. The bits are the division's for every binary32 gate:
+ * all from 2^-28 to 256 of both signs were tried, below x is 2, above it is 1 or the largest. tests/kernels/
+ * test_silu_division.py tries a part of them.
+ */
+#ifndef EDGEC_SILU_XPULPV2_H
+#define EDGEC_SILU_XPULPV2_H
+
+#include "edgec_rows_xpulpv2.h"
+
+/* gate, up, y: [count], at least 1; y may be gate or up. Returns the larger of max |y| and `top`. */
+EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, uint32_t count, float top) {
+    uint32_t doubled = edgec_bits(top) << 1; /* without the sign, numbers are in the order of their bits */
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t g, t, f, p, r, q, highest, lowest, guess, large;
+    float log2e, magic, c0, c1, c2, c3, c4, c5, one;
+    /* Constants are made here, or a compiler keeps some in memory. Floats are given by their bits. */
+    /* clang-format off */
+    __asm__ volatile(
+        "li %[highest], 0x42AE0000\n\t" /* 87 */
+        "li %[lowest], 0xC2B00000\n\t" /* -88 */
+        "li %[log2e], 0xBFB8AA3B\n\t" /* -log2(e) */
+        "li %[magic], 0x4B400000\n\t"
+        "li %[c0], 0x3920FDDE\n\t"
+        "li %[c1], 0x3AAF9F29\n\t"
+        "li %[c2], 0x3C1D96A6\n\t"
+        "li %[c3], 0x3D635774\n\t"
+        "li %[c4], 0x3E75FDEE\n\t"
+        "li %[c5], 0x3F317218\n\t"
+        "li %[one], 0x3F800000\n\t"
+        "li %[guess], 0x7EFD8000\n\t" /* less the bits of x: a number near 1 / x */
+        "li %[large], 0x5F000000\n\t" /* 2^63 */
+        EDGEC_HWLOOP("0", "%[count]", "45",
+            EDGEC_P_LW("%[g]", "4", "%[gate]")
+            EDGEC_P_LW("%[q]", "4", "%[up]")
+            EDGEC_P_MIN("%[t]", "%[g]", "%[highest]")
+            EDGEC_P_MINU("%[t]", "%[t]", "%[lowest]")
+            "fmul.s %[t], %[t], %[log2e]\n\t"
+            "fadd.s %[r], %[t], %[magic]\n\t"
+            "fsub.s %[f], %[r], %[magic]\n\t"
+            "slli %[r], %[r], 23\n\t"
+            "fsub.s %[f], %[t], %[f]\n\t"
+            "fmul.s %[p], %[f], %[c0]\n\t"
+            "fadd.s %[p], %[p], %[c1]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[c2]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[c3]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[c4]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[c5]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[one]\n\t"
+            "add %[p], %[p], %[r]\n\t"
+            "fadd.s %[p], %[p], %[one]\n\t"
+            "sltu %[f], %[large], %[p]\n\t" /* where 1 / p would be subnormal, both are divided by 2^32 */
+            "slli %[f], %[f], 28\n\t"
+            "sub %[p], %[p], %[f]\n\t"
+            "sub %[t], %[g], %[f]\n\t"
+            "sub %[r], %[guess], %[p]\n\t"
+            "fnmsub.s %[f], %[p], %[r], %[one]\n\t"
+            "fmadd.s %[f], %[f], %[f], %[f]\n\t"
+            "fmadd.s %[r], %[r], %[f], %[r]\n\t"
+            "fnmsub.s %[f], %[p], %[r], %[one]\n\t"
+            "fmadd.s %[f], %[f], %[f], %[f]\n\t"
+            "fmadd.s %[r], %[r], %[f], %[r]\n\t"
+            "fmul.s %[g], %[t], %[r]\n\t"
+            "fmsub.s %[f], %[p], %[g], %[t]\n\t" /* these signs keep that of a gate of zero */
+            "addi %[t], %[p], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
+            "slli %[t], %[t], 9\n\t"
+            "seqz %[t], %[t]\n\t"
+            "add %[r], %[r], %[t]\n\t"
+            "fnmsub.s %[g], %[f], %[r], %[g]\n\t"
+            "fmul.s %[g], %[g], %[q]\n\t"
+            EDGEC_P_SW("%[g]", "4", "%[y]")
+            "slli %[g], %[g], 1\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[g]"))
+        : [gate] "+r"(gate), [up] "+r"(up), [y] "+r"(y), [top] "+r"(doubled), [g] "=&r"(g), [t] "=&r"(t),
+          [f] "=&r"(f), [p] "=&r"(p), [r] "=&r"(r), [q] "=&r"(q), [highest] "=&r"(highest),
+          [lowest] "=&r"(lowest), [guess] "=&r"(guess), [large] "=&r"(large), [log2e] "=&r"(log2e),
+          [magic] "=&r"(magic), [c0] "=&r"(c0), [c1] "=&r"(c1), [c2] "=&r"(c2), [c3] "=&r"(c3),
+          [c4] "=&r"(c4), [c5] "=&r"(c5), [one] "=&r"(one)
+        : [count] "r"(count)
+        : "memory");
+    /* clang-format on */
+#else
+    for (; count > 0; count--) {
+        const float value = edgec_silu(*gate++) * *up++;
+        *y++ = value;
+        doubled = edgec_p_maxu(doubled, edgec_bits(value) << 1);
+    }
+#endif
+    return edgec_float(doubled >> 1);
+}
+
+#endif

@@ -1,0 +1,164 @@
+/* Weights times values of one head, for cores with XpulpV2: four products an instruction, over words of four positions
+ * that a tile of 4 positions by 4 elements is transposed to.
+ */
+#ifndef EDGEC_VALUES_XPULPV2_H
+#define EDGEC_VALUES_XPULPV2_H
+
+#include "edgec_rows_xpulpv2.h"
+
+#if defined(EDGEC_XPULPV2)
+/* Loads 4 bytes of each of 4 positions and transposes them, in 14 instructions: r0, y, r2 and r3 then hold elements 0, 1,
+ * 2 and 3 of all positions, and v is behind them. It needs the masks. */
+/* clang-format off */
+#define EDGEC_TRANSPOSE                               \
+    EDGEC_P_LW_R("%[r0]", "%[stride]", "%[v]")        \
+    EDGEC_P_LW_R("%[r1]", "%[stride]", "%[v]")        \
+    EDGEC_P_LW_R("%[r2]", "%[stride]", "%[v]")        \
+    EDGEC_P_LW_R("%[r3]", "%[stride]", "%[v]")        \
+    EDGEC_PV_PACK_H("%[x]", "%[r1]", "%[r0]")         \
+    EDGEC_PV_SHUFFLE2_H("%[r1]", "%[r0]", "%[high]")  \
+    EDGEC_PV_PACK_H("%[y]", "%[r3]", "%[r2]")         \
+    EDGEC_PV_SHUFFLE2_H("%[r3]", "%[r2]", "%[high]")  \
+    "mv %[r0], %[y]\n\t"                              \
+    "mv %[r2], %[r3]\n\t"                             \
+    EDGEC_PV_SHUFFLE2_B("%[r0]", "%[x]", "%[even]")   \
+    EDGEC_PV_SHUFFLE2_B("%[y]", "%[x]", "%[odd]")     \
+    EDGEC_PV_SHUFFLE2_B("%[r2]", "%[r1]", "%[even]")  \
+    EDGEC_PV_SHUFFLE2_B("%[r3]", "%[r1]", "%[odd]")
+#define EDGEC_TRANSPOSE_MASKS         \
+    "li %[high], 0x00010003\n\t"      \
+    "li %[even], 0x02000604\n\t"      \
+    "li %[odd], 0x03010705\n\t"
+/* clang-format on */
+#endif
+
+/* acc[0 .. 3] += sum over t of p[t] * v[t][0 .. 3]. p: [count]; v: [count][stride] of which [4] is read. */
+EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t count,
+                                 int32_t *acc) {
+    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+#if defined(EDGEC_XPULPV2)
+    uint32_t w, r0, r1, r2, r3;
+    if (!EDGEC_SELDOM(count < 4u)) {
+        uint32_t x, y, high, even, odd;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_TRANSPOSE_MASKS
+            EDGEC_HWLOOP("0", "%[tiles]", "19",
+                EDGEC_P_LW("%[w]", "4", "%[p]")
+                EDGEC_TRANSPOSE
+                EDGEC_PV_SDOTUSP_B("%[a0]", "%[w]", "%[r0]")
+                EDGEC_PV_SDOTUSP_B("%[a1]", "%[w]", "%[y]")
+                EDGEC_PV_SDOTUSP_B("%[a2]", "%[w]", "%[r2]")
+                EDGEC_PV_SDOTUSP_B("%[a3]", "%[w]", "%[r3]"))
+            : [p] "+r"(p), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3),
+              [w] "=&r"(w), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
+              [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
+            : [tiles] "r"(count / 4u), [stride] "r"(stride)
+            : "memory");
+        /* clang-format on */
+    }
+    if (count % 4u) {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[rest]", "10",
+                EDGEC_P_LBU("%[w]", "1", "%[p]")
+                "lb %[r0], 0(%[v])\n\t"
+                "lb %[r1], 1(%[v])\n\t"
+                "lb %[r2], 2(%[v])\n\t"
+                "lb %[r3], 3(%[v])\n\t"
+                "add %[v], %[v], %[stride]\n\t"
+                EDGEC_P_MAC("%[a0]", "%[w]", "%[r0]")
+                EDGEC_P_MAC("%[a1]", "%[w]", "%[r1]")
+                EDGEC_P_MAC("%[a2]", "%[w]", "%[r2]")
+                EDGEC_P_MAC("%[a3]", "%[w]", "%[r3]"))
+            : [p] "+r"(p), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3),
+              [w] "=&r"(w), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3)
+            : [rest] "r"(count % 4u), [stride] "r"(stride)
+            : "memory");
+        /* clang-format on */
+    }
+#else
+    for (; count > 0; count--) {
+        const int32_t w = *p++;
+        a0 += w * v[0];
+        a1 += w * v[1];
+        a2 += w * v[2];
+        a3 += w * v[3];
+        v += stride;
+    }
+#endif
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = a2;
+    acc[3] = a3;
+}
+
+/* edgec_mix_word for two heads over the same values, which are transposed once. Arguments ending in 2 are the second's;
+ * count is a multiple of 4 and not 0. */
+EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_t *v, uint32_t stride,
+                                uint32_t count, int32_t *acc, int32_t *acc2) {
+#if defined(EDGEC_XPULPV2)
+    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+    int32_t b0 = acc2[0], b1 = acc2[1], b2 = acc2[2], b3 = acc2[3];
+    uint32_t w, w2, r0, r1, r2, r3, x, y, high, even, odd;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_TRANSPOSE_MASKS
+        EDGEC_HWLOOP("0", "%[tiles]", "24",
+            EDGEC_P_LW("%[w]", "4", "%[p]")
+            EDGEC_P_LW("%[w2]", "4", "%[p2]")
+            EDGEC_TRANSPOSE
+            EDGEC_PV_SDOTUSP_B("%[a0]", "%[w]", "%[r0]")
+            EDGEC_PV_SDOTUSP_B("%[a1]", "%[w]", "%[y]")
+            EDGEC_PV_SDOTUSP_B("%[a2]", "%[w]", "%[r2]")
+            EDGEC_PV_SDOTUSP_B("%[a3]", "%[w]", "%[r3]")
+            EDGEC_PV_SDOTUSP_B("%[b0]", "%[w2]", "%[r0]")
+            EDGEC_PV_SDOTUSP_B("%[b1]", "%[w2]", "%[y]")
+            EDGEC_PV_SDOTUSP_B("%[b2]", "%[w2]", "%[r2]")
+            EDGEC_PV_SDOTUSP_B("%[b3]", "%[w2]", "%[r3]"))
+        : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2),
+          [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2), [b3] "+r"(b3), [w] "=&r"(w),
+          [w2] "=&r"(w2), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
+          [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
+        : [tiles] "r"(count / 4u), [stride] "r"(stride)
+        : "memory");
+    /* clang-format on */
+    acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
+    acc2[0] = b0, acc2[1] = b1, acc2[2] = b2, acc2[3] = b3;
+#else
+    edgec_mix_word(p, v, stride, count, acc);
+    edgec_mix_word(p2, v, stride, count, acc2);
+#endif
+}
+
+/* acc[0 .. d - 1] += sum over t of p[t] * v[t]. p: [count]; v: [count][stride] of which [d] is read. */
+EDGEC_INLINE void edgec_mix_row(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t d,
+                                uint32_t count, int32_t *acc) {
+    EDGEC_UNROLL_1
+    for (; d >= 4u; d -= 4u) {
+        edgec_mix_word(p, v, stride, count, acc);
+        v += 4;
+        acc += 4;
+    }
+    EDGEC_UNROLL_1
+    for (; EDGEC_SELDOM(d > 0); d--) {
+        const int8_t *at = v++;
+        int32_t sum = *acc;
+        EDGEC_UNROLL_1
+        for (uint32_t t = 0; t < count; t++) {
+            sum += p[t] * *at;
+            at += stride;
+        }
+        *acc++ = sum;
+    }
+}
+
+/* y [d] = float32(acc) * scale */
+EDGEC_INLINE void edgec_finish_row(const int32_t *acc, float *y, uint32_t d, float scale) {
+    EDGEC_UNROLL_1
+    for (; d > 0; d--) {
+        *y++ = (float)*acc++ * scale;
+    }
+}
+
+#endif

@@ -1,0 +1,52 @@
+/* matmul_w2a8_neureka ... matmul_w8a8_neureka: matmul_w4a8 with weights that N-EUREKA reads where they lie.
+ *
+ *     acc[g]  = sum over k in group g of (u[n][k] - 2^(bits-1)) * x[m][k]                            int32, exact
+ *     y[m][n] = sum over g, ascending, of float32(acc[g]) * (w_scale[n][g] * x_scale[m][g])  (+ bias[n])
+ *
+ * and where there is an addend:  y[m][n] = addend[m][n] + y[m][n].
+ *
+ * Not forked: core 0 starts the engine's jobs, and forks the scaling of what the engine has done while it works on more
+ * (matmul_w4a8_neureka_tiles.h). A job has a row's inputs of one group and at most `tile` channels; w holds the encoded
+ * weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of `size` inputs, all equal. acc holds
+ * the accumulators of three tiles; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and
+ * not used.
+ */
+#ifndef EDGEC_MATMUL_W4A8_NEUREKA_H
+#define EDGEC_MATMUL_W4A8_NEUREKA_H
+
+#include "edgec_kernel.h"
+
+typedef struct {
+    const int8_t *x;         /* [m][k] */
+    const float *x_scale;    /* [m][groups] */
+    const uint8_t *w;        /* [groups][n][line], encoded, 32-byte aligned */
+    const uint16_t *w_scale; /* [n][groups], binary16 */
+    const float *bias;       /* [n], or NULL */
+    const float *addend;     /* [m][n], or NULL */
+    int32_t *acc;            /* [3][m][groups][tile] */
+    float *y;                /* [m][n] */
+    uint32_t m;
+    uint32_t n;
+    uint32_t k;
+    uint32_t group_size;
+    uint32_t tile; /* channels, a multiple of 32 unless it is n */
+} edgec_matmul_w4a8_neureka_args;
+
+/* One layout of arguments for all widths. */
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w2a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w3a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w5a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w6a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w7a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w8a8_neureka_args;
+
+/* core is 0 and n_cores 1: the fork inside is the HAL's. */
+void edgec_matmul_w2a8_neureka(const edgec_matmul_w2a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w3a8_neureka(const edgec_matmul_w3a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w4a8_neureka(const edgec_matmul_w4a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w5a8_neureka(const edgec_matmul_w5a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w6a8_neureka(const edgec_matmul_w6a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w7a8_neureka(const edgec_matmul_w7a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w8a8_neureka(const edgec_matmul_w8a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+
+#endif

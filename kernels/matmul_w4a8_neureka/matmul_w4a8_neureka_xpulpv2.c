@@ -1,0 +1,134 @@
+/* The kernels of matmul_w4a8_neureka.h for cores with XpulpV2: the scaling in hardware loops. */
+#include "edgec_rows_xpulpv2.h"
+#include "matmul_w4a8_neureka_tiles.h"
+
+EDGEC_APART void scale_c(const edgec_neureka_call *c, edgec_range channels) {
+    edgec_neureka_scale(c, channels);
+}
+
+#if defined(EDGEC_PULP_FLOAT)
+#define F16_MASK 0x8FFFFFFFu /* edgec_f16_to_f32 */
+#define F16_UNIT 0x1p112f
+
+/* Channels begin .. begin + count - 1 of a row of the tile c->out, at least one:
+ * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale). */
+EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_tile *t = c->out;
+    const uint32_t groups = c->groups, first = t->first + begin, at = row * a->n + first;
+    const int32_t *acc = t->acc + row * groups * a->tile + begin;
+    const uint16_t *w = a->w_scale + first * groups;
+    const float *x_scale = a->x_scale + row * groups;
+    const float *added = &c->nothing; /* for all channels: a step of 0 */
+    uint32_t step = 0;
+    float *y = a->y + at;
+    uint32_t h, v, q;
+    if (a->addend) {
+        added = a->addend + at;
+        step = sizeof(float);
+    } else if (a->bias) { /* sums of two numbers do not depend on their order */
+        added = a->bias + first;
+        step = sizeof(float);
+    }
+    if (groups == 1u) {
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "11",
+                         EDGEC_P_LH("%[h]", "2", "%[w]") EDGEC_P_LW(
+                             "%[v]", "4", "%[acc]") "slli %[h], %[h], 13\n\t"
+                                                    "and %[h], %[h], %[mask]\n\t"
+                                                    "fmul.s %[h], %[h], %[unit]\n\t"
+                                                    "fcvt.s.w %[v], %[v]\n\t"
+                                                    "fmul.s %[h], %[h], %[x]\n\t" EDGEC_P_LW_R(
+                                                        "%[q]", "%[step]",
+                                                        "%[added]") "fmul.s %[v], %[v], %[h]\n\t"
+                                                                    "fadd.s %[v], %[q], %[v]\n\t" EDGEC_P_SW(
+                                                                        "%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v),
+              [q] "=&r"(q)
+            : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale), [mask] "r"(F16_MASK),
+              [unit] "r"(F16_UNIT)
+            : "memory");
+    } else {
+        const uint32_t stride = (uint32_t)sizeof(float) * a->tile;
+        const float *x;
+        uint32_t s;
+        __asm__ volatile(
+            EDGEC_HWLOOP(
+                "1", "%[count]", "17",
+                "mv %[x], %[x_scale]\n\t"
+                "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
+                EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
+                                   EDGEC_P_LH("%[h]", "2", "%[w]") EDGEC_P_LW_R(
+                                       "%[q]", "%[stride]",
+                                       "%[acc]") "slli %[h], %[h], 13\n\t"
+                                                 "and %[h], %[h], %[mask]\n\t" EDGEC_P_LW(
+                                                     "%[s]", "4", "%[x]") "fmul.s %[h], %[h], %[unit]\n\t"
+                                                                          "fcvt.s.w %[q], %[q]\n\t"
+                                                                          "fmul.s %[h], %[h], %[s]\n\t"
+                                                                          "fmul.s %[q], %[q], %[h]\n\t"
+                                                                          "fadd.s %[v], %[v], %[q]\n\t")
+                    EDGEC_P_LW_R("%[h]", "%[step]",
+                                 "%[added]") "add %[acc], %[acc], %[back]\n\t"
+                                             "fadd.s %[v], %[h], %[v]\n\t" EDGEC_P_SW("%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
+              [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
+            : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride),
+              [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
+            : "memory");
+    }
+}
+
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, uint32_t begin, uint32_t count) {
+    EDGEC_UNROLL_1
+    for (uint32_t row = 0; row < c->a->m; row++) {
+        scale_row(c, row, begin, count);
+    }
+}
+
+static void scale(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_neureka_call *c = args;
+    if (!edgec_neureka_scales(c, &core, &n_cores)) {
+        return;
+    }
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const uint32_t total = c->out->count;
+    edgec_range mine;
+    if (n_cores == 7u) { /* without a division, which takes 35 cycles */
+        const uint32_t share = (total * 9363u + 65535u) >> 16;
+        mine.begin = edgec_p_minu(core * share, total);
+        mine.end = edgec_p_minu(mine.begin + share, total);
+    } else {
+        mine = edgec_share(total, core, n_cores);
+    }
+    if (mine.begin == mine.end) {
+        return;
+    }
+    const uint32_t begin = mine.begin, count = mine.end - begin;
+    if (a->addend && a->bias) {
+        scale_c(c, mine);
+    } else if (a->m == 1u) {
+        scale_row(c, 0, begin, count);
+    } else {
+        scale_rows(c, begin, count);
+    }
+}
+#else
+static void scale(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_neureka_call *c = args;
+    if (edgec_neureka_scales(c, &core, &n_cores)) {
+        scale_c(c, edgec_share(c->out->count, core, n_cores));
+    }
+}
+#endif
+
+EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits) {
+    edgec_neureka_direct(a, bits, scale);
+}
+
+EDGEC_MATMUL_NEUREKA(2)
+EDGEC_MATMUL_NEUREKA(3)
+EDGEC_MATMUL_NEUREKA(4)
+EDGEC_MATMUL_NEUREKA(5)
+EDGEC_MATMUL_NEUREKA(6)
+EDGEC_MATMUL_NEUREKA(7)
+EDGEC_MATMUL_NEUREKA(8)

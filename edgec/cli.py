@@ -183,7 +183,7 @@ def simulate(
 @click.option(
     "--backend",
     "backends",
-    type=click.Choice(["host", "rv32", "simulator", "float", "all"]),
+    type=click.Choice(["host", "rv32", "siracusa", "simulator", "float", "all"]),
     multiple=True,
     default=("all",),
     show_default=True,
@@ -192,7 +192,7 @@ def simulate(
 @click.option("--text", type=click.Path(path_type=Path), help="A text for the comparison with the float model.")
 @JSON
 def verify(out: Path, backends: tuple[str, ...], text: Path | None, as_json: bool) -> None:
-    """Compare reference, simulator, host C and the RISC-V program bit by bit, and the float model by its numbers."""
+    """Compare reference, simulator, host C and RISC-V programs bit by bit, and the float model by its numbers."""
     from edgec.artifact import Artifact
 
     result = _verify(Artifact.load(out), backends, text)

@@ -1,4 +1,5 @@
-"""verify(): reference ↔ simulator ↔ host C ↔ RV32 program, bit for bit, tensor by tensor; and float ↔ reference.
+"""verify(): reference ↔ simulator ↔ host C ↔ RV32 program ↔ the chip's program, bit for bit, tensor by tensor; and
+float ↔ reference.
 
 Every backend makes the calls of its workload; after each step the tensors that the step wrote are compared with the
 reference's bytes. The first that differs is named with its op, its position and the module it comes from.
@@ -31,10 +32,12 @@ from edgec.simulate.reference import ReferenceRunner
 from edgec.verify.host import HostBackend
 from edgec.verify.quality import compare_float
 from edgec.verify.rv32 import Rv32Backend
+from edgec.verify.siracusa import SiracusaBackend
 from edgec.verify.workload import TEXT, Workload, workload
 
-BACKENDS = ("simulator", "host", "rv32")
+BACKENDS = ("simulator", "host", "rv32", "siracusa")
 LEGS = ("float", *BACKENDS)
+CHIPS = ("siracusa",)  # backends that are the program of a target with that HAL
 Tensors = list[tuple[str, bytes]]
 Progress = Callable[[str], None]
 
@@ -83,7 +86,11 @@ def verify(
         check(artifact.plan)
     except PlanError as error:
         raise VerifyError(f"the plan is unsound: {error}.") from None
-    for leg in legs:
+    target = artifact.plan.target
+    others = [leg for leg in legs if leg in CHIPS and target.runtime.hal != leg]
+    if others and len(others) == len(legs):
+        raise VerifyError(f"{artifact.path} is built for {target.name}, which has no program for {others[0]}.")
+    for leg in (leg for leg in legs if leg not in others):
         say(f"verify {leg}")
         result["skipped"].pop(leg, None)
         if leg == "float":
@@ -124,30 +131,38 @@ def _opened(artifact: Artifact, leg: str) -> Iterator[tuple[_Runs, Tensors, Call
         yield simulator, received, lambda facts: None
         return
     names = {number: name for name, number in value_ids(artifact.plan).items()}
-    with tempfile.TemporaryDirectory(prefix="edgec-verify-") as folder:
-        cores = artifact.plan.target.engines[0].cores
-        program = (
-            # Late DMA and all cores of the target: the order of things least like the simulator's.
-            HostBackend(artifact.project, Path(folder), cores=cores, late_dma=True)
-            if leg == "host"
-            else Rv32Backend(artifact.project, Path(folder))
-        )
-        with program:
-            program.trace = lambda number, data: received.append((names.get(number, f"value {number}"), data))
-            program.reset()
+    with (
+        tempfile.TemporaryDirectory(prefix="edgec-verify-") as folder,
+        _program(artifact, leg, Path(folder)) as program,
+    ):
+        program.trace = lambda number, data: received.append((names.get(number, f"value {number}"), data))
+        program.reset()
 
-            def facts(found: dict[str, Any]) -> None:
-                if isinstance(program, Rv32Backend):
-                    found["stack_high_water"] = program.stack_high_water()
+        def facts(found: dict[str, Any]) -> None:
+            if isinstance(program, Rv32Backend):
+                found["stack_high_water"] = program.stack_high_water()
+            if isinstance(program, SiracusaBackend):
+                found["stack_high_water"] = max(used := program.stack_high_water())
+                found["worker_stack_high_water"] = max(used[1:], default=0)
 
-            yield _Driven(program), received, facts
+        yield _Driven(program), received, facts
+
+
+def _program(artifact: Artifact, leg: str, folder: Path) -> HostBackend | Rv32Backend | SiracusaBackend:
+    target = artifact.plan.target
+    if leg == "host":
+        # Late DMA and all cores of the target: the order of things least like the simulator's.
+        return HostBackend(artifact.project, folder, cores=target.engines[0].cores, late_dma=True)
+    if leg == "siracusa":
+        return SiracusaBackend(artifact.project, target, folder)
+    return Rv32Backend(artifact.project, folder)
 
 
 @dataclass
 class _Driven:
     """A program under the driver, called like the simulator."""
 
-    program: HostBackend | Rv32Backend
+    program: HostBackend | Rv32Backend | SiracusaBackend
 
     def sampling(self, settings: Sampling) -> None:
         self.program.sampling(settings.temperature, settings.top_k, settings.top_p, settings.seed)

@@ -10,6 +10,8 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
+from edgec.emit.model_c import arena_bytes
+from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError
 from edgec.memory.placement import align
 from edgec.memory.plan import Plan
@@ -23,7 +25,7 @@ def check_elf(plan: Plan, images: Mapping[str, NDArray[np.uint8]], elf: Path) ->
     Every memory has one section, as large as the plan's data there, that begins with the memory's image; the stack has
     the bytes that the target reserves; code and the program's own data fit what the plan keeps free for them.
     """
-    planned = {m.name: align(plan.arena_bytes(m.name)) for m in plan.target.memories}
+    planned = {m.name: arena_bytes(plan, m.name) for m in plan.target.memories}
     planned = {name: size for name, size in planned.items() if size}
     program, stack, found = 0, 0, set[str]()
     with elf.open("rb") as file:
@@ -40,8 +42,9 @@ def check_elf(plan: Plan, images: Mapping[str, NDArray[np.uint8]], elf: Path) ->
                 program += section["sh_size"]
     if missing := sorted(set(planned) - found):
         raise VerifyError(f"the program has no section for {missing[0]}, where the plan has {planned[missing[0]]} B.")
-    if stack != plan.target.runtime.stack_bytes:
-        raise VerifyError(f"the program's stack has {stack} B, the plan's {plan.target.runtime.stack_bytes}.")
+    reserved = rv32_stack_bytes(plan.target)
+    if stack != reserved:
+        raise VerifyError(f"the program's stack has {stack} B, the plan's {reserved}.")
     memory = plan.target.memory_by_name[plan.target.placement.program]
     if align(plan.used_bytes(memory.name)) + align(stack) + program > memory.capacity_bytes:
         raise VerifyError(f"code and data of {program} B do not fit {memory.name} beside what the plan has there.")

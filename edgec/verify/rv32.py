@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgec.errors import VerifyError
-from edgec.verify.driver import Backend
+from edgec.verify.emulated import EmulatedBackend
 from edgec.verify.rv32_machine import Machine
 from edgec.verify.toolchain import compile_rv32
 
 MODEL_CALLS = ("model_prefill", "model_decode")
 
 
-class Rv32Backend(Backend):
+class Rv32Backend(EmulatedBackend):
     """The project's C, compiled for RV32 and run in an emulator that traps every access outside its memories.
 
     count    count instructions exactly; 20 to 50 times slower
@@ -40,7 +40,8 @@ class Rv32Backend(Backend):
         defines = ["EDGEC_VERIFY"] + ["EDGEC_TRACE"] * traced
         compile_rv32(project_dir, self.elf, defines, "verify_main.c", optimize)
         self._machine = Machine(self.elf, counted if count else ())
-        self._counts, self._seconds, self._closed = count, seconds, False
+        self._counts = count
+        super().__init__(self._machine, seconds)
 
     def instructions(self) -> int:
         """Instructions that the counted functions have executed so far; needs count=True."""
@@ -51,39 +52,6 @@ class Rv32Backend(Backend):
     def stack_high_water(self) -> int:
         """The largest number of stack bytes in use at any time so far, main and the HAL included."""
         return self._machine.stack_high_water()
-
-    def printed(self) -> str:
-        """What the program has printed for a person."""
-        return self._machine.printed
-
-    def close(self) -> None:
-        """Take no more commands; counts and texts stay readable."""
-        self._closed = True
-
-    def _send(self, data: bytes) -> None:
-        if self._closed:
-            raise VerifyError(f"{self.name} was closed")
-        self._machine.input += data
-
-    def _receive(self, count: int) -> bytes:
-        output = self._machine.output
-        if len(output) < count:
-            self._run()
-        if len(output) < count:
-            self.close()
-            said = self.printed().strip().splitlines()[-1:]
-            raise VerifyError(": ".join([f"{self.name} ended with exit code {self._machine.exit_code}", *said]))
-        data = bytes(output[:count])
-        del output[:count]
-        return data
-
-    def _run(self) -> None:
-        self._machine.on_trace = self.trace
-        try:
-            self._machine.run(self._seconds)
-        except BaseException:
-            self.close()  # its state is not that of a finished command
-            raise
 
 
 def run_selftest(project_dir: Path, build_dir: Path, seconds: float = 3600.0) -> tuple[int, str]:

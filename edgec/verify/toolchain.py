@@ -14,14 +14,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from edgec.emit.project import chip_flags, kernel_sources
+from edgec.emit.project import chip_flags, chip_variants, kernel_sources
 from edgec.errors import ToolError
 from edgec.target import Target
 
@@ -122,7 +122,7 @@ def compile_chip(
     flags = [*chip_flags(target), optimize, *SMALL, *NUMERICS, *WARNINGS]
     link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", f"{hal}/link.ld"]
     files = ("model.c", "arenas.S", f"{hal}/hal.c", f"{hal}/crt0.S", main)
-    return _build(zig(), project_dir, out, files, flags, defines, link, target.engines[0].isa)
+    return _build(zig(), project_dir, out, files, flags, defines, link, chip_variants(target))
 
 
 def sizes(elf: Path) -> Sizes:
@@ -153,15 +153,15 @@ def _build(
     flags: Sequence[str],
     defines: Sequence[str],
     link: Sequence[str],
-    isa: str = "",
+    variants: Collection[str] = (),
 ) -> Path:
-    """Compile the named files and every kernel of the project, in its form for `isa`, and link them at `out`.
+    """Compile the named files and every kernel of the project, in its form for `variants`, and link them at `out`.
 
     The compiler runs in the project's folder and sees relative paths, so that an object does not depend on the place.
     """
     out = out.resolve()
     found = (path.relative_to(project_dir).as_posix() for path in (project_dir / "kernels").rglob("*.c"))
-    kernels = [Path(path) for path in kernel_sources(found, isa)]
+    kernels = [Path(path) for path in kernel_sources(found, variants)]
     folders = {path.parent.relative_to(project_dir) for path in (project_dir / "kernels").rglob("*.[ch]")}
     includes = ["-Ikernels/common", *(f"-I{path}" for path in sorted(folders))]
     # zig's cache does not see the files that .incbin names, so their bytes become part of the command.

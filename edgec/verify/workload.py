@@ -16,7 +16,7 @@ TEXT = (
     'swim, but Tom was brave. "Look," he said, "it has a name on it." The name was Hope.'
 )
 # Multiply-accumulates that a backend gets, so that verification takes seconds; small models get all they ask for.
-BUDGET = {"simulator": 1_500_000_000, "host": 3_000_000_000, "rv32": 400_000_000}
+BUDGET = {"simulator": 1_500_000_000, "host": 3_000_000_000, "rv32": 400_000_000, "siracusa": 100_000_000}
 LEAST_PROMPT, DECODES = 16, 8
 
 
@@ -35,7 +35,7 @@ def workload(artifact: Artifact, backend: str) -> Workload:
     wanted = _tokens_that_cross(plan)
     affordable = BUDGET[backend] // max(1, macs_per_token(graph))
     decodes = min(DECODES, plan.context // 2)
-    least = LEAST_PROMPT if backend != "rv32" else 2
+    least = LEAST_PROMPT if backend in ("simulator", "host") else 2
     length = max(1, min(wanted, max(least, affordable - decodes), plan.context - decodes))
     ids = artifact.tokenizer.encode(TEXT)
     repeated = ids * (length // len(ids) + 1)

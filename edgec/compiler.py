@@ -99,7 +99,7 @@ def build(
             KV_BITS[recipe.build.kv],
         )
         say("lower and plan")
-        lowered = ready(quantized)
+        lowered = ready(quantized, chip, context)
         consts = constants(lowered, context)
         graphs, memory_plan = plan_model(lowered, chip, context, recipe)
         say("find the longest context")
@@ -138,7 +138,7 @@ def plan_config(
     model = planned_model(architecture.config, architecture.extras, recipe)
     context = context_of(model.config.max_seq_len, recipe)
     say("lower and plan")
-    lowered = ready(model)
+    lowered = ready(model, chip, context)
     graphs, made = plan_model(lowered, chip, context, recipe)
     say("find the longest context")
     longest = longest_decode(lowered, chip)

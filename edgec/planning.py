@@ -43,7 +43,8 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
     target = made.target if made.deficits() else on_chip_only(made.target)
 
     def plan_of(model: QuantizedModel, recipe: Recipe, target: Target) -> Plan:
-        model, context = ready(model), context_of(model.config.max_seq_len, recipe)
+        context = context_of(model.config.max_seq_len, recipe)
+        model = ready(model, target, context)
         return plan_model(model, target, context, recipe)[1]
 
     search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised)
@@ -86,7 +87,7 @@ def plan_model(model: QuantizedModel, target: Target, context: int, recipe: Reci
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:
     """The plan of a model as quantised, made again without one of the `Choices`, for the same chunk and context."""
     choices = replace(ALL, **{choice: False})
-    model = ready(model, choices)
+    model = ready(model, made.target, made.context, choices)
     rows = {name: program.rows for name, program in made.programs.items()}
     graphs = programs(model, constants(model, made.context), rows, made.context, made.target, choices)
     return plan(graphs, made.target, made.context, choices)

@@ -12,6 +12,7 @@ from edgec.errors import TargetError
 from edgec.resources import folder
 
 FLOAT_ABIS = ("f", "zfinx", "soft")
+ACCELERATORS = ("neureka",)
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,28 @@ class Link:
 
 
 @dataclass(frozen=True)
+class KernelCost:
+    """What the cores take for a call of some kernels, where that was measured; in place of the engine's own figures.
+
+    kernels: names. A call takes call_cycles, each core's pieces of work unit_cycles each, and for what `work` counts
+    (`edgec/ops/op.py`) mac_cycles and flop_cycles of one core.
+    """
+
+    kernels: tuple[str, ...]
+    call_cycles: float
+    unit_cycles: float
+    mac_cycles: float
+    flop_cycles: float
+
+
+@dataclass(frozen=True)
 class Engine:
     """Cores that run the kernels: cycles per multiply-accumulate and per float operation of one core.
 
     memory_bytes_per_cycle: what its cores together may read or write in the compute memory; 0 where no source gives it.
     fork_cycles: to start and join a kernel call; transfer_cycles: of the first core to program one transfer.
     isa: the instructions beyond RV32 for which kernels have files of their own, "" or "xpulpv2".
+    measured: kernels that have figures of their own.
     """
 
     name: str
@@ -81,6 +98,33 @@ class Engine:
     transfer_cycles: int
     memory_bytes_per_cycle: float = 0.0
     isa: str = ""
+    measured: tuple[KernelCost, ...] = ()
+
+    def cost_of(self, kernel: str) -> KernelCost | None:
+        """The measured figures of a kernel, if it has some."""
+        return self._costs.get(kernel)
+
+    @cached_property
+    def _costs(self) -> dict[str, KernelCost]:
+        return {name: cost for cost in self.measured for name in cost.kernels}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """An engine beside the cores that core 0 gives jobs to; kind "neureka" is the only one (`edgec/neureka/`).
+
+    weights: the memories that it streams weights from. read_ahead_bytes: what it reads behind an operand's end.
+    start_cycles: from a kernel call to its first job. restart_cycles: of core 0 for each further job.
+    wait_cycles: from the end of a job until core 0 goes on.
+    """
+
+    name: str
+    kind: str
+    weights: tuple[str, ...]
+    read_ahead_bytes: int
+    start_cycles: int
+    restart_cycles: int
+    wait_cycles: int
 
 
 @dataclass(frozen=True)
@@ -125,6 +169,7 @@ class Target:
     memories: tuple[Memory, ...]
     links: tuple[Link, ...]
     engines: tuple[Engine, ...]
+    accelerators: tuple[Accelerator, ...] = ()
 
     @cached_property
     def memory_by_name(self) -> dict[str, Memory]:
@@ -135,6 +180,25 @@ class Target:
     def link_by_name(self) -> dict[str, Link]:
         """Links by name."""
         return {link.name: link for link in self.links}
+
+    @property
+    def engine_names(self) -> tuple[str, ...]:
+        """Names of engines and accelerators."""
+        return tuple(e.name for e in self.engines) + tuple(a.name for a in self.accelerators)
+
+    def accelerator(self, kind: str) -> Accelerator | None:
+        """The accelerator of a kind, if there is one."""
+        return next((a for a in self.accelerators if a.kind == kind), None)
+
+    def streams(self, kind: str, level: str) -> bool:
+        """Whether an accelerator of this kind reads weights from a level."""
+        found = self.accelerator(kind)
+        return found is not None and level in found.weights
+
+    @property
+    def read_ahead_bytes(self) -> int:
+        """Bytes behind the last of the compute memory's that must be readable."""
+        return max((a.read_ahead_bytes for a in self.accelerators), default=0)
 
     @property
     def reserved_bytes(self) -> int:
@@ -198,11 +262,15 @@ def _target(data: dict[str, Any], where: str) -> Target:
         _make(Link, {{"from": "source", "to": "destination"}.get(k, k): v for k, v in e.items()}, f"{where}: [[link]]")
         for e in _tables(top, "link", where)
     )
-    engines = tuple(_make(Engine, e, f"{where}: [[engine]]") for e in _tables(top, "engine", where))
+    engines = tuple(_engine(e, where) for e in _tables(top, "engine", where))
+    accelerators = tuple(
+        _make(Accelerator, {k: _listed(v) for k, v in e.items()}, f"{where}: [[accelerator]]")
+        for e in _tables(top, "accelerator", where)
+    )
     runtime = _make(Runtime, top.pop("runtime", {}), f"{where}: [runtime]")
     levels = top.pop("placement", {})
     if isinstance(levels, dict):
-        levels = {k: tuple(v) if isinstance(v, list) else v for k, v in levels.items()}
+        levels = {k: _listed(v) for k, v in levels.items()}
     target: Target = _make(
         Target,
         {
@@ -212,6 +280,7 @@ def _target(data: dict[str, Any], where: str) -> Target:
             "memories": memories,
             "links": links,
             "engines": engines,
+            "accelerators": accelerators,
         },
         where,
     )
@@ -221,6 +290,7 @@ def _target(data: dict[str, Any], where: str) -> Target:
     p = target.placement
     used = {target.compute, p.program, *p.weights, *p.kv, *p.large}
     used |= {level for link in links for level in (link.source, link.destination)}
+    used |= {level for a in accelerators for level in a.weights}
     if missing := sorted(used - known):
         raise TargetError(f"{where} names memory {missing[0]}, which it does not define.")
     if not engines:
@@ -235,9 +305,20 @@ def _target(data: dict[str, Any], where: str) -> Target:
         raise TargetError(f"{where}: float_abi is one of {', '.join(FLOAT_ABIS)}, not {runtime.float_abi!r}.")
     if runtime.hal and not (folder("templates") / runtime.hal).is_dir():
         raise TargetError(f"{where} names the HAL {runtime.hal!r}, which edgec does not have.")
+    if unknown := [a.kind for a in accelerators if a.kind not in ACCELERATORS]:
+        raise TargetError(f"{where} has an accelerator of kind {unknown[0]!r}; known: {', '.join(ACCELERATORS)}.")
     if any(e.cores < 1 for e in engines):
         raise TargetError(f"{where} has an engine with no cores.")
     return target
+
+
+def _engine(table: dict[str, Any], where: str) -> Engine:
+    place = f"{where}: [[engine.measured]]"
+    rows = [{k: _listed(v) for k, v in row.items()} for row in _tables(table, "measured", f"{where}: [[engine]]")]
+    made: Engine = _make(
+        Engine, table | {"measured": tuple(_make(KernelCost, r, place) for r in rows)}, f"{where}: [[engine]]"
+    )
+    return made
 
 
 def _make(kind: Any, table: Any, where: str) -> Any:
@@ -254,6 +335,10 @@ def _make(kind: Any, table: Any, where: str) -> Any:
     except TypeError:
         missing = [k for k, f in known.items() if k not in table]
         raise TargetError(f"{where} lacks the key {missing[0]!r}.") from None
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is_of(value: Any, kind: str) -> bool:

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_models
 
 from edgec.artifact import Artifact
+from edgec.memory import planner
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,10 @@ def artifact(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> Artifac
 def small_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Siracusa with 10 KB of L1 and transfers of at most 1,000 bytes."""
     return tiny_models.target_file(tmp_path_factory.mktemp("target") / "small.toml", L1=10_240, max_bytes=1000)
+
+
+@pytest.fixture(autouse=True)
+def constants_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of the planner's other decisions keep constants out of L1; those of that decision ask for it themselves."""
+    if request.path.parent.name in ("memory", "report", "search") and request.path.name != "test_near.py":
+        monkeypatch.setattr(planner, "NEAR_SHARE", 0)

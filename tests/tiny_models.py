@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants
 from edgec.lower.programs import ready
+from edgec.memory import planner
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
 from edgec.recipe import Build, Quantize, Recipe
@@ -76,9 +77,9 @@ def checkpoint(made: ModelConfig, seed: int = 0, biases: bool = False, qk_norms:
 def target_file(path: Path, changes: Callable[[str], str] | None = None, **numbers: Any) -> Path:
     """A copy of siracusa.toml at `path` with other capacities (L1=..., ...), DMA limit, or placement lists.
 
-    L1 is what it has for data, beside the stacks.
+    L1 is what it has for data, beside the stacks. As `plain`: without accelerator and measured costs.
     """
-    text = target_path("siracusa").read_text()
+    text = target_path("siracusa").read_text().partition("[[engine.measured]]")[0]
     if "L1" in numbers:
         numbers["L1"] += load_target("siracusa").reserved_bytes
     for key, value in numbers.items():
@@ -111,15 +112,24 @@ class Planned:
         self.target = self.plan.target
 
 
-def planned(source: Checkpoint, target: str | Path = "siracusa", made: Recipe | None = None) -> Planned:
-    """Quantise, lower and plan, without writing anything."""
+def plain(target: Target) -> Target:
+    """A target whose plans change only when the planner does: no accelerator, no measured costs."""
+    return replace(target, accelerators=(), engines=tuple(replace(e, measured=()) for e in target.engines))
+
+
+def planned(
+    source: Checkpoint, target: str | Path = "siracusa", made: Recipe | None = None, near: bool = False
+) -> Planned:
+    """Quantise, lower and plan for a plain target, without writing anything. near: constants may stay in L1."""
     made = made or recipe()
     build = made.build
     model = quantize_model(source, made.quantize, None, build.branch_bits, build.sparse)
     context = made.build.context or 24
-    lowered = ready(model)
+    chip = plain(load_target(str(target)))
+    lowered = ready(model, chip, context)
     consts = constants(lowered, context)
-    graphs, plan = plan_model(lowered, load_target(str(target)), context, made)
+    with nullcontext() if near else patch.object(planner, "NEAR_SHARE", 0):
+        graphs, plan = plan_model(lowered, chip, context, made)
     return Planned(model, consts, graphs, plan)
 
 

@@ -1,7 +1,11 @@
-"""Cycles of one kernel call on the cores of an engine.
+"""Cycles of one kernel call: on the cores of an engine, or on an accelerator together with them.
 
-cycles = fork + ((macs + SEARCH_MACS * searches) * cycles_per_mac + flops * cycles_per_flop) / cores that have work
-         + rows per core * row_flops * cycles_per_flop
+cycles = fork + (macs + SEARCH_MACS * searches) * cycles_per_mac + flops * cycles_per_flop
+         macs, searches and flops of the core that has most of the call's parallel pieces
+
+or, for a kernel that was measured on the target,
+
+cycles = call_cycles + pieces * unit_cycles + macs * mac_cycles + flops * flop_cycles
 
 The counts come from the kernel's own `work`; the constants from the target file, with their sources.
 """
@@ -10,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgec.cost.neureka import matmul_cycles
 from edgec.ops import kernel
-from edgec.target import Engine
+from edgec.target import Engine, Target
 
 # What finding the input of a packed weight takes, in multiply-accumulates. In instructions of the RV32 kernels a kept
 # 8-bit weight takes 2.6 to 3.2 times a dense one with one row, 1.9 to 2.2 times with four; of 4 bits, where dense
@@ -19,12 +24,31 @@ from edgec.target import Engine
 SEARCH_MACS = 1.75
 
 
-def call_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
+def engine_name(target: Target, name: str) -> str:
+    """The engine or accelerator that a kernel runs on."""
+    kind = kernel(name).engine
+    found = target.accelerator(kind) if kind else None
+    return target.engines[0].name if found is None else found.name
+
+
+def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float]) -> float:
     """Cycles of a kernel call with these numbers."""
+    accelerator = target.accelerator(kernel(name).engine)
+    if accelerator is not None:
+        return matmul_cycles(accelerator, target.engines[0], name, numbers)
+    return _cores_cycles(target.engines[0], name, numbers)
+
+
+def _cores_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
     work = kernel(name).work(dict(numbers))
     busy = min(engine.cores, max(1, work.parallel))
-    share = -(-work.parallel // busy) * busy / max(1, work.parallel)  # the slowest core's surplus
+    units = -(-work.parallel // busy)  # of the core that has most
+    share = units / max(1, work.parallel)  # of all work
     macs = work.macs + SEARCH_MACS * work.searches
-    cycles = macs * engine.cycles_per_mac + work.flops * engine.cycles_per_flop
-    repeated = -(-work.rows // busy) * work.row_flops * engine.cycles_per_flop
-    return engine.fork_cycles + share * cycles / busy + repeated
+    rows = -(-work.rows // busy) * work.row_flops
+    cost = engine.cost_of(name)
+    if cost is None:
+        flops = share * work.flops + rows
+        return engine.fork_cycles + share * macs * engine.cycles_per_mac + flops * engine.cycles_per_flop
+    flops = share * work.flops + rows
+    return cost.call_cycles + units * cost.unit_cycles + share * macs * cost.mac_cycles + flops * cost.flop_cycles

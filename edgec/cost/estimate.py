@@ -68,9 +68,9 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
         moved += size * (link.source, link.destination).count(target.compute)
     call = phase.call
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
-        engine = next(e for e in target.engines if e.name == call.engine)
+        engine = next((e for e in target.engines if e.name == call.engine), None)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
-        usage.busy[engine.name] = channels[engine.name] = call_cycles(engine, call.kernel, numbers)
+        usage.busy[call.engine] = channels[call.engine] = call_cycles(target, call.kernel, numbers)
     if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):
         banks = target.memory_by_name[target.compute].banks
         usage.busy[banks] = channels[banks] = taken

@@ -12,7 +12,7 @@ from edgec.emit.loops import roll
 from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan, Program, Region, Step
-from edgec.ops import kernel_module
+from edgec.ops import kernel, kernel_module
 
 
 def value_ids(plan: Plan) -> dict[str, int]:
@@ -21,11 +21,18 @@ def value_ids(plan: Plan) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
+def arena_bytes(plan: Plan, level: str) -> int:
+    """Bytes of a memory's arena: what the plan's data take there, and what accelerators may read behind."""
+    used, memory = -(-plan.arena_bytes(level) // 16) * 16, plan.target.memory_by_name[level]
+    behind = plan.target.read_ahead_bytes if level == plan.target.compute and accelerators(plan) else 0
+    return min(used + behind, max(used, memory.capacity_bytes)) if used else 0
+
+
 def memories(plan: Plan, image_bytes: dict[str, int]) -> list[dict[str, Any]]:
     """The arenas as the templates want them: sizes rounded up to 16 bytes."""
     out = []
     for memory in plan.target.memories:
-        used = -(-plan.arena_bytes(memory.name) // 16) * 16
+        used = arena_bytes(plan, memory.name)
         if used:
             name = memory.name
             out.append(
@@ -45,7 +52,14 @@ def memories(plan: Plan, image_bytes: dict[str, int]) -> list[dict[str, Any]]:
 def called_modules(plan: Plan) -> set[str]:
     """Folders of the kernels that the plan calls."""
     phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
-    return {kernel_module(p.call.kernel) for p in phases if p.call is not None}
+    called = {p.call.kernel for p in phases if p.call is not None}
+    return {kernel_module(name) for name in called}
+
+
+def accelerators(plan: Plan) -> set[str]:
+    """Kinds of the accelerators that the plan's kernels direct; each has a folder in kernels/."""
+    phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
+    return {kernel(p.call.kernel).engine for p in phases if p.call is not None} - {""}
 
 
 def model_c(plan: Plan, title: str) -> str:
@@ -61,7 +75,7 @@ def model_c(plan: Plan, title: str) -> str:
         version=__version__,
         target=plan.target.name,
         headers=sorted(f"{m}.h" for m in modules),
-        kernels=sorted(calls),
+        kernels=sorted(name for name in calls if not kernel(name).engine),
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},

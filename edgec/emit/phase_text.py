@@ -139,7 +139,9 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
 
 def _call(w: _Writer, call: Call) -> None:
     code = kernel(call.kernel)
-    w.put(f"HAL_FORK(edgec_{call.kernel}, (&(edgec_{call.kernel}_args){{\n")
+    name = f"edgec_{call.kernel}"
+    args = f"&({name}_args){{\n"
+    w.put(f"{name}({args}" if code.engine else f"HAL_FORK({name}, ({args}")
     for p in code.params:
         w.put(f".{p.name} = ")
         if p.is_pointer:
@@ -156,4 +158,4 @@ def _call(w: _Writer, call: Call) -> None:
         else:
             w.number(call.numbers[p.name])
         w.put(",\n")
-    w.put("}));\n")
+    w.put("}, 0, 1);\n" if code.engine else "}));\n")

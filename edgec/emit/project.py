@@ -9,7 +9,7 @@ CMakeLists.txt Makefile README.md   how to compile and use it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.model_c import called_modules, memories, model_c, model_h
+from edgec.emit.model_c import accelerators, called_modules, memories, model_c, model_h
 from edgec.emit.templates import render
 from edgec.memory.plan import Plan
 from edgec.resources import folder
 from edgec.target import Target
 
 COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "main.c", "verify_main.c")
-ISAS = ("generic", "xpulpv2")  # suffixes of kernels' files
+RV32_STACK_BYTES = 16_384  # where the chip has a program of its own, and so the target's figure is that one's
+VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def project_files(
     for arena in arenas:
         if arena["image"]:  # compilers that cache do not look into the files that .incbin names
             arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
-    stack = plan.target.runtime.stack_bytes
+    stack = rv32_stack_bytes(plan.target)
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
         "model.h": model_h(plan, title, vocab, plan_hash),
@@ -70,9 +71,8 @@ def project_files(
                 files[f"{chip}/{path.name}"] = path.read_bytes()
     kernels = _kernel_files(plan)
     kinds = {"images": sorted(f"{level.lower()}.bin" for level in images)}
-    isa = plan.target.engines[0].isa
-    kinds["kernels"] = kernel_sources(kernels, "")
-    kinds["chip_kernels"] = kernel_sources(kernels, isa)
+    kinds["kernels"] = kernel_sources(kernels)
+    kinds["chip_kernels"] = kernel_sources(kernels, chip_variants(plan.target))
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
     files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
     flags = " ".join(chip_flags(plan.target)) if chip else ""
@@ -82,6 +82,11 @@ def project_files(
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files
+
+
+def rv32_stack_bytes(target: Target) -> int:
+    """Stack of the generic RV32 program, which computes an accelerator's jobs itself."""
+    return max(target.runtime.stack_bytes, RV32_STACK_BYTES) if target.runtime.hal else target.runtime.stack_bytes
 
 
 def chip_flags(target: Target) -> list[str]:
@@ -94,16 +99,21 @@ def chip_flags(target: Target) -> list[str]:
     return flags + ([f"-DEDGEC_{engine.isa.upper()}"] if engine.isa else [])
 
 
-def kernel_sources(paths: Iterable[str], isa: str) -> list[str]:
-    """Of kernels' files those to compile for an instruction set: `<name>_<isa>.c` where there is one, else generic."""
+def chip_variants(target: Target) -> set[str]:
+    """Which kernels' files the target's own program is built from, where there is a choice."""
+    return {target.engines[0].isa, *(a.kind for a in target.accelerators)} - {""}
+
+
+def kernel_sources(paths: Iterable[str], variants: Collection[str] = ()) -> list[str]:
+    """Of kernels' files those to compile: `<name>_<variant>.c` for one of `variants` if there is one, else generic."""
     chosen: dict[str, str] = {}
     for path in sorted(p for p in paths if p.endswith(".c")):
         name, _, variant = path.removesuffix(".c").rpartition("_")
-        if variant not in ISAS:
+        if variant not in VARIANTS:
             chosen[path] = path
         elif variant == "generic":
             chosen.setdefault(name, path)
-        elif variant == isa:
+        elif variant in variants:
             chosen[name] = path
     return sorted(chosen.values())
 
@@ -130,7 +140,7 @@ def _chip_link(plan: Plan, arenas: list[dict[str, Any]]) -> str:
 
 def _kernel_files(plan: Plan) -> list[str]:
     """Paths of the kernels that the plan calls, and of what they share."""
-    modules = called_modules(plan) | {"common"}
+    modules = called_modules(plan) | accelerators(plan) | {"common"}
     root = folder("kernels")
     return sorted(
         f"kernels/{path.relative_to(root).as_posix()}"

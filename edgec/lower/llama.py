@@ -108,6 +108,9 @@ class _Builder:
         op = f"matmul_w{matrix.bits}a8"
         if matrix.pattern is not None:
             op, attrs["removed"], attrs["of"] = f"{op}_nm", *matrix.pattern
+        if matrix.layout:
+            op = f"{op}_{matrix.layout}"
+        if matrix.pattern is not None or matrix.layout:
             del inputs["x_sums"]
         y = self.add(op, name, inputs, attrs, source)["y"]
         return self.branch(y, quantized, name, source) if weight in self.model.branches else y

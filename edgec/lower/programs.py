@@ -14,14 +14,21 @@ from edgec.lower.llama import constants, lower
 from edgec.memory.choices import ALL, Choices
 from edgec.passes.fuse import fuse
 from edgec.passes.join_projections import join_projections
+from edgec.passes.to_neureka import to_neureka
 from edgec.target import Target
 
 Consts = Mapping[str, NDArray[Any]]
 
 
-def ready(model: QuantizedModel, choices: Choices = ALL) -> QuantizedModel:
-    """The model in the form in which it is lowered for a device: matrices that read the same input joined."""
-    return join_projections(model) if choices.join else model
+def ready(
+    model: QuantizedModel, target: Target | None = None, context: int = 1, choices: Choices = ALL
+) -> QuantizedModel:
+    """The model in the form in which it is lowered for a target, with a cache of `context` positions.
+
+    Matrices that read the same input are joined; those that an accelerator multiplies faster are encoded for it.
+    """
+    joined = join_projections(model) if choices.join else model
+    return to_neureka(joined, target, context) if target is not None and choices.accelerator else joined
 
 
 def programs(
@@ -35,13 +42,10 @@ def programs(
 ) -> dict[str, Graph]:
     """Graphs for a target by name, of at most so many rows each; of the constants only shapes and types matter.
 
-    model: as `ready` gives it; layers: of the first so many blocks only.
+    model: as `ready` gives it for the target; layers: of the first so many blocks only.
     """
     lowered = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_of.items()}
-    return {
-        name: fuse(graph, target.engines[0], lambda which: bool(getattr(choices, which)))
-        for name, graph in lowered.items()
-    }
+    return {name: fuse(graph, target, lambda which: bool(getattr(choices, which))) for name, graph in lowered.items()}
 
 
 def on_shapes(

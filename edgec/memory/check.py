@@ -13,6 +13,7 @@ from itertools import combinations, groupby, pairwise
 
 from edgec.memory.contents import ByOffset, Contents
 from edgec.memory.plan import ALIGN, Buffer, Call, Extent, Phase, Plan, Program, Region, Step, Transfer, most
+from edgec.neureka.engine import LINE
 from edgec.ops import kernel
 
 PERMANENT = ("weight", "scale", "table", "kv", "state")
@@ -122,7 +123,8 @@ class _Walk:
             writes.append((transfer.target, part))
         for direction, region in _operands(phase.call):
             self.inside(step, region, "operand")
-            if region.level != self.plan.target.compute and not self.may_reach(phase.call, region):
+            self.read_ahead(step, phase.call, region)
+            if region.level != self.plan.target.compute and not self.may_reach(step, phase.call, region):
                 self.fail(step, f"the kernel cannot reach {region.value} in {region.level}")
             if direction != "out":
                 reads.append((region, -1))
@@ -167,9 +169,26 @@ class _Walk:
         if not sound:
             self.fail(step, f"{what} counts {n}, in runs of {rows} rows and a context of {context}")
 
-    def may_reach(self, call: Call | None, region: Region) -> bool:
-        """Sampling reads the logits and its state where they are; all other operands must be in the compute memory."""
-        return call is not None and call.kernel == "sample" and region.level != "L3"
+    def read_ahead(self, step: Step, call: Call | None, region: Region) -> None:
+        """Behind what an accelerator reads of the compute memory there is more of that memory."""
+        target = self.plan.target
+        if call is None or not kernel(call.kernel).engine or region.level != target.compute:
+            return
+        left = target.memory_by_name[region.level].capacity_bytes - region.offset - region.size
+        if left < target.read_ahead_bytes:
+            self.fail(step, f"{left} B of {region.level} are behind {region.value}, {target.read_ahead_bytes} are read")
+
+    def may_reach(self, step: Step, call: Call | None, region: Region) -> bool:
+        """Sampling reads the logits and its state where they are, an accelerator streams weights from its memories; all
+        other operands must be in the compute memory."""
+        if call is None:
+            return False
+        code = kernel(call.kernel)
+        if any(call.regions[role] == region for role in code.streamed):
+            if region.offset % LINE:
+                self.fail(step, f"{region.value} at {region.offset} is not on a line of {LINE} B of {region.level}")
+            return self.plan.target.streams(code.engine, region.level)
+        return call.kernel == "sample" and region.level != "L3"
 
     def transfer(self, step: Step, t: Transfer) -> None:
         link = self.plan.target.link_by_name.get(t.link)

@@ -14,7 +14,9 @@ class Choices:
     silu_quantize  the same of the gated activation
     residual       the residual added by the matmul before it
     attention      scores, softmax and values of a head in one call, where the cache is there whole
+    accelerator    matrices on the accelerator where that is faster (edgec/passes/to_neureka.py)
     residency      weights near the engine by what that saves, rather than in order of use
+    near           constants that stay in the compute memory, where there is room
     in_place       results in the buffer of an input that nothing reads any more
     tiling         the fastest of a step's tilings, rather than the coarsest that fits
     early_loads    a step's first weights during the step before
@@ -26,7 +28,9 @@ class Choices:
     silu_quantize: bool = True
     residual: bool = True
     attention: bool = True
+    accelerator: bool = True
     residency: bool = True
+    near: bool = True
     in_place: bool = True
     tiling: bool = True
     early_loads: bool = True

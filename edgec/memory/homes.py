@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from edgec.ir.graph import Graph, Value
+from edgec.ir.graph import Graph, Node, Value
 from edgec.memory.placement import first_fit
-from edgec.memory.plan import Buffer, Region
-from edgec.ops import embed
+from edgec.memory.plan import ALIGN, Buffer, Region
+from edgec.neureka.engine import LINE
+from edgec.ops import embed, find
 from edgec.target import Target
 
 UNBOUNDED = 1 << 60
@@ -15,22 +16,31 @@ LARGE = 4  # an activation of one row that takes more than 1/LARGE of the comput
 
 
 def place_permanent(
-    graphs: Mapping[str, Graph], target: Target, worth: Mapping[str, float] | None = None
+    graphs: Mapping[str, Graph],
+    target: Target,
+    worth: Mapping[str, float] | None = None,
+    near: Collection[str] = (),
 ) -> tuple[dict[str, Region], list[Buffer]]:
     """Large results, states and constants, which all programs share.
 
-    Results too large for the compute memory come first, then the cache, then weights, those that are worth most per
-    byte first and equals in order of use; tables of which only rows are read come last.
+    Results too large for the compute memory come first, then the cache, then weights: those that an accelerator reads
+    in their place, those that are worth most per byte, equals in order of use; tables of which only rows are read come
+    last. near: constants that stay in the compute memory.
     """
     graph = graphs["decode"]
     gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
+    lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
     large = [graph.values[name] for name in graph.outputs if is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
     gain = worth or {}
     consts = sorted(
         graph.of_kind("const"),
-        key=lambda v: (v.name in gathered and v.name not in streamed, -gain.get(v.name, 0.0)),
+        key=lambda v: (
+            v.name not in lines,
+            v.name in gathered and v.name not in streamed,
+            -gain.get(v.name, 0.0),
+        ),
     )
     homes: dict[str, Region] = {}
     buffers: list[Buffer] = []
@@ -38,10 +48,26 @@ def place_permanent(
         buffers.append(Buffer("stacks", target.runtime.stack_level, 0, target.reserved_bytes, "stack"))
     for value in [*large, *states, *consts]:
         levels, kind = levels_of(value, target)
-        buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target)
+        multiple = ALIGN
+        if value.name in near:
+            levels = (target.compute,)
+        elif value.name in lines:
+            levels, multiple = streaming_levels(target), LINE
+        buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target, multiple)
         buffers.append(buffer)
         homes[value.name] = Region(buffer.level, buffer.offset, buffer.size, value.name)
     return homes, buffers
+
+
+def kernel_streams(node: Node) -> tuple[str, ...]:
+    """Roles of a node's constants that an accelerator reads where they lie."""
+    return tuple(role for k in find(node.op).kernels for role in k.streamed)
+
+
+def streaming_levels(target: Target) -> tuple[str, ...]:
+    """The memories that accelerators read weights from, as the target prefers them for weights."""
+    read = {level for a in target.accelerators for level in a.weights}
+    return tuple(level for level in target.placement.weights if level in read)
 
 
 def is_large(value: Value, target: Target) -> bool:
@@ -66,18 +92,20 @@ def levels_of(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
     return target.placement.weights, "scale" if side else "weight"
 
 
-def place(buffer: Buffer, levels: tuple[str, ...], placed: list[Buffer], target: Target) -> Buffer:
+def place(
+    buffer: Buffer, levels: tuple[str, ...], placed: list[Buffer], target: Target, multiple: int = ALIGN
+) -> Buffer:
     """The buffer at its first fitting offset in the first level that has room, else behind the last level's end."""
     for level in levels:
         moved = Buffer(buffer.name, level, 0, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end)
         capacity = target.memory_by_name[level].capacity_bytes
         if level == target.placement.program and not buffer.program:
             capacity -= target.placement.program_bytes
-        offset = first_fit(moved, placed, 0, capacity)
+        offset = first_fit(moved, placed, 0, capacity, multiple)
         if offset is None and level == levels[-1]:
             # Behind all else, across the end: what sticks out is what is missing. The program's bytes stay free.
             floor = capacity if level == target.placement.program else 0
-            offset = first_fit(moved, placed, floor, UNBOUNDED)
+            offset = first_fit(moved, placed, floor, UNBOUNDED, multiple)
         if offset is not None:
             return Buffer(
                 buffer.name, level, offset, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end

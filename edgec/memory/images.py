@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edgec.memory.plan import Plan
 
+UNUSED = 0xA5
+
 
 def images(plan: Plan, consts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.uint8]]:
     """Bytes per level from offset 0 to its last constant; levels without constants are absent."""
@@ -17,7 +19,8 @@ def images(plan: Plan, consts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[
     for level in plan.target.memory_by_name:
         homes = [b for b in plan.buffers if b.level == level and b.name in consts]
         if homes:
-            image = np.zeros(max(b.offset + b.size for b in homes), np.uint8)
+            # What no constant fills is stacks and padding: bytes by which the use of a stack is seen.
+            image = np.full(max(b.offset + b.size for b in homes), UNUSED, np.uint8)
             for b in homes:
                 image[b.offset : b.offset + b.size] = np.ascontiguousarray(consts[b.name]).reshape(-1).view(np.uint8)
             result[level] = image

@@ -24,11 +24,12 @@ def free_gaps(taken: Iterable[tuple[int, int]], floor: int, capacity: int) -> li
     return gaps
 
 
-def first_fit(buffer: Buffer, placed: Iterable[Buffer], floor: int, capacity: int) -> int | None:
-    """The lowest offset at which a buffer collides with nothing alive at the same time, or None."""
+def first_fit(buffer: Buffer, placed: Iterable[Buffer], floor: int, capacity: int, multiple: int = ALIGN) -> int | None:
+    """The lowest offset, a multiple of `multiple`, at which a buffer meets nothing alive at the same time, or None."""
     taken = [(b.offset, b.offset + b.size) for b in placed if b.level == buffer.level and b.meets(buffer)]
-    for offset, size in free_gaps(taken, floor, capacity):
-        if size >= buffer.size:
+    for start, size in free_gaps(taken, floor, capacity):
+        offset = -(-start // multiple) * multiple
+        if offset + buffer.size <= start + size:
             return offset
     return None
 

@@ -7,10 +7,10 @@ its level, so that the plan of a model that is too large is complete and says by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from edgec.cost.estimate import phases_usage
+from edgec.cost.estimate import phases_usage, program_usage
 from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node
 from edgec.memory.choices import ALL, Choices
@@ -19,7 +19,7 @@ from edgec.memory.homes import is_large, levels_of, place, place_permanent
 from edgec.memory.placement import align, blocks
 from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
 from edgec.memory.prefetch import find_early, prefetched
-from edgec.memory.residency import savings, spills
+from edgec.memory.residency import Cycles, elsewhere, near_budget, nearest, savings, spills
 from edgec.memory.streaming import NoRoom, Workspace, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
@@ -29,17 +29,56 @@ from edgec.target import Target
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
+NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or none do
+NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
+PREFILL_LOSS = 1.1  # how much longer prefill may take for it
 
 
 def plan(graphs: Mapping[str, Graph], target: Target, context: int, choices: Choices = ALL) -> Plan:
     """A plan of all graphs over shared weights and cache. Never fails for lack of room: see `Plan.deficits`."""
     worth = _worth(graphs["decode"], target, context) if choices.residency else {}
-    homes, buffers = place_permanent(graphs, target, worth)
+    made = _planned(graphs, target, context, choices, worth)
+    return _with_near(graphs, made, choices, worth) if choices.near and not made.deficits() else made
+
+
+def _planned(
+    graphs: Mapping[str, Graph],
+    target: Target,
+    context: int,
+    choices: Choices,
+    worth: Mapping[str, float],
+    near: Collection[str] = (),
+) -> Plan:
+    homes, buffers = place_permanent(graphs, target, worth, near)
     result = Plan(target, context, buffers, {})
     for name, graph in graphs.items():
         program = _ProgramPlanner(graph, target, context, dict(homes), buffers, choices).run()
         result.programs[name] = _finished(program, buffers, target, context, choices)
     return result
+
+
+def _with_near(graphs: Mapping[str, Graph], made: Plan, choices: Choices, worth: Mapping[str, float]) -> Plan:
+    """The plan with constants that stay in the compute memory, if there is room for some and a token is faster so."""
+    graph, target, context = graphs["decode"], made.target, made.context
+    budget = near_budget(made)
+    constants = sum(v.type.nbytes for v in graph.of_kind("const"))
+    if budget * NEAR_SHARE < constants or target.placement.weights[0] == target.compute:
+        return made
+    gain = savings(graph, target.compute, target.placement.weights[0], _cycles_by_level(graph, target, context))
+    for share in NEAR_TO_TRY:
+        near = nearest(graph, target, gain, int(share * budget))
+        better = _planned(graphs, target, context, choices, worth, near) if near else made
+        times = {name: _slower(made, better, name) for name in graphs}
+        if near and not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS:
+            return better if times["decode"] < 1 else made
+    return made
+
+
+def _slower(a: Plan, b: Plan, name: str) -> float:
+    """Predicted time of a program's run at the end of the context, with the second plan over with the first."""
+    rows = a.programs[name].rows
+    cycles = [program_usage(p, p.programs[name], rows, p.context - rows).cycles for p in (a, b)]
+    return cycles[1] / cycles[0]
 
 
 def _finished(program: Program, permanent: list[Buffer], target: Target, context: int, choices: Choices) -> Program:
@@ -78,13 +117,25 @@ def _worth(graph: Graph, target: Target, context: int) -> dict[str, float]:
     if not spills(graph, target):
         return {}
 
+    levels = target.placement.weights
+    return savings(graph, levels[0], levels[-1], _cycles_by_level(graph, target, context))
+
+
+def _cycles_by_level(graph: Graph, target: Target, context: int) -> Cycles:
+    """A function of a level for all constants, and of nodes: predicted cycles of their steps."""
+
     def cycles(level: str, nodes: list[int]) -> dict[int, float]:
-        homes = {v.name: Region(level, 0, v.type.nbytes, v.name) for v in graph.of_kind("const")}
+        first = target.placement.weights[0]
+        never = elsewhere(graph) if level == target.compute else ()
+        homes = {
+            v.name: Region(first if v.name in never else level, 0, v.type.nbytes, v.name)
+            for v in graph.of_kind("const")
+        }
         for value in [*graph.of_kind("state"), *(v for v in graph.of_kind("activation") if is_large(v, target))]:
             homes[value.name] = Region(levels_of(value, target)[0][0], 0, value.type.nbytes, value.name)
         return _ProgramPlanner(graph, target, context, homes, []).cycles_of(nodes)
 
-    return savings(graph, target, cycles)
+    return cycles
 
 
 @dataclass
@@ -200,7 +251,7 @@ class _ProgramPlanner:
     ) -> tuple[tuple[Phase, ...], list[Buffer]] | None:
         workspace = Workspace(self.target, self.graph.name, index, alive, overflow)
         try:
-            phases = stream(workspace, self.target.engines[0].name, option(workspace))
+            phases = stream(workspace, option(workspace))
         except NoRoom:
             return None
         return phases, workspace.made

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgec.cost.engine import engine_name
 from edgec.memory.placement import align, free_gaps
 from edgec.memory.plan import Buffer, Call, Extent, Number, Phase, Region, Transfer, most
 from edgec.target import Link, Target
@@ -89,7 +90,7 @@ class Tile:
     after: tuple[tuple[Region, Store], ...] = ()
 
 
-def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase, ...]:
+def stream(workspace: Workspace, tiles: list[Tile]) -> tuple[Phase, ...]:
     """Phases that run the tiles in order with loads and stores overlapped."""
     slots = _Slots(workspace, tiles)
     target = workspace.target
@@ -117,7 +118,7 @@ def stream(workspace: Workspace, engine: str, tiles: list[Tile]) -> tuple[Phase,
             hops = target.route(target.compute, store.place.level)
             places = [region, *slots.next(region.value, [h.destination for h in hops[:-1]], store.size, region.value)]
             _hops_out(transfers, index + deepest + 1, hops, store, places)
-        calls.append(Call(tile.kernel, engine, regions, dict(tile.numbers)))
+        calls.append(Call(tile.kernel, engine_name(target, tile.kernel), regions, dict(tile.numbers)))
     phases = []
     for number, moving in enumerate(transfers):
         index = number - deepest

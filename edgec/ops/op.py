@@ -74,12 +74,16 @@ class Kernel:
     """A C kernel and its NumPy twin.
 
     run(args) reads and writes flat arrays of each parameter's dtype in place; `work` counts what a call does.
+    engine: "" if every core computes a share, or the kind of accelerator that core 0 directs, forking what is the
+    cores' part itself. Its operands in `streamed` may lie where the accelerator reads them.
     """
 
     name: str
     params: tuple[Param, ...]
     run: Callable[[dict[str, Any]], None]
     work: Callable[[dict[str, Any]], Work]
+    engine: str = ""
+    streamed: tuple[str, ...] = ()
 
 
 @dataclass

@@ -17,17 +17,17 @@ from dataclasses import replace
 from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Graph, Node
 from edgec.ir.verify import verify_graph
-from edgec.target import Engine
+from edgec.target import Target
 
 QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 
 
-def fuse(graph: Graph, engine: Engine, which: Callable[[str], bool] = lambda name: True) -> Graph:
-    """A new graph for an engine; `which` says whether to do each of the three by name."""
+def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
+    """A new graph for a target; `which` says whether to do each of the three by name."""
     nodes = list(graph.nodes)
     for name, op in QUANTIZED.items():
         if which(name):
-            nodes = _with_quantize(graph, nodes, op, engine)
+            nodes = _with_quantize(graph, nodes, op, target)
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     written = {v for node in nodes for v in node.outputs.values()}
@@ -45,15 +45,15 @@ def _readers(nodes: list[Node]) -> dict[str, list[Node]]:
     return found
 
 
-def _pays(graph: Graph, node: Node, quantize: Node, engine: Engine) -> bool:
+def _pays(graph: Graph, node: Node, quantize: Node, target: Target) -> bool:
     """Whether one call takes no longer than two, with all rows."""
     rows, k = graph.type_of(quantize.inputs["x"]).shape
     numbers = {"rows": rows, "k": k, "group_size": int(quantize.attrs["group_size"])}
-    separate = call_cycles(engine, node.op, numbers) + call_cycles(engine, quantize.op, numbers)
-    return call_cycles(engine, f"{node.op}_quantize", numbers) <= separate
+    separate = call_cycles(target, node.op, numbers) + call_cycles(target, quantize.op, numbers)
+    return call_cycles(target, f"{node.op}_quantize", numbers) <= separate
 
 
-def _with_quantize(graph: Graph, nodes: list[Node], op: str, engine: Engine) -> list[Node]:
+def _with_quantize(graph: Graph, nodes: list[Node], op: str, target: Target) -> list[Node]:
     """Each op of this name together with the one quantize_dynamic that reads it, in the place of the latter."""
     readers = _readers(nodes)
     fused: dict[str, Node] = {}  # by the name of the quantize_dynamic
@@ -66,7 +66,7 @@ def _with_quantize(graph: Graph, nodes: list[Node], op: str, engine: Engine) -> 
         alone = len(only) == 1 and only[0].op == "quantize_dynamic"
         if op == "silu_mul":  # its gate is used up
             alone = alone and all(len(readers[v]) == 1 and v not in graph.outputs for v in node.inputs.values())
-        if alone and whole and _pays(graph, node, only[0], engine):
+        if alone and whole and _pays(graph, node, only[0], target):
             attrs = {**node.attrs, **only[0].attrs}
             fused[only[0].name] = Node(only[0].name, f"{op}_quantize", node.inputs, only[0].outputs, attrs, node.source)
             gone.add(node.name)

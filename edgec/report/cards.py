@@ -37,6 +37,8 @@ def target_card(name: str) -> str:
     lines += ["", f"{'engine':12}{'cores':>7}{'cycles/MAC':>12}{'cycles/flop':>13}{'fork cycles':>13}"]
     for e in t.engines:
         lines.append(f"{e.name:12}{e.cores:7}{e.cycles_per_mac:12g}{e.cycles_per_flop:13g}{e.fork_cycles:13,}")
+    for a in t.accelerators:
+        lines.append(f"{a.name:12}reads weights from {', '.join(a.weights)}; {a.start_cycles:,} cycles to start a job")
     lines += ["", f"weights go to {', then '.join(p.weights)}; cache to {', then '.join(_levels(p.kv))}"]
     lines.append(f"program in {p.program}, {p.program_bytes:,} B kept for it; stack {t.runtime.stack_bytes:,} B")
     if name in names():

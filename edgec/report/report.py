@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgec.cost.neureka import peak_macs
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Buffer, Plan
 from edgec.ops.matmul_w4a8 import bits_of
@@ -130,7 +131,8 @@ def _peaks(target: Target) -> dict[str, dict[str, float]]:
     """What engines can compute at most, in MAC per cycle, and links and L1's banks carry, in bytes per cycle."""
     compute = target.memory_by_name[target.compute]
     return {
-        "engines": {e.name: round(e.cores / e.cycles_per_mac, 6) for e in target.engines},
+        "engines": {e.name: round(e.cores / e.cycles_per_mac, 6) for e in target.engines}
+        | {a.name: round(peak_macs(), 6) for a in target.accelerators},
         "links": {link.name: link.bytes_per_cycle for link in target.links},
         "banks": {compute.banks: compute.bytes_per_cycle} if compute.bytes_per_cycle else {},
     }

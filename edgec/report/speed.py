@@ -66,7 +66,7 @@ def speed(plan: Plan, name: str) -> Speed:
         round(total.cycles),
         round(rows * target.clock_hz / total.cycles, 6) if total.cycles else 0.0,
         total.bottleneck,
-        {e.name: busy.get(e.name, 0) for e in target.engines},
+        {name: busy.get(name, 0) for name in target.engine_names},
         {n: c for n, c in busy.items() if n in target.link_by_name},
         dict(total.link_bytes),
         rounded(bound),

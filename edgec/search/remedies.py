@@ -178,7 +178,7 @@ def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
 def _graphs(model: QuantizedModel, recipe: Recipe, target: Target) -> Callable[[int, int], Mapping[str, Graph]]:
     """Graphs on shapes alone; that of prefill only if the recipe fixes its rows, otherwise fewer will do."""
     rows_of = {"decode": 1} | ({"prefill": recipe.build.chunk} if recipe.build.chunk else {})
-    return on_shapes(ready(model), rows_of, target)
+    return on_shapes(ready(model, target), rows_of, target)
 
 
 def _merged(tables: Any) -> dict[str, Any]:

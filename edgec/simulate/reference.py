@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgec.errors import EdgecError
 from edgec.ir.graph import DTYPES, Graph, Node, TensorType
-from edgec.ops import find, matmul_w4a8, matmul_w4a8_nm
+from edgec.ops import find, matmul_w4a8, matmul_w4a8_neureka, matmul_w4a8_nm
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.sample import Sampling
 
@@ -124,6 +124,8 @@ class ReferenceRunner:
         w, pos, zero = (self._consts.get(node.inputs.get(role, "")) for role in ("w", "w_pos", "w_zero"))
         bits, k, group_size = bits_of(node.op), int(node.attrs["k"]), int(node.attrs["group_size"])
         assert w is not None
+        if node.op.endswith("_neureka"):
+            return matmul_w4a8_neureka.prepare(w, k, bits, group_size)
         if pos is None:
             return matmul_w4a8.prepare(w, zero, k, bits, group_size)
         pattern = (int(node.attrs["removed"]), int(node.attrs["of"]))

@@ -88,9 +88,9 @@ class Timeline:
 
     def call(self, call: Call, numbers: Mapping[str, int | float]) -> None:
         """A kernel was called in the present phase."""
-        engine = next(e for e in self.target.engines if e.name == call.engine)
-        self._engine, self._called = engine, call_cycles(engine, call.kernel, numbers)
-        self._pending.append((engine.name, call.kernel, self._called, 0))
+        self._engine = next((e for e in self.target.engines if e.name == call.engine), None)
+        self._called = call_cycles(self.target, call.kernel, numbers)
+        self._pending.append((call.engine, call.kernel, self._called, 0))
 
     def end_phase(self, program: str, step: Step) -> None:
         """The phase is over: its events get their times."""
@@ -126,7 +126,7 @@ class Timeline:
 
     def steps(self) -> list[StepTime]:
         """Every step of every run, in order."""
-        engines = {e.name for e in self.target.engines}
+        engines = set(self.target.engine_names)
         spans: dict[tuple[int, int], list[Any]] = {}
         for run, step, program, start, end in self._spans:
             known = spans.setdefault((run, step.index), [step, program, start, end])

@@ -51,6 +51,7 @@ cluster_start:
     andi a0, a0, 15
     /* Stacks lie at the bottom of L1, core 0's lowest: one that overflows leaves the memory and traps. */
     la sp, stack_end_0
+#if EDGEC_CORES > 1
     beqz a0, 6f
     la sp, stack_end_1
     li t0, EDGEC_WORKER_STACK_BYTES
@@ -58,6 +59,7 @@ cluster_start:
     mul t0, t0, t1
     add sp, sp, t0
     call hal_siracusa_worker /* never returns */
+#endif
 6:  li a0, 0 /* main(0, NULL) */
     li a1, 0
     call main

@@ -19,6 +19,7 @@ typedef struct {
     uint32_t step_began; /* the clock when the present step did */
 } state;
 extern volatile state hal_siracusa_state;
+extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
 
 /* ---- Cores ---- */
 
@@ -59,6 +60,9 @@ void hal_init(void) {
     REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_TARGETS) = (1u << EDGEC_CORES) - 1u;
     listen();
     hal_siracusa_state.dma_open = 0;
+    for (uint32_t i = 0; i < 8u; i++) {
+        hal_neureka_state[i] = 0;
+    }
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }
 

@@ -26,7 +26,7 @@ RECIPE = Recipe(Quantize(bits=4, roles=WIDE), Build(context=32, chunk=4))
 
 
 def chip(mram: int) -> Target:
-    target = load_target("siracusa")
+    target = tiny_models.plain(load_target("siracusa"))
     memories = tuple(replace(m, capacity_bytes={"MRAM": mram}.get(m.name, m.capacity_bytes)) for m in target.memories)
     engines = tuple(replace(e, cycles_per_mac=CYCLES_PER_MAC) for e in target.engines)
     levels = replace(target.placement, weights=("MRAM", "L3"))
@@ -69,7 +69,7 @@ def test_savings_are_shared_by_the_constants_of_a_step() -> None:
     model = planned_model(CONFIG, (), RECIPE)
     graph = plan_model(ready(model), chip(4 << 20), 32, RECIPE)[0]["decode"]
     saved = savings(
-        graph, chip(100_000), lambda level, nodes: dict.fromkeys(range(99), 1000.0 if level == "L3" else 400.0)
+        graph, "MRAM", "L3", lambda level, nodes: dict.fromkeys(range(99), 1000.0 if level == "L3" else 400.0)
     )
     node = next(n for n in graph.nodes if n.name == "l0.up")
     consts = [v for v in node.inputs.values() if graph.values[v].kind == "const"]

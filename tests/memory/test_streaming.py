@@ -44,7 +44,7 @@ def moves(phases: tuple[Phase, ...], link: str) -> dict[int, list[Transfer]]:
 @pytest.mark.parametrize(("level", "hops"), [("TILE", 1), ("L2", 1), ("L3", 2)])
 def test_loads_run_one_phase_ahead_and_stores_one_behind(target: Target, level: str, hops: int) -> None:
     workspace = Workspace(target, "decode", 3, [])
-    phases = stream(workspace, "cluster", add_tiles(level, 5, 64))
+    phases = stream(workspace, add_tiles(level, 5, 64))
     calls = [n for n, p in enumerate(phases) if p.call is not None]
     assert calls == list(range(hops, hops + 5))
     last_in = "L2>L1" if level == "L3" else f"{level}>L1"
@@ -58,7 +58,7 @@ def test_loads_run_one_phase_ahead_and_stores_one_behind(target: Target, level: 
 
 def test_a_call_and_the_transfers_beside_it_use_different_slots(target: Target) -> None:
     alive = [Buffer("b", "L1", 0, 64, "activation", "decode", 0, 1)]
-    phases = stream(Workspace(target, "decode", 0, alive), "cluster", add_tiles("TILE", 6, 64))
+    phases = stream(Workspace(target, "decode", 0, alive), add_tiles("TILE", 6, 64))
     for phase in phases:
         if phase.call is not None:
             used = {r.offset for r in phase.call.regions.values() if r is not None}
@@ -70,16 +70,16 @@ def test_a_call_and_the_transfers_beside_it_use_different_slots(target: Target) 
 
 def test_one_tile_needs_one_slot(target: Target) -> None:
     workspace = Workspace(target, "decode", 0, [])
-    stream(workspace, "cluster", add_tiles("TILE", 1, 64))
+    stream(workspace, add_tiles("TILE", 1, 64))
     assert sorted(b.name for b in workspace.made) == ["a.slot0", "y.slot0"]
     assert {(b.program, b.start, b.end) for b in workspace.made} == {("decode", 0, 1)}
 
 
 def test_what_has_no_room_is_refused_or_overflows(target: Target) -> None:
     with pytest.raises(NoRoom, match="8192 B do not fit L1"):
-        stream(Workspace(target, "decode", 0, []), "cluster", add_tiles("TILE", 3, 8192))
+        stream(Workspace(target, "decode", 0, []), add_tiles("TILE", 3, 8192))
     workspace = Workspace(target, "decode", 0, [], overflow=True)
-    stream(workspace, "cluster", add_tiles("TILE", 3, 8192))
+    stream(workspace, add_tiles("TILE", 3, 8192))
     assert max(b.offset + b.size for b in workspace.made) > target.memory_by_name["L1"].capacity_bytes
 
 

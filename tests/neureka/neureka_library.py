@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from edgec.neureka.job import OUTPUTS, Job
 
 FOLDER = ROOT / "neureka"
-SOURCES = [*sorted(FOLDER.glob("*.c")), Path(__file__).with_name("registers_shim.c")]
+SOURCES = [
+    *(FOLDER / f"neureka_{name}.c" for name in ("model", "jobs_generic")),
+    Path(__file__).with_name("registers_shim.c"),
+]
+CHIP_SOURCES = [*SOURCES, FOLDER / "neureka_jobs_neureka.c"]
 
 
 class CJob(ctypes.Structure):

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from kernel_library import RISCV, STRICT, ZIG
-from neureka_library import FOLDER, SOURCES
+from neureka_library import CHIP_SOURCES, FOLDER
 
 PROGRAM = """
 #include "neureka_driver.h"
@@ -56,5 +56,5 @@ def test_driver_compiles_for_the_chip(tmp_path: Path) -> None:
 
 
 def test_model_compiles_for_the_chip(tmp_path: Path) -> None:
-    for source in SOURCES:
+    for source in CHIP_SOURCES:
         _compile(source, tmp_path / "out.o", "-c")

@@ -27,7 +27,7 @@ BASE = Recipe(Quantize(bits=4, group_size=32, roles=WIDE), Build(context=200, ch
 
 def sized(**sizes: int) -> Target:
     """Siracusa with other capacities in bytes, 0 for a memory that it then lacks."""
-    target = load_target("siracusa")
+    target = tiny_models.plain(load_target("siracusa"))
     memories = tuple(replace(m, capacity_bytes=sizes.get(m.name, m.capacity_bytes)) for m in target.memories)
     levels = {"weights": tuple(n for n in ("TILE", "L3") if sizes.get(n, 1)), "kv": ("TILE",), "large": ("TILE",)}
     return replace(target, memories=memories, placement=replace(target.placement, **levels))

@@ -1,0 +1,179 @@
+"""matmul_w4a8_neureka and its siblings of 2 to 8 bits: matmul_w4a8 on N-EUREKA and the cores, bit for bit the same.
+
+    acc[m, n, g] = sum over k in g of (u[n, k] - 2^(bits-1)) * x[m, k]                        by the accelerator
+    y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  by the cores
+              (+ bias[n]), and the addend, as there
+
+Weights are encoded for the engine's 3x3 form (`edgec/neureka/encode.py`): a row of the constant holds one output
+channel of one group. A group is a job, so groups are of a multiple of 252 inputs or of all. Channels go by in tiles:
+while the accelerator works on a tile, the cores scale the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgec.ir.graph import TensorType
+from edgec.neureka.encode import decode_3x3, encode_3x3
+from edgec.neureka.engine import COUT, gemv_cin, weight_bytes
+from edgec.ops.matmul_w4a8 import INT32_MAX, ideal, multiply, strided
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.packing import n_groups
+
+WIDTHS = range(2, 9)
+BLOCK = 252  # inputs of the engine's one pixel and block
+TILES = 3  # that there are accumulators for: one is scaled, one multiplied, and one begun
+LAST = 128  # channels that are not halved again
+
+
+def kernel_name(bits: int) -> str:
+    """The kernel of a width."""
+    return f"matmul_w{bits}a8_neureka"
+
+
+def row_bytes(k: int, group_size: int, bits: int) -> int:
+    """Bytes of one output channel and group in the encoded constant; the last group is padded to the others' size."""
+    return weight_bytes("3x3", gemv_cin(min(k, group_size)), 1, bits)
+
+
+def suits(k: int, group_size: int) -> bool:
+    """Whether a matrix's groups can be jobs: one of all inputs, or each of whole blocks of the engine."""
+    return group_size >= k or (group_size % BLOCK == 0 and k % group_size == 0)
+
+
+def tile_sizes(n: int, most: int) -> list[int]:
+    """Channels of a call's tiles, as the kernel cuts them: half of what is left, in whole passes, at most `most`."""
+    sizes = []
+    while n:
+        half = -(-n // (2 * COUT)) * COUT if n > LAST else n
+        sizes.append(min(half, most))
+        n -= sizes[-1]
+    return sizes
+
+
+def encode(u: Array, bits: int, group_size: int) -> Array:
+    """Unsigned weights [n, k] as the constant u8[groups * n, row_bytes]."""
+    n, k = u.shape
+    groups = n_groups(k, group_size)
+    return encode_3x3(u, bits, group_size).reshape(groups * n, row_bytes(k, group_size, bits))
+
+
+def infer_for(bits: int) -> Any:
+    """The type rule of one width."""
+
+    def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+        x, w = types["x"], types["w"]
+        k, group_size = ints(attrs, "k", "group_size")
+        groups = n_groups(k, group_size)
+        require(suits(k, group_size), f"groups of {group_size} of {k} inputs are no multiple of {BLOCK}, nor all")
+        n = w.shape[0] // groups
+        require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
+        line = row_bytes(k, group_size, bits)
+        require(w.shape == (groups * n, line), f"encoded weights {w} are not [{groups * n}, {line}]")
+        require(types["w_scale"].shape == (n, groups), f"w_scale {types['w_scale']} is not [{n}, {groups}]")
+        require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
+        widest = min(k, group_size) * 2 ** (bits - 1) * 127
+        require(widest <= INT32_MAX, f"a group of {min(k, group_size)} can overflow its 32-bit accumulator")
+        y = TensorType((x.shape[0], n), "f32")
+        require(types.get("addend", y) == y, f"an addend {types.get('addend')} for {y}")
+        return {"y": y}
+
+    return infer
+
+
+def prepare(w: Array, k: int, bits: int, group_size: int) -> Array:
+    """Weights u - 2^(bits-1) as floats [groups, group_size, n], as `matmul_w4a8.prepare` makes them."""
+    groups, size = n_groups(k, group_size), min(k, group_size)
+    n = w.shape[0] // groups
+    u = decode_3x3(w.reshape(-1), bits, n, k, group_size)
+    exact32 = size * 2**bits * 127 <= 2**24
+    values = u.astype(np.float32 if exact32 else np.float64) - 2 ** (bits - 1)
+    return np.ascontiguousarray(values.reshape(n, groups, size).transpose(1, 2, 0))
+
+
+def reference_for(bits: int) -> Any:
+    """The bit-exact definition of one width. `prepared` among the inputs saves decoding constant weights again."""
+
+    def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+        k, group_size = ints(attrs, "k", "group_size")
+        weights = inputs.get("prepared")
+        if weights is None:
+            weights = prepare(inputs["w"], k, bits, group_size)
+        scale = inputs["w_scale"].astype(np.float32)
+        bias, addend = inputs.get("bias"), inputs.get("addend")
+        return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, bias, addend=addend)}
+
+    return reference
+
+
+def run_for(bits: int) -> Any:
+    """Kernel twin of one width. The accumulators' memory is not followed: it ends as it began."""
+
+    def run(a: dict[str, Any]) -> None:
+        m, n, k, group_size = a["m"], a["n"], a["k"], a["group_size"]
+        groups = n_groups(k, group_size)
+        line = row_bytes(k, group_size, bits)
+        weights = prepare(a["w"][: groups * n * line].reshape(groups * n, line), k, bits, group_size)
+        x, x_scale = a["x"][: m * k].reshape(m, k), a["x_scale"][: m * groups].reshape(m, groups)
+        scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
+        bias = None if a["bias"] is None else a["bias"][:n]
+        y = multiply(x, x_scale, weights, scale, bias, addend=strided(a["addend"], m, n, n))
+        a["y"][: m * n] = y.reshape(-1)
+
+    return run
+
+
+def example_for(bits: int) -> Any:
+    """A random instance of one width: one group of any size, or some of 252."""
+
+    def example(rng: np.random.Generator) -> Example:
+        m, n = int(rng.integers(1, 4)), int(rng.integers(1, 80))
+        k = int(rng.choice([int(rng.integers(1, 300)), BLOCK, 2 * BLOCK, 3 * BLOCK]))
+        group_size = int(rng.choice([k, max(k, BLOCK), BLOCK])) if k % BLOCK == 0 else k
+        groups = n_groups(k, group_size)
+        inputs: Arrays = {
+            "x": rng.integers(-127, 128, size=(m, k)).astype(np.int8),
+            "x_scale": rng.random((m, groups)).astype(np.float32),
+            "w": encode(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size),
+            "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
+        }
+        if rng.random() < 0.5:
+            inputs["bias"] = rng.normal(size=n).astype(np.float32)
+        if rng.random() < 0.5:
+            inputs["addend"] = rng.normal(size=(m, n)).astype(np.float32)
+        return Example(inputs, {"k": k, "group_size": group_size})
+
+    return example
+
+
+def _op(bits: int) -> Op:
+    kernel = Kernel(
+        kernel_name(bits),
+        (
+            Param("x", "in", "i8"),
+            Param("x_scale", "in", "f32"),
+            Param("w", "in", "u8"),
+            Param("w_scale", "in", "f16"),
+            Param("bias", "in", "f32", optional=True),
+            Param("addend", "in", "f32", optional=True),
+            Param("acc", "out", "i32"),
+            Param("y", "out", "f32"),
+            *(Param(name, "u32") for name in ("m", "n", "k", "group_size", "tile")),
+        ),
+        run_for(bits),
+        lambda a: Work(
+            macs=a["m"] * a["n"] * a["k"],
+            flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
+            parallel=a["n"],
+        ),
+        engine="neureka",
+        streamed=("w",),
+    )
+    doc = f"int8 rows times {bits}-bit weights encoded for N-EUREKA, scaled by the cores meanwhile"
+    name = kernel_name(bits)
+    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits), in_place="addend")
+
+
+OPS = tuple(_op(bits) for bits in WIDTHS)

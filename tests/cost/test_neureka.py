@@ -1,0 +1,84 @@
+"""The prediction for matmuls on N-EUREKA: never below its parts, and near what was measured on the public model."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from edgec.cost.neureka import matmul_cycles, peak_macs
+from edgec.neureka.cycles import job_cycles
+from edgec.neureka.job import gemv_job
+from edgec.ops.matmul_w4a8_neureka import LAST, TILES, tile_sizes
+from edgec.resources import folder
+from edgec.target import Accelerator, Engine, load_target
+
+# bits, m, n, k, group size, tile, cycles: steps of whole tokens, and calls whose code was flushed from the cache.
+MEASURED = [
+    (4, 1, 420, 252, 252, 224, 3050),
+    (4, 1, 252, 252, 252, 128, 2837),
+    (4, 1, 1512, 252, 252, 768, 8637),
+    (4, 1, 252, 756, 252, 128, 5408),
+    (2, 1, 420, 252, 252, 224, 2575),
+    (2, 1, 252, 252, 252, 128, 2650),
+    (2, 1, 1512, 252, 252, 384, 6341),
+    (2, 1, 252, 756, 252, 128, 3758),
+    (8, 1, 252, 252, 252, 128, 3572),
+    (4, 1, 512, 504, 504, 256, 6500),
+    (4, 1, 252, 504, 504, 128, 3750),
+    (4, 4, 252, 252, 252, 128, 7000),
+    (4, 4, 420, 252, 252, 224, 10017),
+    (4, 3, 252, 756, 252, 96, 13700),
+]
+
+
+@pytest.fixture(scope="module")
+def chip() -> tuple[Accelerator, Engine]:
+    target = load_target("siracusa")
+    unit = target.accelerator("neureka")
+    assert unit is not None
+    return unit, target.engines[0]
+
+
+def cycles(chip: tuple[Accelerator, Engine], bits: int, *numbers: int) -> float:
+    names = ("m", "n", "k", "group_size", "tile")
+    return matmul_cycles(*chip, f"matmul_w{bits}a8_neureka", dict(zip(names, numbers, strict=True)))
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_within_15_percent_of_what_was_measured(chip: tuple[Accelerator, Engine], case: tuple[int, ...]) -> None:
+    bits, *numbers, measured = case
+    assert cycles(chip, bits, *numbers) == pytest.approx(measured, rel=0.15)
+
+
+def test_never_below_its_parts(chip: tuple[Accelerator, Engine]) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        bits, m, n = int(rng.integers(2, 9)), int(rng.integers(1, 5)), int(rng.integers(1, 900))
+        groups, tile = int(rng.integers(1, 4)), 32 * int(rng.integers(1, 9))
+        numbers = (m, n, 252 * groups, 252, tile)
+        jobs = sum(job_cycles(gemv_job(0, 0, 0, 252, size, bits)) for size in tile_sizes(n, tile))
+        found = cycles(chip, bits, *numbers)
+        assert found > chip[0].start_cycles + m * groups * jobs
+        assert found > m * n * groups * 11 / chip[1].cores
+        assert found < cycles(chip, bits, m + 1, *numbers[1:])
+
+
+def test_peak() -> None:
+    assert 49 < peak_macs(4) < 52
+
+
+@pytest.mark.parametrize("most", [32, 64, 96, 256, 1000])
+def test_tiles_are_whole_passes(most: int) -> None:
+    for n in range(1, 1000, 7):
+        sizes = tile_sizes(n, min(most, n) if n < most else most)
+        assert sum(sizes) == n and max(sizes) <= most
+        assert all(size % 32 == 0 for size in sizes[:-1])
+        assert sizes == sorted(sizes, reverse=True) or sizes[-1] <= LAST
+
+
+def test_the_kernel_cuts_tiles_alike() -> None:
+    text = (folder("kernels") / "matmul_w4a8_neureka" / "matmul_w4a8_neureka_tiles.h").read_text()
+    found = dict(re.findall(r"#define EDGEC_NEUREKA_(\w+) +(\d+)u", text))
+    assert (int(found["LAST"]), int(found["TILES"])) == (LAST, TILES)

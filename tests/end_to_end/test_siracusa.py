@@ -1,0 +1,96 @@
+"""The program for Siracusa on the emulated board: the reference's bits with any number of cores, with N-EUREKA too."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from edgec.artifact import Artifact
+from edgec.errors import MismatchError, VerifyError
+from edgec.ops.matmul_w4a8 import bits_of
+from edgec.target import target_path
+from edgec.verify.chain import verify
+
+WIDE = {"hidden_dim": 252, "ffn_dim": 504, "head_dim": 12, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 97}
+
+
+def ops(artifact: Artifact) -> set[str]:
+    return {s.op for s in artifact.plan.programs["decode"].steps}
+
+
+def cores_file(path: Path, cores: int, abi: str = "zfinx") -> Path:
+    """siracusa.toml, measured costs and accelerator included, with so many cores and another float ABI."""
+    text = target_path("siracusa").read_text()
+    text = re.sub(r"(?m)^cores = 8", f"cores = {cores}", text)
+    path.write_text(text.replace('float_abi = "zfinx"', f'float_abi = "{abi}"'))
+    return path
+
+
+def small(tmp_path: Path, objects: Path, cores: int, abi: str = "zfinx") -> Artifact:
+    source = tiny_models.checkpoint(tiny_models.config())
+    target = cores_file(tmp_path / "t.toml", cores, abi)
+    return tiny_models.built(source, tmp_path / "out", objects, target)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 8])
+def test_any_number_of_cores_has_the_same_bits(tmp_path: Path, objects: Path, cores: int) -> None:
+    found = verify(small(tmp_path, objects, cores), ["siracusa"])["backends"]["siracusa"]
+    assert found["mismatches"] == 0 and found["tensors"] > 200
+
+
+@pytest.mark.parametrize("abi", ["f", "soft"])
+def test_any_float_abi_has_the_same_bits(tmp_path: Path, objects: Path, abi: str) -> None:
+    assert verify(small(tmp_path, objects, 8, abi), ["siracusa"])["backends"]["siracusa"]["mismatches"] == 0
+
+
+@pytest.mark.parametrize(("bits", "group"), [(4, 252), (8, 252), (3, 504)])
+def test_matmuls_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, group: int) -> None:
+    source = tiny_models.checkpoint(tiny_models.config(**WIDE))
+    recipe = tiny_models.recipe(bits=bits, group_size=group)
+    artifact = tiny_models.built(source, tmp_path / "out", objects, made=recipe)
+    assert {bits_of(op) for op in ops(artifact) if op.endswith("_neureka")} == {bits}
+    for leg in ("simulator", "host", "siracusa"):
+        found = verify(artifact, [leg])["backends"][leg]
+        assert found["mismatches"] == 0 and found["tensors"] > 200, leg
+
+
+def test_stacks_are_measured_and_hold(tmp_path: Path, objects: Path) -> None:
+    artifact = small(tmp_path, objects, 8)
+    found = verify(artifact, ["siracusa"])["backends"]["siracusa"]
+    runtime = artifact.plan.target.runtime
+    assert 64 < found["stack_high_water"] < runtime.stack_bytes
+    assert 64 < found["worker_stack_high_water"] < runtime.worker_stack_bytes
+
+
+def test_a_stack_that_is_too_small_is_found(tmp_path: Path, objects: Path) -> None:
+    source = tiny_models.checkpoint(tiny_models.config())
+    path = cores_file(tmp_path / "t.toml", 8)
+    path.write_text(re.sub(r"(?m)^worker_stack_bytes = \d+", "worker_stack_bytes = 64", path.read_text()))
+    artifact = tiny_models.built(source, tmp_path / "out", objects, path)
+    with pytest.raises(VerifyError):
+        verify(artifact, ["siracusa"])
+
+
+def test_a_wrong_kernel_of_the_chip_is_found(tmp_path: Path, objects: Path) -> None:
+    """A file that only the chip's program is built from."""
+    artifact = small(tmp_path, objects, 8)
+    folder = Path(shutil.copytree(artifact.path, tmp_path / "broken"))
+    path = folder / "project/siracusa/hal.c"
+    text = path.read_text()
+    assert "kernel(args, 0, EDGEC_CORES);" in text
+    path.write_text(text.replace("kernel(args, 0, EDGEC_CORES);", "kernel(args, 1, EDGEC_CORES);"))
+    with pytest.raises(MismatchError, match="siracusa differs from the reference first in embed"):
+        verify(Artifact.load(folder), ["siracusa"])
+    assert json.loads((folder / "verification.json").read_text())["backends"]["siracusa"]["mismatches"] > 0
+
+
+def test_another_chip_has_no_such_program(tmp_path: Path, objects: Path) -> None:
+    source = tiny_models.checkpoint(tiny_models.config())
+    artifact = tiny_models.built(source, tmp_path / "out", objects, "gap9")
+    with pytest.raises(VerifyError, match="built for gap9, which has no program for siracusa"):
+        verify(artifact, ["siracusa"])

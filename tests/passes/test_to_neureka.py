@@ -1,0 +1,102 @@
+"""to_neureka changes a matrix's form, never what it computes; what the accelerator cannot take stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tiny_models
+
+from edgec.compress.quantized import QuantizedModel
+from edgec.compress.rtn import quantize_model
+from edgec.compress.shapes import planned_model
+from edgec.lower.llama import constants
+from edgec.lower.programs import programs, ready
+from edgec.memory.check import PlanError, check
+from edgec.memory.images import images
+from edgec.passes.to_neureka import to_neureka
+from edgec.planning import plan_model
+from edgec.simulate.reference import ReferenceRunner
+from edgec.simulate.simulator import Simulator
+from edgec.target import Target, load_target
+
+CONTEXT = 24
+CONFIG = tiny_models.config(hidden_dim=252, ffn_dim=504, head_dim=12, n_heads=4, n_kv_heads=2)
+RECIPE = tiny_models.recipe(bits=4, group_size=252, context=CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return load_target("siracusa")
+
+
+@pytest.fixture(scope="module")
+def model() -> QuantizedModel:
+    return quantize_model(tiny_models.checkpoint(CONFIG), RECIPE.quantize)
+
+
+def logits(model: QuantizedModel, target: Target) -> list[bytes]:
+    consts = constants(model, CONTEXT)
+    runner = ReferenceRunner(programs(model, consts, {"prefill": 4, "decode": 1}, CONTEXT, target), consts)
+    token, found = runner.prefill([1, 5, 2, 9, 7, 3]), []
+    for _ in range(3):
+        found.append(runner.logits.tobytes())
+        token = runner.decode(token)
+    return found
+
+
+def encoded(model: QuantizedModel) -> set[str]:
+    return {name for name, m in model.matrices.items() if m.layout == "neureka"}
+
+
+def test_the_bits_stay(model: QuantizedModel, target: Target) -> None:
+    plain, changed = ready(model), ready(model, target, CONTEXT)
+    assert encoded(changed) and not encoded(plain)
+    assert logits(changed, target) == logits(plain, target)
+
+
+def test_the_plan_streams_weights_where_they_lie(model: QuantizedModel, target: Target) -> None:
+    changed = ready(model, target, CONTEXT)
+    graphs, plan = plan_model(changed, target, CONTEXT, RECIPE)
+    check(plan)
+    homes = {b.name: b for b in plan.buffers}
+    for name in encoded(changed):
+        assert homes[name].level in ("MRAM", "TILE") and homes[name].offset % 32 == 0
+    consts = constants(changed, CONTEXT)
+    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
+    assert simulator.prefill([3, 1, 4, 1, 5]) == reference.prefill([3, 1, 4, 1, 5])
+    assert simulator.decode(7) == reference.decode(7)
+
+
+def test_weights_off_a_line_are_refused(model: QuantizedModel, target: Target) -> None:
+    changed = ready(model, target, CONTEXT)
+    _, plan = plan_model(changed, target, CONTEXT, RECIPE)
+    last = max((b for b in plan.buffers if b.name in encoded(changed)), key=lambda b: b.offset)
+    plan.buffers[plan.buffers.index(last)] = replace(last, offset=last.offset + 16)
+    with pytest.raises(PlanError):
+        check(plan)
+
+
+def test_what_it_cannot_take_stays(model: QuantizedModel, target: Target) -> None:
+    none = replace(target, accelerators=())
+    assert to_neureka(model, none, CONTEXT) is model
+    fine = quantize_model(tiny_models.checkpoint(CONFIG), tiny_models.recipe(bits=4, group_size=32).quantize)
+    assert not encoded(ready(fine, target, CONTEXT))
+    assert "model.embed_tokens.weight" not in encoded(ready(model, target, CONTEXT))
+
+
+def test_what_has_no_room_stays(model: QuantizedModel, target: Target) -> None:
+    whole = encoded(ready(model, target, CONTEXT))
+    memories = tuple(replace(m, capacity_bytes=60_000) if m.name in ("MRAM", "TILE") else m for m in target.memories)
+    small = replace(target, memories=memories)
+    some = encoded(ready(model, small, CONTEXT))
+    assert some < whole
+    _, plan = plan_model(ready(model, small, CONTEXT), small, CONTEXT, RECIPE)
+    assert not plan.deficits()
+
+
+def test_shapes_alone_are_planned_alike(model: QuantizedModel, target: Target) -> None:
+    empty = ready(planned_model(CONFIG, (), RECIPE), target, CONTEXT)
+    assert encoded(empty) == encoded(ready(model, target, CONTEXT))
+    for name in encoded(empty):
+        assert empty.matrices[name].packed.shape == ready(model, target, CONTEXT).matrices[name].packed.shape

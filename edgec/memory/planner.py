@@ -27,6 +27,7 @@ from edgec.ops import find
 from edgec.target import Target
 
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
+LONG = 256  # phases of a step: with more of them, finer candidates gain little and take long to plan
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
 NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or none do
@@ -233,7 +234,7 @@ class _ProgramPlanner:
                 best, kept, worse = (usage.cycles, number), built, 0
             else:
                 worse += 1
-            if worse == PATIENCE or not self.choices.tiling:
+            if worse == PATIENCE or not self.choices.tiling or len(built[0]) > LONG:
                 break
         if best is None or kept is None:
             built = self._build(context, options[-1], index, alive, overflow=True)

@@ -184,7 +184,8 @@ EDGEC_INLINE float edgec_score_elements(uint32_t bits, const int8_t *q, const ed
 /* s[t] = float32(q . k[t]) * (exact * k_scale[t]) of all positions; returns the largest. bits: 8 or 4, of the keys. */
 EDGEC_INLINE float edgec_score_row(uint32_t bits, const int8_t *q, edgec_keys keys, float exact, float *s,
                                    uint32_t count) {
-    const int fits = !EDGEC_SELDOM(exact >= EDGEC_UP_LIMIT); /* or it is multiplied last, when the products are smaller */
+    const int fits =
+        !EDGEC_SELDOM(exact >= EDGEC_UP_LIMIT); /* or it is multiplied last, when the products are smaller */
     const float scale = fits ? exact * EDGEC_UP : exact;
     float top = edgec_float(0xFF800000u); /* minus infinity */
     float *at = s;

@@ -20,7 +20,11 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
     "quantize_dynamic/quantize_dynamic_generic.c": ("= sum;", "= sum + 1;", "quantize_dynamic"),
     "matmul_w4a8/matmul_w4a8_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "matmul_w4a8"),
     "rope/rope_generic.c": ("(float)table[i] * a->unit", "(float)table[i] * 1.001f * a->unit", "rope"),
-    "attention/attention_softmax_generic.c": ("(weight * EDGEC_ONE_255TH)", "(1.01f * weight * EDGEC_ONE_255TH)", "attention"),
+    "attention/attention_softmax_generic.c": (
+        "(weight * EDGEC_ONE_255TH)",
+        "(1.01f * weight * EDGEC_ONE_255TH)",
+        "attention",
+    ),
     "common/edgec_rows.h": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul_quantize"),
     "embed/embed_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "embed"),
     "kv_append/kv_append_generic.c": ("1.0f / scale", "0.99f / scale", "kv_append"),

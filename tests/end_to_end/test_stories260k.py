@@ -9,6 +9,7 @@ import pytest
 
 from edgec import compiler
 from edgec.artifact import Artifact
+from edgec.emit.project import rv32_stack_bytes
 from edgec.evaluate.perplexity import likelihood
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.load import load_checkpoint
@@ -48,7 +49,7 @@ def test_every_leg_agrees(stories: Artifact) -> None:
     assert not found["skipped"]
     (quality,) = found["quality"]
     assert quality["cosine_logits"] > 0.999
-    assert stories.meta["program"]["stack_bytes"] >= found["backends"]["rv32"]["stack_high_water"]
+    assert rv32_stack_bytes(stories.plan.target) > found["backends"]["rv32"]["stack_high_water"]
 
 
 def test_greedy_text_starts_as_the_float_models(stories: Artifact, checkpoint: Checkpoint) -> None:

@@ -50,7 +50,7 @@ def elsewhere(plan: Plan) -> Plan:
 
 
 def stacked(plan: Plan) -> Plan:
-    return replace(plan, target=replace(plan.target, runtime=replace(plan.target.runtime, stack_bytes=4096)))
+    return replace(plan, target=replace(plan.target, runtime=replace(plan.target.runtime, stack_bytes=32_768)))
 
 
 def crowded(plan: Plan) -> Plan:
@@ -63,7 +63,7 @@ def crowded(plan: Plan) -> Plan:
     [
         (grown, r"the program's L1 has \d+ B, the plan's \d+"),
         (elsewhere, "the program has no section for L3, where the plan has 16 B"),
-        (stacked, "the program's stack has 1536 B, the plan's 4096"),
+        (stacked, "the program's stack has 16384 B, the plan's 32768"),
         (crowded, "do not fit L2"),
     ],
 )

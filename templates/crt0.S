@@ -1,4 +1,4 @@
-/* Start of a bare RV32IMFC program: stack, FPU, zeroed .bss, main, exit. The loader has filled everything else. */
+/* Start of a bare RV32 program: stack, FPU, zeroed .bss, main, exit. The loader has filled everything else. */
     .section .text.start,"ax",%progbits
     .globl _start
 _start:
@@ -8,9 +8,11 @@ _start:
     .option pop
     la sp, stack_end
     andi sp, sp, -16 /* what the ABI wants, for any size of stack */
+#ifdef __riscv_flen
     li t0, 0x6000 /* mstatus.FS: without it the first float instruction traps */
     csrs mstatus, t0
     csrwi fcsr, 0 /* round to nearest, ties to even */
+#endif
 
     la t0, bss_start
     la t1, bss_end

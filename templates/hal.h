@@ -28,7 +28,7 @@ void hal_init(void);
 typedef void (*hal_kernel)(const void *args, uint32_t core, uint32_t n_cores);
 
 /* Runs kernel(args, core, n_cores) on every core and returns when all have returned. The cores' shares are
- * independent: they run in any order, one after the other or at once. Not from inside a kernel. */
+ * independent: they run in any order, one after the other or at once. Not from inside a fork. */
 void hal_fork(hal_kernel kernel, const void *args);
 
 /* HAL_KERNEL(edgec_add) at file scope, once for each kernel that the file forks, defines the trampoline that

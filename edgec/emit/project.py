@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgec import __version__
 from edgec.emit.model_c import accelerators, called_modules, memories, model_c, model_h
 from edgec.emit.templates import render
+from edgec.errors import TargetError
 from edgec.memory.plan import Plan
 from edgec.resources import folder
 from edgec.target import Target
@@ -55,17 +56,17 @@ def project_files(
         if arena["image"]:  # compilers that cache do not look into the files that .incbin names
             arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
     stack = rv32_stack_bytes(plan.target)
+    chip, l3 = plan.target.runtime.hal, _off_chip(plan, arenas)
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
         "model.h": model_h(plan, title, vocab, plan_hash),
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
         "golden.h": render("golden.h.j2", golden=golden),
-        "README.md": render("README.md.j2", title=title, version=__version__, memories=arenas),
+        "README.md": render("README.md.j2", title=title, version=__version__, memories=arenas, chip=chip, l3=l3),
     }
-    chip = plan.target.runtime.hal
     if chip:
-        files[f"{chip}/link.ld"] = _chip_link(plan, arenas)
+        files[f"{chip}/link.ld"] = _chip_link(plan, arenas, l3)
         for path in (folder("templates") / chip).iterdir():
             if path.suffix != ".j2":
                 files[f"{chip}/{path.name}"] = path.read_bytes()
@@ -76,7 +77,8 @@ def project_files(
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
     files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
     flags = " ".join(chip_flags(plan.target)) if chip else ""
-    files["Makefile"] = render("Makefile.j2", **kinds, chip=chip, flags=flags)
+    rv32 = " ".join(riscv_flags(rv32_float_abi(plan.target)))
+    files["Makefile"] = render("Makefile.j2", **kinds, chip=chip, flags=flags, rv32_flags=rv32)
     for name in COPIED:
         files[name] = (folder("templates") / name).read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
@@ -89,12 +91,22 @@ def rv32_stack_bytes(target: Target) -> int:
     return max(target.runtime.stack_bytes, RV32_STACK_BYTES) if target.runtime.hal else target.runtime.stack_bytes
 
 
+def rv32_float_abi(target: Target) -> str:
+    """How the generic RV32 program takes floats: as the target says, unless that is of a program of the chip's own."""
+    return "f" if target.runtime.hal else target.runtime.float_abi
+
+
+def riscv_flags(float_abi: str) -> list[str]:
+    """Compiler flags for a bare RV32IMC core that takes floats so; see Runtime."""
+    extension, abi = {"f": ("+f", "ilp32f"), "zfinx": ("+zfinx", "ilp32"), "soft": ("", "ilp32")}[float_abi]
+    cpu = f"-mcpu=generic_rv32+m+c+zicsr{extension}"
+    return ["-target", "riscv32-freestanding-none", cpu, f"-mabi={abi}", "-ffreestanding"]
+
+
 def chip_flags(target: Target) -> list[str]:
     """Compiler flags for the target's own cores, beside those that every build has: instruction set and definitions."""
     runtime, engine = target.runtime, target.engines[0]
-    extension, abi = {"f": ("+f", "ilp32f"), "zfinx": ("+zfinx", "ilp32"), "soft": ("", "ilp32")}[runtime.float_abi]
-    flags = ["-target", "riscv32-freestanding-none", f"-mcpu=generic_rv32+m+c+zicsr{extension}", f"-mabi={abi}"]
-    flags += ["-ffreestanding", f"-I{runtime.hal}", f"-DEDGEC_CORES={engine.cores}"]
+    flags = [*riscv_flags(runtime.float_abi), f"-I{runtime.hal}", f"-DEDGEC_CORES={engine.cores}"]
     flags += [f"-DEDGEC_WORKER_STACK_BYTES={runtime.worker_stack_bytes}"]
     return flags + ([f"-DEDGEC_{engine.isa.upper()}"] if engine.isa else [])
 
@@ -118,9 +130,16 @@ def kernel_sources(paths: Iterable[str], variants: Collection[str] = ()) -> list
     return sorted(chosen.values())
 
 
-def _chip_link(plan: Plan, arenas: list[dict[str, Any]]) -> str:
+def _chip_link(plan: Plan, arenas: list[dict[str, Any]], l3: dict[str, Any]) -> str:
     """The linker script of the target's own HAL."""
     target = plan.target
+    for link in target.links:  # the off-chip memory is the I/O DMA's alone, which knows the program's memory only
+        ends = {link.source, link.destination}
+        if l3["name"] in ends and ends != {l3["name"], target.placement.program}:
+            raise TargetError(
+                f"{target.name} has a link {link.name}, but the program of {target.runtime.hal} can move what is in"
+                f" {l3['name']} from and to {target.placement.program} only: remove the link."
+            )
     chip = [m for m in target.memories if m.base is not None]
     stacks: dict[str, int] = {
         "main": target.runtime.stack_bytes,
@@ -135,7 +154,19 @@ def _chip_link(plan: Plan, arenas: list[dict[str, Any]]) -> str:
         stacks=stacks,
         stack_level=target.runtime.stack_level,
         program=target.placement.program,
+        code=target.runtime.code_level or target.placement.program,
+        l3=l3,
     )
+
+
+def _off_chip(plan: Plan, arenas: list[dict[str, Any]]) -> dict[str, Any]:
+    """The arena in the memory that no load reaches, which has 0 bytes where the plan does not use one."""
+    memory = next((m for m in plan.target.memories if not m.on_chip), None)
+    unused = {"name": "", "base": 0, "bytes": 0, "image": None, "image_bytes": 0}
+    if memory is None:
+        return unused
+    arena = next((a for a in arenas if a["name"] == memory.name), {})
+    return unused | arena | {"name": memory.name, "base": memory.base or 0}
 
 
 def _kernel_files(plan: Plan) -> list[str]:

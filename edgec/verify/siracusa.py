@@ -1,4 +1,7 @@
-"""Runs an emitted project as the program for Siracusa, on an emulated board with all its cores, DMA and N-EUREKA."""
+"""Runs an emitted project as the program for Siracusa, on an emulated board with all its cores and devices.
+
+What the plan has in L3 begins in the board's HyperFlash, from which the program copies it to HyperRAM.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,13 @@ class SiracusaBackend(EmulatedBackend):
         build_dir.mkdir(parents=True, exist_ok=True)
         self.elf = build_dir / f"verify_siracusa{'_traced' * traced}.elf"
         defines = ["EDGEC_VERIFY"] + ["EDGEC_TRACE"] * traced
+        image = project_dir / "l3.bin"
+        flash = image.read_bytes() if image.exists() else b""
+        defines += ["EDGEC_L3_FROM_FLASH"] * bool(flash)
         compile_chip(project_dir, target, self.elf, defines, "verify_main.c", optimize)
         cores = target.engines[0].cores
         order = list(reversed(range(cores))) if late else None
-        self.board = Board(self.elf, cores, order=order, late_dma=late, late_neureka=late, count=count)
+        self.board = Board(self.elf, cores, order=order, late_dma=late, late_neureka=late, count=count, flash=flash)
         self._stacks = target.runtime.stack_bytes, target.runtime.worker_stack_bytes
         super().__init__(self.board, seconds)
 

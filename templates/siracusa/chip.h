@@ -1,7 +1,8 @@
 /* Siracusa's registers, as far as the bare-metal runtime uses them.
  *
- * Read from public sources of the chip's family: the PULP event unit, mchan, the cluster control unit and the
- * HWPE interface of N-EUREKA. A core's own view (the "demux") of event unit and DMA needs no arbitration.
+ * Read from public sources of the chip's family: the PULP event unit, mchan, the cluster control unit, the HWPE
+ * interface of N-EUREKA and the HyperBus channel of the uDMA. A core's own view (the "demux") of event unit and
+ * DMA needs no arbitration.
  */
 #ifndef EDGEC_SIRACUSA_CHIP_H
 #define EDGEC_SIRACUSA_CHIP_H
@@ -32,8 +33,29 @@
 #define CHIP_DMA_INCREMENT (1u << 18)
 #define CHIP_DMA_LONGEST   ((1u << 17) - 1u) /* the size is a field of 17 bits */
 
+/* The uDMA's HyperBus channel: copies between L2 and a RAM (select 0) or flash (select 1) off the chip. A
+ * transfer is the bus command, the address in the device, the address in L2, the bytes, and the start. */
+#define CHIP_UDMA_CLOCKS     0x1A102000 /* a bit a peripheral */
+#define CHIP_UDMA_HYPER      (1u << 4)
+#define CHIP_HYPER           0x1A102280
+#define CHIP_HYPER_READ      0x00 /* into L2: address there; +4: bytes; +8: start */
+#define CHIP_HYPER_WRITE     0x0C /* out of L2: the same three */
+#define CHIP_HYPER_COMMAND   0x18
+#define CHIP_HYPER_ADDRESS   0x1C
+#define CHIP_HYPER_STATUS    0x24 /* bit 0: busy; above it: transfers that have not ended */
+#define CHIP_HYPER_PAGE      0x100
+#define CHIP_HYPER_LATENCY   0x104 /* clocks from the address to the data */
+#define CHIP_HYPER_TWICE     0x108 /* 1: always two latencies, as RAM that may be refreshing needs */
+#define CHIP_HYPER_SELECT    0x120
+#define CHIP_HYPER_GET       5u    /* command: linear burst, read */
+#define CHIP_HYPER_PUT       1u    /* command: linear burst, write */
+#define CHIP_HYPER_START     0x14u /* enable, words of 32 bits */
+#define CHIP_HYPER_QUEUE     8u    /* transfers that the channel holds */
+#define CHIP_HYPER_PAGE_1024 3u /* a burst ends where 1 KiB does: RAM must not be selected longer than 4 us */
+
 #define CHIP_L1       0x10000000
 #define CHIP_L1_BYTES 0x40000
+#define CHIP_L3       0x80000000 /* addresses from here on are bytes of HyperRAM; nothing decodes them */
 
 /* Simulators show characters written here, and end when the exit register is written. */
 #define CHIP_OUTPUT 0x1A10F000

@@ -1,4 +1,4 @@
-/* The HAL of Siracusa's cluster, with no vendor SDK: kernels on all cores, transfers by mchan.
+/* The HAL of Siracusa's cluster, with no vendor SDK: kernels on all cores, transfers by mchan and HyperBus.
  *
  * The controller has started the cores (crt0.S); core 0 runs main, the others wait at the barrier for a kernel.
  * Byte streams and traces go through a mailbox that a debugger, or edgec's emulated board, serves.
@@ -9,6 +9,7 @@
 #include "freestanding.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
+#include "hyperbus.h"
 
 /* What the cores share, in L1 behind the stacks (link.ld). */
 typedef struct {
@@ -16,6 +17,7 @@ typedef struct {
     const void *args;
     uint32_t dma_group; /* of mchan, while transfers are under way */
     uint32_t dma_open;
+    uint32_t hyper_open; /* transfers of HyperBus are under way */
     uint32_t step_began; /* the clock when the present step did */
 } state;
 extern volatile state hal_siracusa_state;
@@ -60,6 +62,8 @@ void hal_init(void) {
     REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_TARGETS) = (1u << EDGEC_CORES) - 1u;
     listen();
     hal_siracusa_state.dma_open = 0;
+    hal_siracusa_state.hyper_open = 0;
+    hyper_init();
     for (uint32_t i = 0; i < 8u; i++) {
         hal_neureka_state[i] = 0;
     }
@@ -81,11 +85,16 @@ void hal_barrier(void) {
 /* ---- DMA and clock ---- */
 
 void hal_dma_start(void *dst, const void *src, uint32_t bytes) {
+    const uint32_t to = (uint32_t)dst, from = (uint32_t)src;
+    if (to >= CHIP_L3 || from >= CHIP_L3) {
+        hal_siracusa_state.hyper_open = 1;
+        hyper_copy(to, from, bytes);
+        return;
+    }
     if (!hal_siracusa_state.dma_open) {
         hal_siracusa_state.dma_group = REGISTER(CHIP_DMA_QUEUE);
         hal_siracusa_state.dma_open = 1;
     }
-    const uint32_t to = (uint32_t)dst, from = (uint32_t)src;
     const int into = to - CHIP_L1 < CHIP_L1_BYTES;
     REGISTER(CHIP_DMA_QUEUE) = bytes | CHIP_DMA_INCREMENT | (into ? CHIP_DMA_INTO_L1 : 0u);
     REGISTER(CHIP_DMA_QUEUE) = into ? to : from;
@@ -99,6 +108,10 @@ void hal_dma_wait(void) {
         }
         REGISTER(CHIP_DMA_STATUS) = group; /* may be used again */
         hal_siracusa_state.dma_open = 0;
+    }
+    if (hal_siracusa_state.hyper_open) {
+        hyper_wait();
+        hal_siracusa_state.hyper_open = 0;
     }
     __asm__ volatile("" ::: "memory"); /* the compiler has not seen the transfers write */
 }

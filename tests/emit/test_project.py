@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from elftools.elf.elffile import ELFFile
 
 from edgec.artifact import Artifact
 from edgec.emit.project import fnv1a
+from edgec.errors import TargetError
 from edgec.verify.rv32 import run_selftest
-from edgec.verify.toolchain import zig
+from edgec.verify.toolchain import compile_chip, zig
 
 PASS = "PASS: 8 tokens and the last logits agree bit for bit\n"
 
@@ -103,3 +105,31 @@ def test_a_call_without_run_time_rows_compiles_clean(tmp_path: Path, objects: Pa
     source = tiny_models.checkpoint(tiny_models.config(n_layers=1))
     made = tiny_models.built(source, tmp_path / "out", objects, made=tiny_models.recipe(context=1, chunk=1))
     assert run_selftest(made.project, tmp_path / "build")[0] == 0
+
+
+def with_link(text: str) -> str:
+    link = '[[link]]\nfrom = "L3"\nto = "L1"\nchannel = "HyperBus"\nbytes_per_cycle = 1\n'
+    link += "setup_cycles = 1\nmax_bytes = 9999\n"
+    return text.replace("[[engine]]", f"{link}\n[[engine]]", 1)
+
+
+def test_a_link_that_the_chips_program_cannot_use(tmp_path: Path, objects: Path) -> None:
+    target = tiny_models.target_file(tmp_path / "t.toml", with_link)
+    with pytest.raises(
+        TargetError, match="siracusa has a link L3>L1, but the program of siracusa can move what is in L3"
+    ):
+        tiny_models.built(tiny_models.checkpoint(tiny_models.config()), tmp_path / "out", objects, target)
+
+
+def test_an_image_off_the_chip_is_no_segment_of_its_program(tmp_path: Path, objects: Path) -> None:
+    target = tiny_models.target_file(tmp_path / "t.toml", L1=6000, weights=["L3"])
+    artifact = tiny_models.built(tiny_models.checkpoint(tiny_models.config()), tmp_path / "out", objects, target)
+    assert "-DEDGEC_L3_FROM_FLASH" in (artifact.project / "README.md").read_text()
+    image = (artifact.project / "l3.bin").read_bytes()
+    elf = compile_chip(artifact.project, artifact.plan.target, tmp_path / "x.elf", ["EDGEC_L3_FROM_FLASH"])
+    with elf.open("rb") as file:
+        loaded = [s["p_vaddr"] for s in ELFFile(file).iter_segments("PT_LOAD")]
+        names = {s.name: s["st_value"] for s in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+    assert max(loaded) < 0x80000000 == names["edgec_l3"] == names["l3_start"]
+    assert names["l3_image_end"] - names["l3_start"] == len(image) > 1000
+    assert image[:64] not in elf.read_bytes()

@@ -89,6 +89,45 @@ def test_a_wrong_kernel_of_the_chip_is_found(tmp_path: Path, objects: Path) -> N
     assert json.loads((folder / "verification.json").read_text())["backends"]["siracusa"]["mismatches"] > 0
 
 
+def off_chip(tmp_path: Path, objects: Path) -> Artifact:
+    """Weights and cache in HyperRAM; one head's scales make rows that are not whole words."""
+    source = tiny_models.checkpoint(tiny_models.config(n_kv_heads=1))
+    target = tiny_models.target_file(tmp_path / "t.toml", L1=6000, weights=["L3"], kv=["L3"])
+    return tiny_models.built(source, tmp_path / "out", objects, target)
+
+
+def test_weights_and_cache_off_chip(tmp_path: Path, objects: Path) -> None:
+    artifact = off_chip(tmp_path, objects)
+    phases = [p for g in artifact.plan.programs.values() for s in g.steps for p in s.phases]
+    moved = {(t.link, t.row_bytes % 4) for phase in phases for t in phase.transfers if "L3" in t.link}
+    assert moved == {(link, odd) for link in ("L3>L2", "L2>L3") for odd in (0, 2)}
+    found = verify(artifact, ["siracusa"])["backends"]["siracusa"]
+    assert found["mismatches"] == 0 and found["tensors"] > 200
+
+
+WRONG_DRIVERS = {
+    "does not wait": ("hal.c", "hyper_open = 1;", "hyper_open = 0;"),
+    "loses the last bytes": ("hyperbus.h", "bytes - whole, into_l2)", "0, into_l2)"),
+    "spoils neighbours": (
+        "hyperbus.h",
+        "hyper_start(CHIP_HYPER_READ, buffer, far - before",
+        "if (into_l2) hyper_start(CHIP_HYPER_READ, buffer, far - before",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DRIVERS)
+def test_a_wrong_driver_of_the_hyperbus_is_found(tmp_path: Path, objects: Path, name: str) -> None:
+    artifact = off_chip(tmp_path, objects)
+    file, right, wrong = WRONG_DRIVERS[name]
+    path = artifact.project / "siracusa" / file
+    text = path.read_text()
+    assert text.count(right) == 1
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(MismatchError, match="siracusa differs from the reference first in"):
+        verify(artifact, ["siracusa"])
+
+
 def test_another_chip_has_no_such_program(tmp_path: Path, objects: Path) -> None:
     source = tiny_models.checkpoint(tiny_models.config())
     artifact = tiny_models.built(source, tmp_path / "out", objects, "gap9")

@@ -1,8 +1,8 @@
-"""The Siracusa cluster in an emulator: a controller, up to eight cores, memories, event unit, DMA, N-EUREKA.
+"""The Siracusa cluster in an emulator: a controller, up to eight cores, memories, event unit, DMA, N-EUREKA, HyperBus.
 
 Cores take turns: each one runs until it waits for an event, sleeps or calls the idle function. The order is a
-parameter, and so is whether the DMA and N-EUREKA work at once or as late as they can, because a correct program gives
-the same bits with all of them. Nothing but the chip's memories and registers is mapped. Time is not modelled.
+parameter, and so is whether DMA, HyperBus and N-EUREKA work at once or as late as they can, because a correct program
+gives the same bits with all of them. Nothing but the chip's memories and registers is mapped. Time is not modelled.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgec.errors import VerifyError
-from edgec.verify.board import cluster_control, event_unit, mailbox, mchan, neureka, soc, timer
+from edgec.verify.board import cluster_control, event_unit, hyperbus, mailbox, mchan, neureka, soc, timer
 from edgec.verify.board.bus import CONTROLLER, Bus, Window
 from edgec.verify.board.core import Core
-from edgec.verify.board.memory import L3, PAGE, PAINT, SIZES, Memories
+from edgec.verify.board.memory import L3_BASE, PAGE, PAINT, SIZES, Memories
 from edgec.verify.board.program import Program
 from edgec.verify.board.translate import translate
 from edgec.verify.board.turns import Turns
@@ -30,9 +30,10 @@ class Board:
     """One program, from its first instruction on.
 
     cores      cluster cores, 1 to 8
-    sizes      bytes of memories by name; default: the chip's, and what the program needs of L3
+    sizes      bytes of memories by name; default: the chip's
     order      the order in which cluster cores take turns
-    late_dma, late_neureka   work when somebody asks for the result, not at once
+    late_dma, late_neureka   work when somebody asks for the result, not at once; HyperBus as the DMA
+    flash      what HyperFlash holds; HyperRAM has the bytes that the program's symbols l3_start and l3_end name
     count      count instructions exactly; makes the board several times slower
     execute    what N-EUREKA computes; default: edgec's model
     on_trace   called for each traced tensor with its id and bytes
@@ -50,6 +51,7 @@ class Board:
         late_neureka: bool = False,
         count: bool = False,
         execute: neureka.Execute | None = None,
+        flash: bytes = b"",
     ) -> None:
         if not 1 <= cores <= MAXIMUM_CORES:
             raise VerifyError(f"the board has 1 to {MAXIMUM_CORES} cluster cores, not {cores}")
@@ -61,7 +63,9 @@ class Board:
         self._program = Program(elf)
         self.symbols = self._program.symbols
         self._memories = Memories(self._sizes(sizes))
-        self._mailbox = mailbox.Mailbox(self.symbols.get(mailbox.SYMBOL, 0), self._memories)
+        off_chip = self.symbols.get("l3_end", 0) - self.symbols.get("l3_start", 0)
+        self._hyperbus = hyperbus.HyperBus(self._memories, late_dma, off_chip, flash)
+        self._mailbox = mailbox.Mailbox(self.symbols.get(mailbox.SYMBOL, 0), self._memories, self.read)
         self._stdout = soc.StandardOutput(self._mailbox.printed)
         self._events = event_unit.EventUnit(cores)
         self._dma = mchan.Mchan(cores, self._memories, self._events, late_dma)
@@ -132,8 +136,15 @@ class Board:
         """Bytes that the DMA has moved."""
         return self._dma.bytes
 
+    @property
+    def hyperbus_bytes(self) -> int:
+        """Bytes that have moved between L2 and what is off the chip."""
+        return self._hyperbus.bytes
+
     def read(self, address: int, size: int) -> bytes:
-        """Bytes of the board's memories."""
+        """Bytes of the board's memories, HyperRAM's included."""
+        if address >= L3_BASE:
+            return self._hyperbus.ram(address - L3_BASE, size)
         return self._memories.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
@@ -148,10 +159,12 @@ class Board:
 
     def _sizes(self, sizes: Mapping[str, int] | None) -> dict[str, int]:
         found = SIZES | dict(sizes or {})
-        if not found[L3]:
-            base = Memories.base(L3)
-            ends = [s.address + s.size for s in self._program.segments if s.address >= base]
-            found[L3] = -(-(max(ends, default=base) - base) // PAGE) * PAGE
+        for name in SIZES:
+            # Translated code needs room in a jump's reach: the memory of the code ends where the program does.
+            first, size = Memories.base(name), found[name]
+            if first <= self._program.entry < first + size and name not in (sizes or {}):
+                ends = [s.address + s.size for s in self._program.segments if first <= s.address < first + size]
+                found[name] = min(size, -(-(max(ends) - first) // PAGE) * PAGE)
         return found
 
     def _load(self) -> None:
@@ -179,6 +192,8 @@ class Board:
                 Window(soc.CACHE_BASE, soc.CACHE_END, soc.CacheControl()),
                 Window(event_unit.BASE, event_unit.END, self._events),
                 Window(mchan.BASE, mchan.END, self._dma),
+                Window(hyperbus.CLOCKS_BASE, hyperbus.CLOCKS_END, self._hyperbus.clocks),
+                Window(hyperbus.BASE, hyperbus.END, self._hyperbus),
                 Window(soc.CONTROL_BASE, soc.CONTROL_END, soc.SocControl(lambda code: self._turns.leave(code))),
                 Window(soc.STDOUT_BASE, soc.STDOUT_END, self._stdout),
             ]
@@ -205,7 +220,7 @@ class Board:
 
     def _finish_late_work(self) -> bool:
         """Do one job or transfer that was put off; N-EUREKA first, which may not have waited for the DMA."""
-        return self._neureka.finish_oldest() or self._dma.finish_oldest()
+        return self._neureka.finish_oldest() or self._hyperbus.finish_oldest() or self._dma.finish_oldest()
 
     def _on_step(self, step: int) -> None:
         if self._counts:

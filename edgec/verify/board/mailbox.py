@@ -12,6 +12,8 @@ The program fills it and calls hal_siracusa_idle; when that returns, `operation`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edgec.errors import VerifyError
 from edgec.verify.board.memory import Memories
 from edgec.verify.driver import Trace
@@ -21,10 +23,10 @@ SYMBOL, IDLE_FUNCTION = "edgec_mailbox", "hal_siracusa_idle"
 
 
 class Mailbox:
-    """Serves the mailbox at an address of the program."""
+    """Serves the mailbox at an address of the program; `inspect` reads what it reports, wherever that is."""
 
-    def __init__(self, address: int, memories: Memories) -> None:
-        self._address, self._memories = address, memories
+    def __init__(self, address: int, memories: Memories, inspect: Callable[[int, int], bytes]) -> None:
+        self._address, self._memories, self._inspect = address, memories, inspect
         self.input, self.output = bytearray(), bytearray()
         self.printed = bytearray()
         self.on_trace: Trace | None = None
@@ -44,7 +46,7 @@ class Mailbox:
         elif operation == PRINT:
             self.printed += self._memories.read(address, size)
         elif operation == TRACE:
-            data = self._memories.read(address, size)
+            data = self._inspect(address, size)
             if self.on_trace:
                 self.on_trace(answer, data)
         elif operation == NOTHING:

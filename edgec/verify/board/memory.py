@@ -17,9 +17,10 @@ PAINT = 0xA5  # what nobody has written yet
 NEAR = 1 << 20  # an access this close to a memory is put down to it
 
 KIB, MIB = 1 << 10, 1 << 20
-L1, MRAM, TILE, L2, L3 = "L1", "MRAM", "TILE", "L2", "L3"
-BASES = {L1: 0x10000000, MRAM: 0x10400000, TILE: 0x10800000, L2: 0x1C000000, L3: 0x80000000}
-SIZES = {L1: 256 * KIB, MRAM: 4 * MIB, TILE: 4 * MIB, L2: 2 * MIB, L3: 0}  # L3: 0 is what the program needs
+L1, MRAM, TILE, L2 = "L1", "MRAM", "TILE", "L2"
+BASES = {L1: 0x10000000, MRAM: 0x10400000, TILE: 0x10800000, L2: 0x1C000000}
+SIZES = {L1: 256 * KIB, MRAM: 4 * MIB, TILE: 4 * MIB, L2: 2 * MIB}
+L3_BASE = 0x80000000  # programs' addresses of the RAM off the chip, which no bus decodes (hyperbus.py)
 
 
 @dataclass(frozen=True)

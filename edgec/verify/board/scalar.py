@@ -111,6 +111,13 @@ def _two_sources() -> list[Instruction]:
             lambda a, b: a >> (b & 31) | a << (-b & 31),
             "neg {s},{b}; sll {s},{a},{s}; srl {t},{a},{b}; or {d},{s},{t}",
         ),
+        op(  # the field is in b: its width less 1 in bits 9 to 5, its place below
+            "p.bclrr",
+            3,
+            0x40,
+            lambda a, b: a & ~((2 << (b >> 5 & 31)) - 1 << (b & 31)),
+            "srli {s},{b},5; li {t},2; sll {t},{t},{s}; addi {t},{t},-1; sll {t},{t},{b}; not {t},{t}; and {d},{a},{t}",
+        ),
         signed_op("p.clipr", 5, 0x0A, lambda a, b: clip(a, -b - 1, b), "not {u},{b}; mv {v},{b}; " + CLIP),
         signed_op("p.clipur", 6, 0x0A, lambda a, b: min(a, b) if a > 0 else 0, "mv {v},{b}; " + CLIP_UNSIGNED),
     ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from edgec.resources import folder as resource
 from edgec.verify.toolchain import zig
 
 PROGRAMS = Path(__file__).parent / "programs"
+DRIVERS = [f"-I{resource('templates')}", f"-I{resource('templates') / 'siracusa'}"]
 FLOATS = {
     "zfinx": ["-mcpu=generic_rv32+m+c+zicsr+zfinx", "-mabi=ilp32"],
     "f": ["-mcpu=generic_rv32+m+f+c+zicsr", "-mabi=ilp32f"],
@@ -32,6 +34,6 @@ def build(folder: Path, *sources: str, cores: int = 8, floats: str = "zfinx", te
         (folder / f"{name}.c").write_text('#include "board.h"\n' + text)
         files.append(str(folder / f"{name}.c"))
     out = folder / f"{name}.elf"
-    link = ["-nostdlib", "-static", "-T", str(PROGRAMS / "link.ld"), f"-I{PROGRAMS}", f"-DCORES={cores}"]
+    link = ["-nostdlib", "-static", "-T", str(PROGRAMS / "link.ld"), f"-I{PROGRAMS}", *DRIVERS, f"-DCORES={cores}"]
     subprocess.run([*zig(), *FLAGS, *FLOATS[floats], *link, *files, "-o", str(out)], check=True)
     return out

@@ -105,6 +105,8 @@ HAND = [  # name, old rd, rs1, rs2, bits of the word, new rd
     ("p.extractu", 0, 0x00008F00, 0, 7 << 25 | 8 << 20, 0x8F),
     ("p.insert", 0xFFFFFFFF, 0x12, 0, 7 << 25 | 8 << 20, 0xFFFF12FF),
     ("p.bclr", 0, 0xFFFFFFFF, 0, 3 << 25 | 4 << 20, 0xFFFFFF0F),
+    ("p.bclrr", 0, 0xFFFFFFFF, 4, A2, 0xFFFFFFEF),
+    ("p.bclrr", 0, 0xFFFFFFFF, 3 << 5 | 4, A2, 0xFFFFFF0F),
     ("p.bset", 0, 0, 0, 3 << 25 | 4 << 20, 0xF0),
     ("p.mulsN", 0, 0x0000FFFE, 3, A2 | 1 << 25, -3),
     ("p.mulhhsRN", 0, 0xFFFE0000, 0x00030000, A2 | 2 << 25, -1),

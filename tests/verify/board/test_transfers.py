@@ -30,7 +30,7 @@ def test_a_program_that_waits_gets_all_bytes(tmp_path: Path, late: bool) -> None
     board = Board(build(tmp_path, "transfers.c", cores=1), 1, late_dma=late)
     board.run(10)
     assert board.exit_code == 0
-    assert board.dma_bytes == 1000 + 4096 + 4096 + 200 + 500 + 500 + 128
+    assert board.dma_bytes == 1000 + 4096 + 4096 + 500 + 500 + 128
 
 
 EARLY = """
@@ -59,7 +59,7 @@ class Setup:
     """A DMA between two pages of L1 and two of L2, for two cores."""
 
     def __init__(self, late: bool = True) -> None:
-        sizes = dict.fromkeys(("MRAM", "TILE", "L3"), 0) | {L1: 2 * PAGE, L2: 2 * PAGE}
+        sizes = dict.fromkeys(("MRAM", "TILE"), 0) | {L1: 2 * PAGE, L2: 2 * PAGE}
         self.memories = Memories(sizes)
         self.events = EventUnit(2)
         self.dma = Mchan(2, self.memories, self.events, late)

@@ -14,7 +14,6 @@
 #define L1   __attribute__((section(".l1"), used))
 #define MRAM __attribute__((section(".mram"), used))
 #define TILE __attribute__((section(".tile"), used))
-#define L3   __attribute__((section(".l3"), used))
 
 struct mailbox {
     volatile uint32_t operation, address, bytes, answer;

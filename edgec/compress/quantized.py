@@ -38,7 +38,7 @@ class QuantizedTensor:
     minimum: NDArray[np.float16] | None = None
     pattern: Pattern | None = None
     places: NDArray[np.uint8] | None = None
-    layout: str = ""  # "neureka": packed is as `edgec/passes/to_neureka.py` makes it, for lowering only
+    layout: str = ""  # "neureka", "neureka_1x1": packed is as `edgec/passes/to_neureka.py` makes it, for lowering only
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""

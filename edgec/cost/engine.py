@@ -13,6 +13,7 @@ The counts come from the kernel's own `work`; the constants from the target file
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from edgec.cost.neureka import matmul_cycles
 from edgec.ops import kernel
@@ -22,6 +23,14 @@ from edgec.target import Engine, Target
 # 8-bit weight takes 2.6 to 3.2 times a dense one with one row, 1.9 to 2.2 times with four; of 4 bits, where dense
 # weights are multiplied in pairs, 3.6 to 4.6 and 2.4 to 2.9 times (docs/compression.md).
 SEARCH_MACS = 1.75
+
+
+class Counts(NamedTuple):
+    """What one core does in a kernel call: its parallel pieces, multiply-accumulates and float operations."""
+
+    units: int
+    macs: float
+    flops: float
 
 
 def engine_name(target: Target, name: str) -> str:
@@ -39,16 +48,20 @@ def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float]) -
     return _cores_cycles(target.engines[0], name, numbers)
 
 
-def _cores_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
+def busiest_core(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> Counts:
+    """What costs are multiplied with: the work of the core that has most of a call's parallel pieces."""
     work = kernel(name).work(dict(numbers))
     busy = min(engine.cores, max(1, work.parallel))
-    units = -(-work.parallel // busy)  # of the core that has most
+    units = -(-work.parallel // busy)
     share = units / max(1, work.parallel)  # of all work
     macs = work.macs + SEARCH_MACS * work.searches
     rows = -(-work.rows // busy) * work.row_flops
+    return Counts(units, share * macs, share * work.flops + rows)
+
+
+def _cores_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
+    units, macs, flops = busiest_core(engine, name, numbers)
     cost = engine.cost_of(name)
     if cost is None:
-        flops = share * work.flops + rows
-        return engine.fork_cycles + share * macs * engine.cycles_per_mac + flops * engine.cycles_per_flop
-    flops = share * work.flops + rows
-    return cost.call_cycles + units * cost.unit_cycles + share * macs * cost.mac_cycles + flops * cost.flop_cycles
+        return engine.fork_cycles + macs * engine.cycles_per_mac + flops * engine.cycles_per_flop
+    return cost.call_cycles + units * cost.unit_cycles + macs * cost.mac_cycles + flops * cost.flop_cycles

@@ -75,7 +75,7 @@ def model_c(plan: Plan, title: str) -> str:
         version=__version__,
         target=plan.target.name,
         headers=sorted(f"{m}.h" for m in modules),
-        kernels=sorted(name for name in calls if not kernel(name).engine),
+        kernels=sorted(name for name in calls if not kernel(name).directed),
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},

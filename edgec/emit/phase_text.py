@@ -26,6 +26,9 @@ class _Writer:
     def address(self, region: Region) -> None:
         self.put(f"{symbol(region.level)} + ")
         self.hole(region.offset)
+        if region.row_bytes:
+            self.put(" + r->pos * ")
+            self.hole(region.row_bytes)
 
     def number(self, value: Number) -> None:
         if isinstance(value, Extent):
@@ -62,14 +65,11 @@ def phase_text(phase: Phase) -> CodeText:
     for transfer in phase.transfers:
         _transfer(w, transfer)
     if phase.call is not None:
-        guarded = phase.when is not None
         if phase.when is not None:
             w.put("if (")
             w.number(phase.when)
-            w.put(" > 0) {\n")
+            w.put(" > 0) ")
         _call(w, phase.call)
-        if guarded:
-            w.put("}\n")
     if phase.transfers:
         w.put("hal_dma_wait();\n")
     return CodeText("".join(w.text), tuple(w.integers))
@@ -138,10 +138,10 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
 
 
 def _call(w: _Writer, call: Call) -> None:
+    """A block, so that all calls of a step have their arguments at one place of the stack."""
     code = kernel(call.kernel)
     name = f"edgec_{call.kernel}"
-    args = f"&({name}_args){{\n"
-    w.put(f"{name}({args}" if code.engine else f"HAL_FORK({name}, ({args}")
+    w.put(f"{{\n{name}_args args = {{\n")
     for p in code.params:
         w.put(f".{p.name} = ")
         if p.is_pointer:
@@ -158,4 +158,6 @@ def _call(w: _Writer, call: Call) -> None:
         else:
             w.number(call.numbers[p.name])
         w.put(",\n")
-    w.put("}, 0, 1);\n" if code.engine else "}));\n")
+    w.put("};\n")
+    w.put(f"{name}(&args, 0, 1);\n" if code.directed else f"HAL_FORK({name}, &args);\n")
+    w.put("}\n")

@@ -271,6 +271,7 @@ KERNELS = (
             a["m"] * a["n_heads"] * (19 * (a["pos"] + a["m"]) + 7 * a["head_dim"] + 10),
             a["m"] * a["n_heads"],
         ),
+        scratch=("q8", "q_scale", "s", "p", "p_scale", "acc"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

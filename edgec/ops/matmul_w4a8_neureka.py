@@ -1,12 +1,18 @@
-"""matmul_w4a8_neureka and its siblings of 2 to 8 bits: matmul_w4a8 on N-EUREKA and the cores, bit for bit the same.
+"""matmul_w4a8_neureka and its siblings: matmul_w4a8 on N-EUREKA and the cores, bit for bit the same.
 
     acc[m, n, g] = sum over k in g of (u[n, k] - 2^(bits-1)) * x[m, k]                        by the accelerator
     y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  by the cores
               (+ bias[n]), and the addend, as there
 
-Weights are encoded for the engine's 3x3 form (`edgec/neureka/encode.py`): a row of the constant holds one output
-channel of one group. A group is a job, so groups are of a multiple of 252 inputs or of all. Channels go by in tiles:
-while the accelerator works on a tile, the cores scale the one before.
+Weights are encoded for the engine (`edgec/neureka/encode.py`); a row of the constant holds one output channel of one
+group, and a group is a job. Two forms:
+
+    matmul_w<bits>a8_neureka     3x3 jobs of one token: 4.06 bytes for 8 weights of 4 bits, and a time like that. Groups
+                                 are of a multiple of 252 inputs, or of all
+    matmul_w8a8_neureka_1x1      1x1 jobs of all tokens at once: 8 bits a weight, whose codes narrower ones become too.
+                                 Groups are of a multiple of 32 inputs, or of all
+
+Channels go by in tiles: while the accelerator works on a tile, the cores scale the one before.
 """
 
 from __future__ import annotations
@@ -16,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.encode import decode_3x3, encode_3x3
-from edgec.neureka.engine import COUT, gemv_cin, weight_bytes
+from edgec.neureka.encode import decode_1x1, decode_3x3, encode_1x1, encode_3x3
+from edgec.neureka.engine import CIN, COUT, gemv_cin, weight_bytes
 from edgec.ops.matmul_w4a8 import INT32_MAX, ideal, multiply, strided
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -26,21 +32,28 @@ WIDTHS = range(2, 9)
 BLOCK = 252  # inputs of the engine's one pixel and block
 TILES = 3  # that there are accumulators for: one is scaled, one multiplied, and one begun
 LAST = 128  # channels that are not halved again
+STEP = {"3x3": BLOCK, "1x1": CIN["1x1"]}  # inputs that groups are made of
 
 
-def kernel_name(bits: int) -> str:
-    """The kernel of a width."""
-    return f"matmul_w{bits}a8_neureka"
+def kernel_name(bits: int, mode: str = "3x3") -> str:
+    """The kernel of a width and form."""
+    return f"matmul_w{bits}a8_neureka" if mode == "3x3" else "matmul_w8a8_neureka_1x1"
 
 
-def row_bytes(k: int, group_size: int, bits: int) -> int:
+def mode_of(name: str) -> str:
+    """The form of a kernel: 3x3 or 1x1."""
+    return "1x1" if name.endswith("_1x1") else "3x3"
+
+
+def row_bytes(k: int, group_size: int, bits: int, mode: str = "3x3") -> int:
     """Bytes of one output channel and group in the encoded constant; the last group is padded to the others' size."""
-    return weight_bytes("3x3", gemv_cin(min(k, group_size)), 1, bits)
+    size = min(k, group_size)
+    return weight_bytes(mode, gemv_cin(size) if mode == "3x3" else size, 1, bits)
 
 
-def suits(k: int, group_size: int) -> bool:
+def suits(k: int, group_size: int, mode: str = "3x3") -> bool:
     """Whether a matrix's groups can be jobs: one of all inputs, or each of whole blocks of the engine."""
-    return group_size >= k or (group_size % BLOCK == 0 and k % group_size == 0)
+    return group_size >= k or (group_size % STEP[mode] == 0 and k % group_size == 0)
 
 
 def tile_sizes(n: int, most: int) -> list[int]:
@@ -53,24 +66,30 @@ def tile_sizes(n: int, most: int) -> list[int]:
     return sizes
 
 
-def encode(u: Array, bits: int, group_size: int) -> Array:
-    """Unsigned weights [n, k] as the constant u8[groups * n, row_bytes]."""
+def encode(u: Array, bits: int, group_size: int, mode: str = "3x3") -> Array:
+    """Unsigned weights [n, k] as the constant u8[groups * n, row_bytes].
+
+    In 1x1 form they have 8 bits there: codes move up so that the middle one is 128.
+    """
     n, k = u.shape
-    groups = n_groups(k, group_size)
-    return encode_3x3(u, bits, group_size).reshape(groups * n, row_bytes(k, group_size, bits))
+    rows = n_groups(k, group_size) * n, row_bytes(k, group_size, bits, mode)
+    if mode == "3x3":
+        return encode_3x3(u, bits, group_size).reshape(rows)
+    return encode_1x1(u + np.uint8(128 - 2 ** (bits - 1)), 8, group_size).reshape(rows)
 
 
-def infer_for(bits: int) -> Any:
-    """The type rule of one width."""
+def infer_for(bits: int, mode: str) -> Any:
+    """The type rule of one width and form."""
 
     def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
         x, w = types["x"], types["w"]
         k, group_size = ints(attrs, "k", "group_size")
         groups = n_groups(k, group_size)
-        require(suits(k, group_size), f"groups of {group_size} of {k} inputs are no multiple of {BLOCK}, nor all")
+        fits = suits(k, group_size, mode)
+        require(fits, f"groups of {group_size} of {k} inputs are no multiple of {STEP[mode]}, nor all")
         n = w.shape[0] // groups
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
-        line = row_bytes(k, group_size, bits)
+        line = row_bytes(k, group_size, bits, mode)
         require(w.shape == (groups * n, line), f"encoded weights {w} are not [{groups * n}, {line}]")
         require(types["w_scale"].shape == (n, groups), f"w_scale {types['w_scale']} is not [{n}, {groups}]")
         require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
@@ -83,24 +102,25 @@ def infer_for(bits: int) -> Any:
     return infer
 
 
-def prepare(w: Array, k: int, bits: int, group_size: int) -> Array:
+def prepare(w: Array, k: int, bits: int, group_size: int, mode: str = "3x3") -> Array:
     """Weights u - 2^(bits-1) as floats [groups, group_size, n], as `matmul_w4a8.prepare` makes them."""
     groups, size = n_groups(k, group_size), min(k, group_size)
     n = w.shape[0] // groups
-    u = decode_3x3(w.reshape(-1), bits, n, k, group_size)
+    decode = decode_3x3 if mode == "3x3" else decode_1x1
+    u = decode(w.reshape(-1), bits, n, k, group_size)
     exact32 = size * 2**bits * 127 <= 2**24
     values = u.astype(np.float32 if exact32 else np.float64) - 2 ** (bits - 1)
     return np.ascontiguousarray(values.reshape(n, groups, size).transpose(1, 2, 0))
 
 
-def reference_for(bits: int) -> Any:
+def reference_for(bits: int, mode: str) -> Any:
     """The bit-exact definition of one width. `prepared` among the inputs saves decoding constant weights again."""
 
     def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
         k, group_size = ints(attrs, "k", "group_size")
         weights = inputs.get("prepared")
         if weights is None:
-            weights = prepare(inputs["w"], k, bits, group_size)
+            weights = prepare(inputs["w"], k, bits, group_size, mode)
         scale = inputs["w_scale"].astype(np.float32)
         bias, addend = inputs.get("bias"), inputs.get("addend")
         return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, bias, addend=addend)}
@@ -108,14 +128,14 @@ def reference_for(bits: int) -> Any:
     return reference
 
 
-def run_for(bits: int) -> Any:
+def run_for(bits: int, mode: str) -> Any:
     """Kernel twin of one width. The accumulators' memory is not followed: it ends as it began."""
 
     def run(a: dict[str, Any]) -> None:
         m, n, k, group_size = a["m"], a["n"], a["k"], a["group_size"]
         groups = n_groups(k, group_size)
-        line = row_bytes(k, group_size, bits)
-        weights = prepare(a["w"][: groups * n * line].reshape(groups * n, line), k, bits, group_size)
+        line = row_bytes(k, group_size, bits, mode)
+        weights = prepare(a["w"][: groups * n * line].reshape(groups * n, line), k, bits, group_size, mode)
         x, x_scale = a["x"][: m * k].reshape(m, k), a["x_scale"][: m * groups].reshape(m, groups)
         scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
         bias = None if a["bias"] is None else a["bias"][:n]
@@ -125,18 +145,19 @@ def run_for(bits: int) -> Any:
     return run
 
 
-def example_for(bits: int) -> Any:
-    """A random instance of one width: one group of any size, or some of 252."""
+def example_for(bits: int, mode: str) -> Any:
+    """A random instance of one width: one group of any size, or some of whole blocks."""
 
     def example(rng: np.random.Generator) -> Example:
         m, n = int(rng.integers(1, 4)), int(rng.integers(1, 80))
-        k = int(rng.choice([int(rng.integers(1, 300)), BLOCK, 2 * BLOCK, 3 * BLOCK]))
-        group_size = int(rng.choice([k, max(k, BLOCK), BLOCK])) if k % BLOCK == 0 else k
+        step = STEP[mode]
+        k = int(rng.choice([int(rng.integers(1, 300)), step, 2 * step, 3 * step]))
+        group_size = int(rng.choice([k, max(k, step), step])) if k % step == 0 else k
         groups = n_groups(k, group_size)
         inputs: Arrays = {
             "x": rng.integers(-127, 128, size=(m, k)).astype(np.int8),
             "x_scale": rng.random((m, groups)).astype(np.float32),
-            "w": encode(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size),
+            "w": encode(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size, mode),
             "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
         }
         if rng.random() < 0.5:
@@ -148,9 +169,9 @@ def example_for(bits: int) -> Any:
     return example
 
 
-def _op(bits: int) -> Op:
+def _op(bits: int, mode: str = "3x3") -> Op:
     kernel = Kernel(
-        kernel_name(bits),
+        kernel_name(bits, mode),
         (
             Param("x", "in", "i8"),
             Param("x_scale", "in", "f32"),
@@ -162,18 +183,20 @@ def _op(bits: int) -> Op:
             Param("y", "out", "f32"),
             *(Param(name, "u32") for name in ("m", "n", "k", "group_size", "tile")),
         ),
-        run_for(bits),
+        run_for(bits, mode),
         lambda a: Work(
             macs=a["m"] * a["n"] * a["k"],
             flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
             parallel=a["n"],
         ),
+        directed=True,
         engine="neureka",
         streamed=("w",),
+        scratch=("acc",),
     )
-    doc = f"int8 rows times {bits}-bit weights encoded for N-EUREKA, scaled by the cores meanwhile"
-    name = kernel_name(bits)
-    return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits), in_place="addend")
+    doc = f"int8 rows times {bits}-bit weights encoded for N-EUREKA in {mode} form, scaled by the cores meanwhile"
+    rules = infer_for(bits, mode), reference_for(bits, mode), ideal, (kernel,), example_for(bits, mode)
+    return Op(kernel.name, doc, *rules, in_place="addend")
 
 
-OPS = tuple(_op(bits) for bits in WIDTHS)
+OPS = (*(_op(bits) for bits in WIDTHS), _op(8, "1x1"))

@@ -1,9 +1,9 @@
 """What an op is: a type rule, a NumPy reference that defines it, a float ideal, and the kernels that compute it.
 
 An op works on whole tensors (the graph's view). A kernel works on flat pieces of memory (the plan's and C's
-view): it is what one fork over the cores computes, with the same parameters in NumPy (`Kernel.run`) and in C
-(`void edgec_<kernel>(const edgec_<kernel>_args *a, uint32_t core, uint32_t n_cores)` with the struct's
-fields named and ordered as `Kernel.params`). Most ops have one kernel of the op's own name.
+view): it is what one call computes, as a rule one fork over the cores, with the same parameters in NumPy
+(`Kernel.run`) and in C (`void edgec_<kernel>(const edgec_<kernel>_args *a, uint32_t core, uint32_t n_cores)` with the
+struct's fields named and ordered as `Kernel.params`). Most ops have one kernel of the op's own name.
 """
 
 from __future__ import annotations
@@ -74,16 +74,19 @@ class Kernel:
     """A C kernel and its NumPy twin.
 
     run(args) reads and writes flat arrays of each parameter's dtype in place; `work` counts what a call does.
-    engine: "" if every core computes a share, or the kind of accelerator that core 0 directs, forking what is the
-    cores' part itself. Its operands in `streamed` may lie where the accelerator reads them.
+    directed: core 0 calls it alone, and it forks what is the cores' part itself; else the caller forks it.
+    engine: the kind of accelerator that a directed kernel gives jobs to, or "". Its operands in `streamed` may lie
+    where the accelerator reads them. scratch: parameters that hold nothing of meaning afterwards: variants may differ.
     """
 
     name: str
     params: tuple[Param, ...]
     run: Callable[[dict[str, Any]], None]
     work: Callable[[dict[str, Any]], Work]
+    directed: bool = False
     engine: str = ""
     streamed: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
 
 
 @dataclass

@@ -18,6 +18,8 @@ from edgec.ops.numerics import F32, I32, ONE_127TH, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
+PARTS = 8  # of a single row, by all cores together (kernels/common/edgec_parts_xpulpv2.h)
+
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """x f32[m, k] gives q i8[m, k], scale f32[m, groups] and sums i32[m, groups]."""
@@ -72,6 +74,15 @@ def run(a: dict[str, Any]) -> None:
         a["sums"][: sums.size] = sums.reshape(-1)
 
 
+def pieces(rows: int, k: int, group_size: int, most: int) -> int:
+    """Independent pieces of a call that quantises: groups, or the parts of a single row of at most `most` groups."""
+    groups = n_groups(k, group_size)
+    cut = 32 * -(-k // 32) if groups == 1 else group_size << (groups - 1).bit_length()  # into eight parts of pairs
+    if rows > 1 or groups > most or k % 2 or cut % (2 * PARTS):
+        return rows * groups
+    return -(-k // (cut // PARTS))
+
+
 def example(rng: np.random.Generator) -> Example:
     """Random rows over many magnitudes, some of them zero; the group may exceed the row."""
     m, k = int(rng.integers(1, 5)), int(rng.integers(1, 150))
@@ -95,8 +106,9 @@ KERNEL = Kernel(
     run,
     lambda a: Work(
         flops=5 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
-        parallel=a["rows"] * n_groups(a["k"], a["group_size"]),
+        parallel=pieces(a["rows"], a["k"], a["group_size"], 2),
     ),
+    directed=True,
 )
 DOC = "float32 rows to int8 with one scale a row and group, and the sums of groups"
 OPS = (Op("quantize_dynamic", DOC, infer, reference, ideal, (KERNEL,), example),)

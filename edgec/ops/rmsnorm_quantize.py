@@ -51,9 +51,11 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def work(a: dict[str, Any]) -> Work:
-    """The squares of a row are added up by every core that has groups of it."""
-    groups = a["rows"] * n_groups(a["k"], a["group_size"])
-    return Work(0, 9 * a["rows"] * a["k"] + 10 * groups, groups, 0, a["rows"], 2 * a["k"] + 20)
+    """The squares of a row are added up by every core that has groups of it; those of a single row in eight lanes."""
+    rows, k, group_size = a["rows"], a["k"], a["group_size"]
+    flops = 9 * rows * k + 10 * rows * n_groups(k, group_size)
+    summed = k if rows > 1 else -(-k // quantize_dynamic.PARTS)
+    return Work(0, flops, quantize_dynamic.pieces(rows, k, group_size, 4), 0, rows, 2 * summed + 20)
 
 
 KERNEL = Kernel(
@@ -72,6 +74,7 @@ KERNEL = Kernel(
     ),
     run,
     work,
+    directed=True,
 )
 DOC = "root-mean-square normalisation per row and its result quantised in groups"
 OPS = (Op("rmsnorm_quantize", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -46,6 +46,12 @@ def example(rng: np.random.Generator) -> Example:
     return Example(found.inputs, {"group_size": int(rng.choice([8, 32, 64, 252]))})
 
 
+def pieces(rows: int, k: int, group_size: int) -> int:
+    """Independent pieces: those of quantize_dynamic, but a single row whose parts are no eighths is shared evenly."""
+    found = quantize_dynamic.pieces(rows, k, group_size, 4)
+    return max(found, quantize_dynamic.PARTS) if rows == 1 and found > n_groups(k, group_size) else found
+
+
 KERNEL = Kernel(
     "silu_mul_quantize",
     (
@@ -62,8 +68,9 @@ KERNEL = Kernel(
     run,
     lambda a: Work(
         flops=29 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
-        parallel=a["rows"] * n_groups(a["k"], a["group_size"]),
+        parallel=pieces(a["rows"], a["k"], a["group_size"]),
     ),
+    directed=True,
 )
 DOC = "gated SiLU activation and its result quantised in groups"
 OPS = (Op("silu_mul_quantize", DOC, infer, reference, ideal, (KERNEL,), example),)

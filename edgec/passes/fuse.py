@@ -4,9 +4,9 @@
     silu_quantize   silu_mul, and quantize_dynamic as its only reader
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
 
-What lay between is never stored, cores wait for each other less often, and a row is shared by its groups. But a call
-that quantises has no more parts than groups, and normalises twice: it is fused only where the cost model says that one
-call takes no longer than two.
+What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
+of them. But a call that quantises several rows has no more parts than groups, and each normalises twice: it is fused
+only where the cost model says that one call takes no longer than two.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
 """to_neureka: matrices that the accelerator multiplies faster than the cores get the form in which it reads them.
 
 A matrix can go there if it is symmetric and dense, its groups are jobs (`edgec/ops/matmul_w4a8_neureka.py`), and the
-memories that the accelerator streams from have room for it beside the cache. Those that save most time per byte go
-first. The tables that tokens are looked up in stay, as do heads that are tied to them.
+memories that the accelerator streams from have room for it beside the cache. Of the two forms it gets the one that
+takes less time for a token, one of a prompt and one that is generated counting the same: 3x3 jobs are short where
+weights are narrow and inputs many, 1x1 jobs where rows are many. A form that makes the model too large for those
+memories is not taken. Matrices that save most time per byte go first. The tables that tokens are looked up in stay, as
+do heads that are tied to them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +20,20 @@ from edgec.ops import matmul_w4a8_neureka as op
 from edgec.packing import unpack
 from edgec.target import Target
 
-LAYOUT = "neureka"
+LAYOUTS = {"3x3": "neureka", "1x1": "neureka_1x1"}
 WORTHWHILE = 0.95  # of the cores' time: less is no reason for another form
 TILE = 256  # channels, for the estimate; the planner chooses
+ROWS = 16  # of a prompt, for the estimate
+GROWTH = 0.05  # of its bytes that a matrix may gain where the model does not fit anyway
+
+
+@dataclass(frozen=True)
+class Form:
+    """A matrix in a mode of the accelerator: its bytes there and the cycles that a token saves."""
+
+    mode: str
+    size: int
+    gain: float
 
 
 def to_neureka(model: QuantizedModel, target: Target, context: int) -> QuantizedModel:
@@ -28,14 +42,18 @@ def to_neureka(model: QuantizedModel, target: Target, context: int) -> Quantized
     if unit is None:
         return model
     room = _room(model, target, unit.weights, context)
-    found = {name: _gain(m, target) for name, m in model.matrices.items() if _can(name, m)}
+    spare = sum(room.values()) - sum(m.packed.size + m.scale.nbytes for m in model.matrices.values())
+    found = {name: forms for name, m in model.matrices.items() if _can(name, m) and (forms := _forms(m, target))}
     chosen: dict[str, QuantizedTensor] = {}
-    for name in sorted(found, key=lambda name: -found[name] / _size(model.matrices[name])):
-        size = _size(model.matrices[name])
-        level = next((level for level, left in room.items() if size <= left), None)
-        if found[name] > 0 and level is not None:
-            room[level] -= size
-            chosen[name] = encoded(model.matrices[name])
+    for name in sorted(found, key=lambda name: -found[name][0].gain / found[name][0].size):
+        own = model.matrices[name].packed.size
+        for form in found[name]:
+            level = next((level for level, left in room.items() if form.size <= left), None)
+            if level is not None and form.size - own <= max(spare, GROWTH * own):
+                room[level] -= form.size
+                spare -= form.size - own
+                chosen[name] = encoded(model.matrices[name], form.mode)
+                break
     return replace(model, matrices=model.matrices | chosen)
 
 
@@ -43,7 +61,7 @@ def _room(model: QuantizedModel, target: Target, levels: tuple[str, ...], contex
     """Bytes for weights in each memory that the accelerator reads, beside the cache and the logits."""
     config = model.config
     cache = 2 * config.n_layers * context * config.n_kv_heads * (config.head_dim * model.kv_bits // 8 + 2)
-    room = {n: target.memory_by_name[n].capacity_bytes for n in target.placement.weights if n in levels}
+    room = {n: target.data_bytes(n) for n in target.placement.weights if n in levels}
     for level, size in ((target.placement.kv[0], cache), (target.placement.large[0], 8 * config.vocab_size)):
         if level in room:
             room[level] -= size
@@ -52,27 +70,44 @@ def _room(model: QuantizedModel, target: Target, levels: tuple[str, ...], contex
 
 def _can(name: str, m: QuantizedTensor) -> bool:
     plain = m.zero is None and m.minimum is None and m.pattern is None and not m.layout
-    return plain and op.suits(m.k, m.group_size) and not name.endswith("embed_tokens.weight")
+    return plain and not name.endswith("embed_tokens.weight")
 
 
-def _size(m: QuantizedTensor) -> int:
-    return m.packed.shape[0] * m.scale.shape[1] * op.row_bytes(m.k, m.group_size, m.bits)
-
-
-def _gain(m: QuantizedTensor, target: Target) -> float:
-    """Cycles that one token saves; not positive where it is not worth it."""
+def _forms(m: QuantizedTensor, target: Target) -> list[Form]:
+    """The forms that are worth it, the one that saves most first."""
     n = m.packed.shape[0]
-    numbers = {"m": 1, "n": n, "k": m.k, "group_size": m.group_size}
-    cores = call_cycles(target, f"matmul_w{m.bits}a8", numbers)
-    here = call_cycles(target, op.kernel_name(m.bits), numbers | {"tile": min(n, TILE)})
-    return WORTHWHILE * cores - here
+    numbers = {"n": n, "k": m.k, "group_size": m.group_size}
+    cores = _per_token(target, f"matmul_w{m.bits}a8", numbers)
+    tile = numbers | {"tile": min(n, TILE)}
+    forms = [
+        Form(
+            mode,
+            n * m.scale.shape[1] * _row_bytes(m, mode),
+            WORTHWHILE * cores - _per_token(target, op.kernel_name(m.bits, mode), tile),
+        )
+        for mode in LAYOUTS
+        if op.suits(m.k, m.group_size, mode)
+    ]
+    return sorted((form for form in forms if form.gain > 0), key=lambda form: -form.gain)
 
 
-def encoded(m: QuantizedTensor) -> QuantizedTensor:
+def _per_token(target: Target, kernel: str, numbers: dict[str, int]) -> float:
+    """Cycles of a token that is generated and of one of a prompt."""
+    one, many = (call_cycles(target, kernel, numbers | {"m": m}) for m in (1, ROWS))
+    return one + many / ROWS
+
+
+def _row_bytes(m: QuantizedTensor, mode: str) -> int:
+    return op.row_bytes(m.k, m.group_size, m.bits if mode == "3x3" else 8, mode)
+
+
+def encoded(m: QuantizedTensor, mode: str = "3x3") -> QuantizedTensor:
     """A packed matrix in the accelerator's form; of one that stands for a shape alone, another."""
     n, groups = m.packed.shape[0], m.scale.shape[1]
+    bits, layout = m.bits if mode == "3x3" else 8, LAYOUTS[mode]
     if not any(m.packed.strides):
-        shape = (groups * n, op.row_bytes(m.k, m.group_size, m.bits))
-        return replace(m, packed=np.broadcast_to(np.zeros((), np.uint8), shape), layout=LAYOUT)
-    codes = unpack(m.packed, m.k, m.bits, m.group_size)
-    return replace(m, packed=op.encode(codes, m.bits, m.group_size), layout=LAYOUT)
+        shape = (groups * n, _row_bytes(m, mode))
+        packed = np.broadcast_to(np.zeros((), np.uint8), shape)
+    else:
+        packed = op.encode(unpack(m.packed, m.k, m.bits, m.group_size), m.bits, m.group_size, mode)
+    return replace(m, packed=packed, bits=bits, layout=layout)

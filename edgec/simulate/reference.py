@@ -124,8 +124,8 @@ class ReferenceRunner:
         w, pos, zero = (self._consts.get(node.inputs.get(role, "")) for role in ("w", "w_pos", "w_zero"))
         bits, k, group_size = bits_of(node.op), int(node.attrs["k"]), int(node.attrs["group_size"])
         assert w is not None
-        if node.op.endswith("_neureka"):
-            return matmul_w4a8_neureka.prepare(w, k, bits, group_size)
+        if "_neureka" in node.op:
+            return matmul_w4a8_neureka.prepare(w, k, bits, group_size, matmul_w4a8_neureka.mode_of(node.op))
         if pos is None:
             return matmul_w4a8.prepare(w, zero, k, bits, group_size)
         pattern = (int(node.attrs["removed"]), int(node.attrs["of"]))

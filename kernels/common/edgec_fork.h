@@ -1,4 +1,4 @@
-/* What a kernel that directs an accelerator needs of the HAL: the fork of its cores' part. As in hal.h. */
+/* What a directed kernel needs of the HAL: the fork of its cores' part. As in hal.h. */
 #ifndef EDGEC_FORK_H
 #define EDGEC_FORK_H
 

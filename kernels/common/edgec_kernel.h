@@ -3,7 +3,8 @@
  * A kernel is `void edgec_<kernel>(const edgec_<kernel>_args *a, uint32_t core, uint32_t n_cores)`.
  * It is called once for every core in 0 .. n_cores - 1, in any order or concurrently, and the calls
  * together do the work. No call reads what another one of the same kernel writes, so no barrier is needed
- * inside; the caller puts one between kernels. Pointers obey their element type's alignment and, unless a
+ * inside; the caller puts one between kernels. A directed kernel (edgec/ops/op.py) is called once, by core 0 as
+ * the only one, and forks such calls itself (edgec_fork.h). Pointers obey their element type's alignment and, unless a
  * kernel's header says otherwise, outputs overlap no input.
  *
  * Compile with -ffp-contract=off and without fast-math: results are compared bit by bit.

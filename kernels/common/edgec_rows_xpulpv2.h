@@ -53,6 +53,34 @@ EDGEC_INLINE uint32_t edgec_groups(uint32_t k, uint32_t group_size) {
     return groups;
 }
 
+/* n / d for n = 127 or 255 and d > 0. The cluster's cores share one divider, where eight at once wait for a hundred cycles;
+ * this takes fused multiply-adds: a guess for 1 / d, two steps of third order, the quotient, and its remainder. For both n
+ * and each significand of d all bits are the division's, also where a multiply-add is rounded twice, as in the public
+ * simulator (tests/kernels/test_division.py); a power of two changes nothing as long as no step leaves the normal numbers.
+ */
+EDGEC_INLINE float edgec_quotient(float n, float d) {
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(edgec_bits(d) - 0x10000000u >= 0x60000000u)) { /* 2^-95 to 2^97 */
+        float r, e;
+        /* clang-format off */
+        __asm__(
+            "sub %[r], %[guess], %[d]\n\t"
+            EDGEC_HWLOOP_I("0", "2", "3",
+                "fnmsub.s %[e], %[d], %[r], %[one]\n\t"
+                "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+                "fmadd.s %[r], %[r], %[e], %[r]\n\t")
+            "fmul.s %[e], %[n], %[r]\n\t"
+            "fnmsub.s %[n], %[d], %[e], %[n]\n\t"
+            "fmadd.s %[n], %[n], %[r], %[e]\n\t"
+            : [r] "=&r"(r), [e] "=&r"(e), [n] "+r"(n)
+            : [d] "r"(d), [guess] "r"(0x7EFD8000u), [one] "r"(1.0f));
+        /* clang-format on */
+        return n;
+    }
+#endif
+    return n / d;
+}
+
 /* The larger of max |x| over x [count] and `top`. */
 EDGEC_INLINE float edgec_top(const float *x, uint32_t count, float top) {
     uint32_t doubled = edgec_bits(top) << 1; /* without the sign, numbers are in the order of their bits */
@@ -128,7 +156,7 @@ EDGEC_INLINE int32_t edgec_quantize_by(const float *x, int8_t *q, uint32_t count
 
 /* edgec_quantize_below. */
 EDGEC_INLINE float edgec_quantize_under(float top, const float *x, int8_t *q, uint32_t count, int32_t *sum) {
-    const float inverse = edgec_bits(top) ? 127.0f / top : 0.0f;
+    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
     *sum = edgec_quantize_by(x, q, count, inverse);
     return top * EDGEC_ONE_127TH;
 }

@@ -39,6 +39,8 @@ EDGEC_INLINE float edgec_score_tiles(const int8_t *q, edgec_keys *keys, float sc
     const uint32_t next = 4u * keys->stride - 4u * words; /* from the first one's end to the next tile */
     const int8_t *at;
     uint32_t a0, a1, a2, a3, k0, k1, k2, k3, x;
+    /* EDGEC_SCORE of four positions, in an order in which float instructions seldom follow each other: two cores share
+     * the unit that executes them. */
     /* clang-format off */
     __asm__ volatile(
         EDGEC_HWLOOP("1", "%[tiles]", "44",
@@ -57,11 +59,35 @@ EDGEC_INLINE float edgec_score_tiles(const int8_t *q, edgec_keys *keys, float sc
                 EDGEC_PV_SDOTSP_B("%[a1]", "%[x]", "%[k1]")
                 EDGEC_PV_SDOTSP_B("%[a2]", "%[x]", "%[k2]")
                 EDGEC_PV_SDOTSP_B("%[a3]", "%[x]", "%[k3]"))
+            EDGEC_P_LHU_R("%[k0]", "%[step]", "%[ks]")
+            "fcvt.s.w %[a0], %[a0]\n\t"
+            EDGEC_P_LHU_R("%[k1]", "%[step]", "%[ks]")
+            "fcvt.s.w %[a1], %[a1]\n\t"
+            "slli %[k0], %[k0], 13\n\t"
+            "fmul.s %[k0], %[k0], %[scale]\n\t"
+            "slli %[k1], %[k1], 13\n\t"
+            "fmul.s %[k1], %[k1], %[scale]\n\t"
+            EDGEC_P_LHU_R("%[k2]", "%[step]", "%[ks]")
+            "fmul.s %[a0], %[a0], %[k0]\n\t"
+            EDGEC_P_LHU_R("%[k3]", "%[step]", "%[ks]")
+            "fmul.s %[a1], %[a1], %[k1]\n\t"
+            "slli %[k2], %[k2], 13\n\t"
+            "fcvt.s.w %[a2], %[a2]\n\t"
+            "slli %[k3], %[k3], 13\n\t"
+            "fmul.s %[k2], %[k2], %[scale]\n\t"
+            EDGEC_P_SW("%[a0]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a0]\n\t"
+            EDGEC_P_SW("%[a1]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a1]\n\t"
             "add %[k], %[k], %[next]\n\t"
-            EDGEC_SCORE("%[a0]")
-            EDGEC_SCORE("%[a1]")
-            EDGEC_SCORE("%[a2]")
-            EDGEC_SCORE("%[a3]"))
+            "fcvt.s.w %[a3], %[a3]\n\t"
+            "fmul.s %[k3], %[k3], %[scale]\n\t"
+            "fmul.s %[a2], %[a2], %[k2]\n\t"
+            EDGEC_P_SW("%[a2]", "4", "%[s]")
+            "fmul.s %[a3], %[a3], %[k3]\n\t"
+            EDGEC_P_SW("%[a3]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a2]\n\t"
+            "fmax.s %[top], %[top], %[a3]\n\t")
         : [k] "+r"(keys->k), [ks] "+r"(keys->k_scale), [s] "+r"(*s), [top] "+r"(top), [at] "=&r"(at),
           [a0] "=&r"(a0), [a1] "=&r"(a1), [a2] "=&r"(a2), [a3] "=&r"(a3), [k0] "=&r"(k0), [k1] "=&r"(k1),
           [k2] "=&r"(k2), [k3] "=&r"(k3), [x] "=&r"(x)

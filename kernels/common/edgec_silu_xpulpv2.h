@@ -3,7 +3,7 @@
  * The cluster's cores share one divider, so gate / x, x = 1 + exp(-gate), is computed with fused multiply-adds: a guess for
  * 1 / x, two steps of third order, the quotient, and its remainder. The bits are the division's for every binary32 gate:
  * all from 2^-28 to 256 of both signs were tried, below x is 2, above it is 1 or the largest. tests/kernels/
- * test_silu_division.py tries a part of them.
+ * test_division.py tries a part of them.
  */
 #ifndef EDGEC_SILU_XPULPV2_H
 #define EDGEC_SILU_XPULPV2_H
@@ -14,9 +14,10 @@
 EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, uint32_t count, float top) {
     uint32_t doubled = edgec_bits(top) << 1; /* without the sign, numbers are in the order of their bits */
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t g, t, f, p, r, q, highest, lowest, guess, large;
+    uint32_t g, t, f, p, r, n, d, e, q, highest, lowest, guess, large, rounds = count - 1u;
     float log2e, magic, c0, c1, c2, c3, c4, c5, one;
-    /* Constants are made here, or a compiler keeps some in memory. Floats are given by their bits. */
+    /* The next instruction but one is the first that gets a float instruction's result without waiting. So two elements
+     * are under way: p = exp(-gate) of the next one (g, t, f, r), and the quotient n / d of the present one (e, q, u). Constants are made here, or a compiler keeps some in memory. Floats are given by their bits. */
     /* clang-format off */
     __asm__ volatile(
         "li %[highest], 0x42AE0000\n\t" /* 87 */
@@ -30,60 +31,109 @@ EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, 
         "li %[c4], 0x3E75FDEE\n\t"
         "li %[c5], 0x3F317218\n\t"
         "li %[one], 0x3F800000\n\t"
-        "li %[guess], 0x7EFD8000\n\t" /* less the bits of x: a number near 1 / x */
+        "li %[guess], 0x7EFD8000\n\t" /* less the bits of d: a number near 1 / d */
         "li %[large], 0x5F000000\n\t" /* 2^63 */
-        EDGEC_HWLOOP("0", "%[count]", "45",
+        EDGEC_P_LW("%[g]", "4", "%[gate]")
+        EDGEC_P_MIN("%[t]", "%[g]", "%[highest]")
+        EDGEC_P_MINU("%[t]", "%[t]", "%[lowest]")
+        "fmul.s %[t], %[t], %[log2e]\n\t"
+        "fadd.s %[r], %[t], %[magic]\n\t"
+        "fsub.s %[f], %[r], %[magic]\n\t"
+        "slli %[r], %[r], 23\n\t"
+        "fsub.s %[f], %[t], %[f]\n\t"
+        "fmul.s %[p], %[f], %[c0]\n\t"
+        "fadd.s %[p], %[p], %[c1]\n\t"
+        "fmul.s %[p], %[p], %[f]\n\t"
+        "fadd.s %[p], %[p], %[c2]\n\t"
+        "fmul.s %[p], %[p], %[f]\n\t"
+        "fadd.s %[p], %[p], %[c3]\n\t"
+        "fmul.s %[p], %[p], %[f]\n\t"
+        "fadd.s %[p], %[p], %[c4]\n\t"
+        "fmul.s %[p], %[p], %[f]\n\t"
+        "fadd.s %[p], %[p], %[c5]\n\t"
+        "fmul.s %[p], %[p], %[f]\n\t"
+        "fadd.s %[p], %[p], %[one]\n\t"
+        "add %[p], %[p], %[r]\n\t"
+        "beqz %[u], 1f\n\t"
+        EDGEC_HWLOOP("0", "%[u]", "46",
+            "fadd.s %[d], %[p], %[one]\n\t"
+            "mv %[n], %[g]\n\t"
             EDGEC_P_LW("%[g]", "4", "%[gate]")
-            EDGEC_P_LW("%[q]", "4", "%[up]")
+            "sltu %[e], %[large], %[d]\n\t" /* where 1 / d would be subnormal, both are divided by 2^32 */
+            "slli %[e], %[e], 28\n\t"
+            "sub %[d], %[d], %[e]\n\t"
             EDGEC_P_MIN("%[t]", "%[g]", "%[highest]")
             EDGEC_P_MINU("%[t]", "%[t]", "%[lowest]")
             "fmul.s %[t], %[t], %[log2e]\n\t"
+            "sub %[n], %[n], %[e]\n\t"
             "fadd.s %[r], %[t], %[magic]\n\t"
+            "sub %[q], %[guess], %[d]\n\t"
             "fsub.s %[f], %[r], %[magic]\n\t"
             "slli %[r], %[r], 23\n\t"
+            "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
             "fsub.s %[f], %[t], %[f]\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
             "fmul.s %[p], %[f], %[c0]\n\t"
+            "fmadd.s %[q], %[q], %[e], %[q]\n\t"
             "fadd.s %[p], %[p], %[c1]\n\t"
+            "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
             "fmul.s %[p], %[p], %[f]\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
             "fadd.s %[p], %[p], %[c2]\n\t"
+            "fmadd.s %[q], %[q], %[e], %[q]\n\t"
             "fmul.s %[p], %[p], %[f]\n\t"
+            "fmul.s %[u], %[n], %[q]\n\t"
             "fadd.s %[p], %[p], %[c3]\n\t"
+            "fmsub.s %[e], %[d], %[u], %[n]\n\t" /* these signs keep that of a gate of zero */
+            "addi %[n], %[d], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
             "fmul.s %[p], %[p], %[f]\n\t"
+            "slli %[n], %[n], 9\n\t"
             "fadd.s %[p], %[p], %[c4]\n\t"
+            "seqz %[n], %[n]\n\t"
             "fmul.s %[p], %[p], %[f]\n\t"
+            "add %[q], %[q], %[n]\n\t"
             "fadd.s %[p], %[p], %[c5]\n\t"
+            EDGEC_P_LW("%[n]", "4", "%[up]")
+            "fnmsub.s %[u], %[e], %[q], %[u]\n\t"
             "fmul.s %[p], %[p], %[f]\n\t"
+            "fmul.s %[u], %[u], %[n]\n\t"
+            EDGEC_P_SW("%[u]", "4", "%[y]")
             "fadd.s %[p], %[p], %[one]\n\t"
+            "slli %[u], %[u], 1\n\t"
             "add %[p], %[p], %[r]\n\t"
-            "fadd.s %[p], %[p], %[one]\n\t"
-            "sltu %[f], %[large], %[p]\n\t" /* where 1 / p would be subnormal, both are divided by 2^32 */
-            "slli %[f], %[f], 28\n\t"
-            "sub %[p], %[p], %[f]\n\t"
-            "sub %[t], %[g], %[f]\n\t"
-            "sub %[r], %[guess], %[p]\n\t"
-            "fnmsub.s %[f], %[p], %[r], %[one]\n\t"
-            "fmadd.s %[f], %[f], %[f], %[f]\n\t"
-            "fmadd.s %[r], %[r], %[f], %[r]\n\t"
-            "fnmsub.s %[f], %[p], %[r], %[one]\n\t"
-            "fmadd.s %[f], %[f], %[f], %[f]\n\t"
-            "fmadd.s %[r], %[r], %[f], %[r]\n\t"
-            "fmul.s %[g], %[t], %[r]\n\t"
-            "fmsub.s %[f], %[p], %[g], %[t]\n\t" /* these signs keep that of a gate of zero */
-            "addi %[t], %[p], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
-            "slli %[t], %[t], 9\n\t"
-            "seqz %[t], %[t]\n\t"
-            "add %[r], %[r], %[t]\n\t"
-            "fnmsub.s %[g], %[f], %[r], %[g]\n\t"
-            "fmul.s %[g], %[g], %[q]\n\t"
-            EDGEC_P_SW("%[g]", "4", "%[y]")
-            "slli %[g], %[g], 1\n\t"
-            EDGEC_P_MAXU("%[top]", "%[top]", "%[g]"))
-        : [gate] "+r"(gate), [up] "+r"(up), [y] "+r"(y), [top] "+r"(doubled), [g] "=&r"(g), [t] "=&r"(t),
-          [f] "=&r"(f), [p] "=&r"(p), [r] "=&r"(r), [q] "=&r"(q), [highest] "=&r"(highest),
-          [lowest] "=&r"(lowest), [guess] "=&r"(guess), [large] "=&r"(large), [log2e] "=&r"(log2e),
-          [magic] "=&r"(magic), [c0] "=&r"(c0), [c1] "=&r"(c1), [c2] "=&r"(c2), [c3] "=&r"(c3),
-          [c4] "=&r"(c4), [c5] "=&r"(c5), [one] "=&r"(one)
-        : [count] "r"(count)
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[u]"))
+        "1:\n\t"
+        "fadd.s %[d], %[p], %[one]\n\t"
+        "mv %[n], %[g]\n\t"
+        "sltu %[e], %[large], %[d]\n\t" /* where 1 / d would be subnormal, both are divided by 2^32 */
+        "slli %[e], %[e], 28\n\t"
+        "sub %[d], %[d], %[e]\n\t"
+        "sub %[n], %[n], %[e]\n\t"
+        "sub %[q], %[guess], %[d]\n\t"
+        "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
+        "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+        "fmadd.s %[q], %[q], %[e], %[q]\n\t"
+        "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
+        "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+        "fmadd.s %[q], %[q], %[e], %[q]\n\t"
+        "fmul.s %[u], %[n], %[q]\n\t"
+        "fmsub.s %[e], %[d], %[u], %[n]\n\t" /* these signs keep that of a gate of zero */
+        "addi %[n], %[d], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
+        "slli %[n], %[n], 9\n\t"
+        "seqz %[n], %[n]\n\t"
+        "add %[q], %[q], %[n]\n\t"
+        EDGEC_P_LW("%[n]", "4", "%[up]")
+        "fnmsub.s %[u], %[e], %[q], %[u]\n\t"
+        "fmul.s %[u], %[u], %[n]\n\t"
+        EDGEC_P_SW("%[u]", "4", "%[y]")
+        "slli %[u], %[u], 1\n\t"
+        EDGEC_P_MAXU("%[top]", "%[top]", "%[u]")
+        : [gate] "+r"(gate), [up] "+r"(up), [y] "+r"(y), [top] "+r"(doubled), [u] "+r"(rounds), [g] "=&r"(g),
+          [t] "=&r"(t), [f] "=&r"(f), [p] "=&r"(p), [r] "=&r"(r), [n] "=&r"(n), [d] "=&r"(d), [e] "=&r"(e),
+          [q] "=&r"(q), [highest] "=&r"(highest), [lowest] "=&r"(lowest), [guess] "=&r"(guess),
+          [large] "=&r"(large), [log2e] "=&r"(log2e), [magic] "=&r"(magic), [c0] "=&r"(c0), [c1] "=&r"(c1),
+          [c2] "=&r"(c2), [c3] "=&r"(c3), [c4] "=&r"(c4), [c5] "=&r"(c5), [one] "=&r"(one)
+        :
         : "memory");
     /* clang-format on */
 #else

@@ -25,6 +25,7 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
             "lw %[x], 0(%[s])\n\t"
             EDGEC_P_LHU_R("%[h]", "%[step]", "%[v]")
             "fsub.s %[x], %[x], %[top]\n\t"
+            "slli %[h], %[h], 13\n\t"
             "fadd.s %[x], %[x], %[magic]\n\t"
             EDGEC_P_MAX("%[x]", "%[x]", "%[lowest]")
             "and %[f], %[x], %[mask]\n\t"
@@ -33,13 +34,12 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
             EDGEC_P_MULUN("%[e]", "%[f]", "%[e]", "12")
             "add %[e], %[e], %[c1]\n\t"
             EDGEC_P_SUBUN("%[x]", "%[from]", "%[x]", "12")
-            "slli %[h], %[h], 13\n\t"
             EDGEC_P_MULUN("%[e]", "%[f]", "%[e]", "0")
             "add %[e], %[e], %[c0]\n\t"
             "srl %[e], %[e], %[x]\n\t"
+            "fcvt.s.w %[f], %[e]\n\t"
             "add %[total], %[total], %[e]\n\t"
-            "fcvt.s.w %[e], %[e]\n\t"
-            "fmul.s %[h], %[h], %[e]\n\t"
+            "fmul.s %[h], %[h], %[f]\n\t"
             EDGEC_P_MAX("%[most]", "%[most]", "%[h]")
             EDGEC_P_SW("%[h]", "4", "%[s]"))
         : [s] "+r"(s), [v] "+r"(v_scale), [total] "+r"(*total), [most] "+r"(most), [x] "=&r"(x),
@@ -100,7 +100,7 @@ EDGEC_INLINE float edgec_softmax_row(float *s, uint8_t *p, const uint16_t *v_sca
     uint32_t total = 0;
     const float most = edgec_weigh_row(s, v_scale, kv, length, top, &total);
     const float weight = most * EDGEC_UP;
-    float inverse = edgec_bits(weight) ? 255.0f / weight : 0.0f;
+    float inverse = edgec_bits(weight) ? edgec_quotient(255.0f, weight) : 0.0f;
     if (EDGEC_SELDOM(inverse >= EDGEC_UP_LIMIT)) {
         EDGEC_UNROLL_1
         for (uint32_t t = 0; t < length; t++) {

@@ -32,10 +32,15 @@
 /* clang-format on */
 #endif
 
-/* acc[0 .. 3] += sum over t of p[t] * v[t][0 .. 3]. p: [count]; v: [count][stride] of which [4] is read. */
-EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t count,
-                                 int32_t *acc) {
-    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+/* Accumulators of four elements of a head. */
+typedef struct {
+    int32_t a0, a1, a2, a3;
+} edgec_mixed;
+
+/* sum + the sum over t of p[t] * v[t][0 .. 3]. p: [count]; v: [count][stride] of which [4] is read. */
+EDGEC_INLINE edgec_mixed edgec_mix_four(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t count,
+                                        edgec_mixed sum) {
+    int32_t a0 = sum.a0, a1 = sum.a1, a2 = sum.a2, a3 = sum.a3;
 #if defined(EDGEC_XPULPV2)
     uint32_t w, r0, r1, r2, r3;
     if (!EDGEC_SELDOM(count < 4u)) {
@@ -87,10 +92,18 @@ EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t str
         v += stride;
     }
 #endif
-    acc[0] = a0;
-    acc[1] = a1;
-    acc[2] = a2;
-    acc[3] = a3;
+    return (edgec_mixed){a0, a1, a2, a3};
+}
+
+/* acc[0 .. 3] += that sum. */
+EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t count,
+                                 int32_t *acc) {
+    const edgec_mixed sum =
+        edgec_mix_four(p, v, stride, count, (edgec_mixed){acc[0], acc[1], acc[2], acc[3]});
+    acc[0] = sum.a0;
+    acc[1] = sum.a1;
+    acc[2] = sum.a2;
+    acc[3] = sum.a3;
 }
 
 /* edgec_mix_word for two heads over the same values, which are transposed once. Arguments ending in 2 are the second's;
@@ -150,6 +163,32 @@ EDGEC_INLINE void edgec_mix_row(const uint8_t *p, const int8_t *v, uint32_t stri
             at += stride;
         }
         *acc++ = sum;
+    }
+}
+
+/* y [d] = float32(sum over t of p[t] * v[t]) * scale. p: [count]; v: [count][stride] of which [d] is read. */
+EDGEC_INLINE void edgec_mix_head(const uint8_t *p, const int8_t *v, uint32_t stride, uint32_t d,
+                                 uint32_t count, float scale, float *y) {
+    EDGEC_UNROLL_1
+    for (; d >= 4u; d -= 4u) {
+        const edgec_mixed sum = edgec_mix_four(p, v, stride, count, (edgec_mixed){0, 0, 0, 0});
+        y[0] = (float)sum.a0 * scale;
+        y[1] = (float)sum.a1 * scale;
+        y[2] = (float)sum.a2 * scale;
+        y[3] = (float)sum.a3 * scale;
+        v += 4;
+        y += 4;
+    }
+    EDGEC_UNROLL_1
+    for (; EDGEC_SELDOM(d > 0); d--) {
+        const int8_t *at = v++;
+        int32_t sum = 0;
+        EDGEC_UNROLL_1
+        for (uint32_t t = 0; t < count; t++) {
+            sum += p[t] * *at;
+            at += stride;
+        }
+        *y++ = (float)sum * scale;
     }
 }
 

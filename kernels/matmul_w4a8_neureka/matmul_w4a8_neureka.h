@@ -6,8 +6,9 @@
  * and where there is an addend:  y[m][n] = addend[m][n] + y[m][n].
  *
  * Not forked: core 0 starts the engine's jobs, and forks the scaling of what the engine has done while it works on more
- * (matmul_w4a8_neureka_tiles.h). A job has a row's inputs of one group and at most `tile` channels; w holds the encoded
- * weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of `size` inputs, all equal. acc holds
+ * (matmul_w4a8_neureka_tiles.h). A job has a row's inputs of one group and at most `tile` channels, or in 1x1 form those
+ * of all rows; w holds the encoded weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of
+ * `size` inputs, all equal, or ceil(size / 32) * 32 bytes in 1x1 form. acc holds
  * the accumulators of three tiles; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and
  * not used.
  */
@@ -39,6 +40,7 @@ typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w5a8_neureka_args;
 typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w6a8_neureka_args;
 typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w7a8_neureka_args;
 typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w8a8_neureka_args;
+typedef edgec_matmul_w4a8_neureka_args edgec_matmul_w8a8_neureka_1x1_args;
 
 /* core is 0 and n_cores 1: the fork inside is the HAL's. */
 void edgec_matmul_w2a8_neureka(const edgec_matmul_w2a8_neureka_args *a, uint32_t core, uint32_t n_cores);
@@ -48,5 +50,7 @@ void edgec_matmul_w5a8_neureka(const edgec_matmul_w5a8_neureka_args *a, uint32_t
 void edgec_matmul_w6a8_neureka(const edgec_matmul_w6a8_neureka_args *a, uint32_t core, uint32_t n_cores);
 void edgec_matmul_w7a8_neureka(const edgec_matmul_w7a8_neureka_args *a, uint32_t core, uint32_t n_cores);
 void edgec_matmul_w8a8_neureka(const edgec_matmul_w8a8_neureka_args *a, uint32_t core, uint32_t n_cores);
+void edgec_matmul_w8a8_neureka_1x1(const edgec_matmul_w8a8_neureka_1x1_args *a, uint32_t core,
+                                   uint32_t n_cores);
 
 #endif

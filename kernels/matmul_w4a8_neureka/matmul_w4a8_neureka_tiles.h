@@ -39,7 +39,10 @@ typedef struct {
     uint32_t left;    /* whether there are more jobs */
     uint32_t started; /* jobs so far */
     uint32_t target;  /* of started, as far as there are jobs */
-    uint32_t bits;
+    uint32_t bits;    /* in 3x3 form; 0: 1x1 */
+    uint32_t rows;    /* of jobs: all of x, or one where a job takes all */
+    uint32_t behind;  /* accumulators from the last job's first of a tile to the next tile, less a->tile */
+    edgec_neureka_grid grid;
     uint32_t size; /* inputs of a group */
     uint32_t line; /* bytes of a channel's encoded weights of a group */
     edgec_neureka_tile tiles[EDGEC_NEUREKA_TILES];
@@ -60,6 +63,24 @@ EDGEC_INLINE uint32_t edgec_neureka_left(const edgec_neureka_call *c) {
     return c->group + c->row > 2u || c->in->first + c->in->count < c->a->n;
 }
 
+EDGEC_INLINE void edgec_neureka_start_job(const edgec_neureka_call *c) {
+    if (c->bits) {
+        hal_neureka_gemv(c->x, c->w, c->acc, c->size, c->in->count, c->bits);
+    } else {
+        hal_neureka_rows(c->x, c->w, c->acc, c->size, c->in->count, c->started < 2u ? &c->grid : NULL);
+    }
+}
+
+/* All rows as pixels: as wide as the engine, if that divides them. */
+EDGEC_INLINE edgec_neureka_grid edgec_neureka_grid_of(const edgec_matmul_w4a8_neureka_args *a,
+                                                      uint32_t groups) {
+    uint32_t width = EDGEC_NEUREKA_PIXELS;
+    while (a->m % width) {
+        width--;
+    }
+    return (edgec_neureka_grid){a->m / width, width, a->k, 4u * groups * a->tile};
+}
+
 /* Starts jobs up to the target. */
 EDGEC_APART void edgec_neureka_start_jobs(edgec_neureka_call *c) {
     const edgec_matmul_w4a8_neureka_args *a = c->a;
@@ -72,34 +93,47 @@ EDGEC_APART void edgec_neureka_start_jobs(edgec_neureka_call *c) {
             if (c->row == 1u) {
                 first += c->in->count;
                 c->in = edgec_neureka_next(c, c->in);
-                c->acc = c->in == c->tiles ? a->acc : c->acc;
+                c->acc = c->in == c->tiles ? a->acc : c->acc + c->behind;
                 *c->in = (edgec_neureka_tile){c->acc, first, edgec_neureka_count(a, a->n - first)};
-                c->row = a->m + 1u;
+                c->row = c->rows + 1u;
                 c->x = a->x;
             }
             c->row--;
             c->group = c->groups;
             c->w = a->w + first * c->line;
         }
-        hal_neureka_gemv(c->x, c->w, c->acc, c->size, c->in->count, c->bits);
+        edgec_neureka_start_job(c);
         c->started++;
         c->left = edgec_neureka_left(c);
     }
 }
 
-/* The call; `scale` scales the tile c->out. */
+/* The call; `scale` scales the tile c->out. bits 0: 8 bits in 1x1 form. */
 EDGEC_INLINE void edgec_neureka_direct(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits,
                                        hal_kernel scale) {
     static const uint32_t block = 9u * EDGEC_NEUREKA_CIN_3X3;
     const uint32_t size = a->group_size < a->k ? a->group_size : a->k;
     const uint32_t count = edgec_neureka_count(a, a->n);
-    hal_neureka_gemv(a->x, a->w, a->acc, size, count, bits); /* and all else meanwhile */
     edgec_neureka_call c;
+    /* One row's first job is started at once, and all else is done meanwhile. */
+    if (bits) {
+        hal_neureka_gemv(a->x, a->w, a->acc, size, count, bits);
+    } else if (a->m == 1u) {
+        c.grid = (edgec_neureka_grid){1, 1, 0, 0};
+        hal_neureka_rows(a->x, a->w, a->acc, size, count, &c.grid);
+    }
     uint32_t groups = 0, jobs = 0; /* jobs of a tile */
+    c.rows = bits ? a->m : 1u;
     EDGEC_UNROLL_1
     for (uint32_t k = 0; k < a->k; k += size) { /* few, and a division takes 35 cycles */
         groups++;
-        jobs += a->m;
+        jobs += c.rows;
+    }
+    c.behind = 0;
+    if (!bits && a->m > 1u) {
+        c.grid = edgec_neureka_grid_of(a, groups);
+        hal_neureka_rows(a->x, a->w, a->acc, size, count, &c.grid);
+        c.behind = (a->m - 1u) * groups * a->tile;
     }
     c.a = a;
     c.in = c.out = c.tiles;
@@ -108,11 +142,12 @@ EDGEC_INLINE void edgec_neureka_direct(const edgec_matmul_w4a8_neureka_args *a, 
     c.w = a->w;
     c.acc = a->acc;
     c.group = c.groups = groups;
-    c.row = a->m;
+    c.row = c.rows;
     c.started = 1;
     c.bits = bits;
     c.size = size;
-    c.line = (size + block - 1u) / block * bits * EDGEC_NEUREKA_LINE;
+    c.line = bits ? (size + block - 1u) / block * bits * EDGEC_NEUREKA_LINE
+                  : (size + EDGEC_NEUREKA_CIN_1X1 - 1u) / EDGEC_NEUREKA_CIN_1X1 * EDGEC_NEUREKA_LINE;
     c.nothing = -0.0f;
     /* When a tile's scaling ends, one job of the next tile may be under way, and one of the tile behind it. */
     c.target = jobs + 1u;
@@ -171,10 +206,9 @@ EDGEC_INLINE void edgec_neureka_scale(const edgec_neureka_call *c, edgec_range c
     }
 }
 
-/* The kernel of a width. */
-#define EDGEC_MATMUL_NEUREKA(bits)                                                                           \
-    void edgec_matmul_w##bits##a8_neureka(const edgec_matmul_w##bits##a8_neureka_args *a, uint32_t core,     \
-                                          uint32_t n_cores) {                                                \
+/* The kernel of a width, and that of the 1x1 form. */
+#define EDGEC_MATMUL_NEUREKA(name, bits)                                                                     \
+    void edgec_matmul_##name(const edgec_matmul_##name##_args *a, uint32_t core, uint32_t n_cores) {         \
         (void)core;                                                                                          \
         (void)n_cores;                                                                                       \
         matmul(a, bits);                                                                                     \

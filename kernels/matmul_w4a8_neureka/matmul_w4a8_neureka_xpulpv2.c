@@ -7,11 +7,15 @@ EDGEC_APART void scale_c(const edgec_neureka_call *c, edgec_range channels) {
 }
 
 #if defined(EDGEC_PULP_FLOAT)
-#define F16_MASK 0x8FFFFFFFu /* edgec_f16_to_f32 */
-#define F16_UNIT 0x1p112f
+#define F16_MASK       0x8FFFFFFFu /* edgec_f16_to_f32 */
+#define F16_UNIT       0x1p112f
+#define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
 
 /* Channels begin .. begin + count - 1 of a row of the tile c->out, at least one:
- * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale). */
+ * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
+ *
+ * Two cores share a float unit: their instructions for it go on without waiting where others lie between. With one group
+ * the row's scale takes 2^112, which w_scale's bits lack as a float's, in advance. */
 EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count) {
     const edgec_matmul_w4a8_neureka_args *a = c->a;
     const edgec_neureka_tile *t = c->out;
@@ -30,51 +34,55 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t b
         added = a->bias + first;
         step = sizeof(float);
     }
-    if (groups == 1u) {
+    if (groups == 1u && edgec_abs(*x_scale) < F16_UNIT_LIMIT) {
+        /* clang-format off */
         __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[count]", "11",
-                         EDGEC_P_LH("%[h]", "2", "%[w]") EDGEC_P_LW(
-                             "%[v]", "4", "%[acc]") "slli %[h], %[h], 13\n\t"
-                                                    "and %[h], %[h], %[mask]\n\t"
-                                                    "fmul.s %[h], %[h], %[unit]\n\t"
-                                                    "fcvt.s.w %[v], %[v]\n\t"
-                                                    "fmul.s %[h], %[h], %[x]\n\t" EDGEC_P_LW_R(
-                                                        "%[q]", "%[step]",
-                                                        "%[added]") "fmul.s %[v], %[v], %[h]\n\t"
-                                                                    "fadd.s %[v], %[q], %[v]\n\t" EDGEC_P_SW(
-                                                                        "%[v]", "4", "%[y]"))
+            EDGEC_HWLOOP("0", "%[count]", "10",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[h], %[h], %[x]\n\t"
+                EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")
+                "fmul.s %[v], %[v], %[h]\n\t"
+                "fadd.s %[v], %[q], %[v]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
             : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v),
               [q] "=&r"(q)
-            : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale), [mask] "r"(F16_MASK),
-              [unit] "r"(F16_UNIT)
+            : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale * F16_UNIT), [mask] "r"(F16_MASK)
             : "memory");
+        /* clang-format on */
     } else {
         const uint32_t stride = (uint32_t)sizeof(float) * a->tile;
         const float *x;
         uint32_t s;
+        /* clang-format off */
         __asm__ volatile(
-            EDGEC_HWLOOP(
-                "1", "%[count]", "17",
+            EDGEC_HWLOOP("1", "%[count]", "17",
                 "mv %[x], %[x_scale]\n\t"
                 "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
                 EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
-                                   EDGEC_P_LH("%[h]", "2", "%[w]") EDGEC_P_LW_R(
-                                       "%[q]", "%[stride]",
-                                       "%[acc]") "slli %[h], %[h], 13\n\t"
-                                                 "and %[h], %[h], %[mask]\n\t" EDGEC_P_LW(
-                                                     "%[s]", "4", "%[x]") "fmul.s %[h], %[h], %[unit]\n\t"
-                                                                          "fcvt.s.w %[q], %[q]\n\t"
-                                                                          "fmul.s %[h], %[h], %[s]\n\t"
-                                                                          "fmul.s %[q], %[q], %[h]\n\t"
-                                                                          "fadd.s %[v], %[v], %[q]\n\t")
-                    EDGEC_P_LW_R("%[h]", "%[step]",
-                                 "%[added]") "add %[acc], %[acc], %[back]\n\t"
-                                             "fadd.s %[v], %[h], %[v]\n\t" EDGEC_P_SW("%[v]", "4", "%[y]"))
+                    EDGEC_P_LH("%[h]", "2", "%[w]")
+                    EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
+                    "slli %[h], %[h], 13\n\t"
+                    "fcvt.s.w %[q], %[q]\n\t"
+                    "and %[h], %[h], %[mask]\n\t"
+                    EDGEC_P_LW("%[s]", "4", "%[x]")
+                    "fmul.s %[h], %[h], %[unit]\n\t"
+                    "fmul.s %[h], %[h], %[s]\n\t"
+                    "fmul.s %[q], %[q], %[h]\n\t"
+                    "fadd.s %[v], %[v], %[q]\n\t")
+                EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
+                "add %[acc], %[acc], %[back]\n\t"
+                "fadd.s %[v], %[h], %[v]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
             : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
               [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
             : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride),
               [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
             : "memory");
+        /* clang-format on */
     }
 }
 
@@ -125,10 +133,11 @@ EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits) 
     edgec_neureka_direct(a, bits, scale);
 }
 
-EDGEC_MATMUL_NEUREKA(2)
-EDGEC_MATMUL_NEUREKA(3)
-EDGEC_MATMUL_NEUREKA(4)
-EDGEC_MATMUL_NEUREKA(5)
-EDGEC_MATMUL_NEUREKA(6)
-EDGEC_MATMUL_NEUREKA(7)
-EDGEC_MATMUL_NEUREKA(8)
+EDGEC_MATMUL_NEUREKA(w2a8_neureka, 2)
+EDGEC_MATMUL_NEUREKA(w3a8_neureka, 3)
+EDGEC_MATMUL_NEUREKA(w4a8_neureka, 4)
+EDGEC_MATMUL_NEUREKA(w5a8_neureka, 5)
+EDGEC_MATMUL_NEUREKA(w6a8_neureka, 6)
+EDGEC_MATMUL_NEUREKA(w7a8_neureka, 7)
+EDGEC_MATMUL_NEUREKA(w8a8_neureka, 8)
+EDGEC_MATMUL_NEUREKA(w8a8_neureka_1x1, 0)

@@ -87,7 +87,7 @@ static inline edgec_neureka_job edgec_neureka_gemv(const int8_t *x, const uint8_
                                .prefetch = 1};
 }
 
-/* y [height * width][n] = x [height * width][k] W^T, a token for each pixel. */
+/* y [height * width][n] = x [height * width][k] W^T, a token for each pixel; rows are as long as what they hold. */
 static inline edgec_neureka_job edgec_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y,
                                                    uint32_t height, uint32_t width, uint32_t k, uint32_t n,
                                                    uint32_t bits) {

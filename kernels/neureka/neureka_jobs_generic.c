@@ -13,3 +13,16 @@ void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
     hal_neureka_wait(1);
     places[started++ % 2u] = edgec_neureka_gemv(x, w, y, k, n, bits);
 }
+
+void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
+                      const edgec_neureka_grid *grid) {
+    hal_neureka_wait(1);
+    edgec_neureka_job *job = &places[started++ % 2u];
+    if (grid) {
+        *job = edgec_neureka_grid_job(k, grid);
+    }
+    job->x = (const uint8_t *)x;
+    job->w = w;
+    job->y = y;
+    job->cout = n;
+}

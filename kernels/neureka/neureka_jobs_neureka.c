@@ -8,11 +8,14 @@
 typedef struct {
     uint32_t turn; /* the place of the next job: 0 or 1 */
     struct {
-        uint32_t shape; /* 16 * k + bits; 0: not written yet */
+        uint32_t shape; /* 16 * k + bits in 3x3 form; ROW or GRID in 1x1 form; 0: not written yet */
         uint32_t cin;   /* the low halves of words 15 (size of the last block) and 18 (number of blocks) */
     } place[2];
 } places;
 extern places hal_neureka_state;
+
+enum { ROW = 1, GRID = 16 }; /* a grid of one row, and of more */
+#define IS_3X3(shape) (((shape) & 15u) > ROW)
 
 /* What differs from job to job of a shape. */
 EDGEC_INLINE void start(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t n, uint32_t turn) {
@@ -27,6 +30,13 @@ EDGEC_INLINE void start(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t 
     s->turn = 1u - turn;
 }
 
+EDGEC_INLINE void write_all(const uint32_t *words) {
+#pragma GCC unroll 24
+    for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
+        edgec_neureka_write(i, words[i]);
+    }
+}
+
 /* The first job of a shape in its place. The first one at all opens the engine. */
 EDGEC_APART void start_shape(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
                              uint32_t bits) {
@@ -39,11 +49,8 @@ EDGEC_APART void start_shape(const int8_t *x, const uint8_t *w, int32_t *y, uint
         edgec_neureka_open();
     }
     edgec_neureka_acquire();
-    if (!s->place[turn].shape) {
-#pragma GCC unroll 24
-        for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
-            edgec_neureka_write(i, words[i]);
-        }
+    if (!IS_3X3(s->place[turn].shape)) {
+        write_all(words);
     } else { /* of the others, those that depend on k and bits; strides of outputs matter to no single pixel */
         edgec_neureka_write(6, words[6]);
         edgec_neureka_write(7, words[7]);
@@ -64,6 +71,44 @@ void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
     } else {
         start_shape(x, w, y, k, n, bits);
     }
+}
+
+/* The first job of a grid in its place. */
+EDGEC_APART void start_grid(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
+                            const edgec_neureka_grid *grid) {
+    places *s = &hal_neureka_state;
+    const uint32_t turn = s->turn;
+    edgec_neureka_job job = edgec_neureka_grid_job(k, grid);
+    job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
+    uint32_t words[EDGEC_NEUREKA_WORDS];
+    edgec_neureka_registers(&job, words);
+    if (!s->place[0].shape) {
+        edgec_neureka_open();
+    }
+    edgec_neureka_acquire();
+    write_all(words);
+    s->place[turn].shape = grid->height * grid->width == 1u ? ROW : GRID;
+    s->place[turn].cin = words[15] << 16 | (words[18] & 0xFFFFu);
+    start(x, w, y, n, turn);
+}
+
+void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
+                      const edgec_neureka_grid *grid) {
+    const uint32_t turn = hal_neureka_state.turn;
+    if (grid) {
+        if (hal_neureka_state.place[turn].shape != ROW || grid->height * grid->width != 1u) {
+            start_grid(x, w, y, k, n, grid);
+            return;
+        }
+        /* Of a single row, only the number of inputs is new. */
+        const uint32_t blocks = edgec_neureka_tiles(k, EDGEC_NEUREKA_CIN_1X1);
+        hal_neureka_state.place[turn].cin = edgec_neureka_rest(k, EDGEC_NEUREKA_CIN_1X1) << 16 | blocks;
+        edgec_neureka_acquire();
+        edgec_neureka_write(13, EDGEC_NEUREKA_LINE * blocks);
+    } else {
+        edgec_neureka_acquire();
+    }
+    start(x, w, y, n, turn);
 }
 
 void hal_neureka_wait(uint32_t open) {

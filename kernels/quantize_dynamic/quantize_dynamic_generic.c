@@ -1,8 +1,10 @@
 #include "quantize_dynamic.h"
 
+#include "edgec_fork.h"
 #include "edgec_rows.h"
 
-void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_quantize_dynamic_args *a = args;
     const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;
     const edgec_range mine = edgec_split(a->rows * groups, core, n_cores);
     uint32_t group = mine.begin % groups;
@@ -18,4 +20,10 @@ void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core,
         at += count;
         group = group + 1u < groups ? group + 1u : 0u;
     }
+}
+
+void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    hal_fork(edgec_quantize_groups, a);
 }

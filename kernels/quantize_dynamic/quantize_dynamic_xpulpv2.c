@@ -1,9 +1,13 @@
 /* The kernel of quantize_dynamic.h for cores with XpulpV2. */
 #include "quantize_dynamic.h"
 
-#include "edgec_rows_xpulpv2.h"
+#include "edgec_parts_xpulpv2.h"
 
-void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+#define EDGEC_GROUPS 2u /* that a row in parts has at most */
+
+/* Whole groups, of any number of rows. */
+static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_quantize_dynamic_args *a = args;
     const uint32_t size = a->group_size;
     const uint32_t groups = edgec_groups(a->k, size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
@@ -23,5 +27,36 @@ void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core,
         }
         at += count;
         group = group + 1u < groups ? group + 1u : 0u;
+    }
+}
+
+/* A phase of one row. */
+static void edgec_quantize_parts(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        EDGEC_ANEW(args);
+        edgec_parts *c = edgec_parts_of(args);
+        const edgec_quantize_dynamic_args *a = c->a;
+        const edgec_part p = edgec_parts_at(c, j);
+        const float *x = a->x + p.begin;
+        c->found[j] = c->values ? edgec_parts_values(x, a->q + p.begin, p.count, c->inverse[j >> c->log])
+                                : edgec_parts_top(x, p.count);
+    }
+}
+
+void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    edgec_parts c;
+    c.a = a;
+    if (EDGEC_SELDOM(!edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS))) {
+        hal_fork(edgec_quantize_groups, a);
+        return;
+    }
+    hal_fork(edgec_quantize_parts, &c);
+    edgec_parts_scales(&c, a->scale);
+    hal_fork(edgec_quantize_parts, &c);
+    if (a->sums) {
+        edgec_parts_sums(&c, a->sums);
     }
 }

@@ -2,9 +2,10 @@
  *
  *     v = (x * rsqrt(sum(x^2) * inv_k + eps)) * gain;   then each group of v as in quantize_dynamic
  *
- * The normalised row is not stored: it is computed twice. A core that has groups of a row sums up the whole row's
- * squares, in the written order, so that no core waits for another one. groups = ceil(k / group_size).
- * Units: groups of all rows.
+ * The normalised row is not stored: it is computed twice. groups = ceil(k / group_size).
+ *
+ * Directed: forks groups of all rows, where a core sums up the squares of each row that it has groups of; or of one row
+ * the lanes of the sum (edgec_rows.h), then groups, or parts where there are few groups.
  */
 #ifndef EDGEC_RMSNORM_QUANTIZE_H
 #define EDGEC_RMSNORM_QUANTIZE_H
@@ -24,6 +25,7 @@ typedef struct {
     float eps;
 } edgec_rmsnorm_quantize_args;
 
+/* core is 0 and n_cores 1: the forks inside are the HAL's. */
 void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores);
 
 #endif

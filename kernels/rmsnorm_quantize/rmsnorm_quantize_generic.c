@@ -1,5 +1,6 @@
 #include "rmsnorm_quantize.h"
 
+#include "edgec_fork.h"
 #include "edgec_rows.h"
 
 /* One group of a row whose factor is r; returns the scale. x, gain, q: [count] */
@@ -22,7 +23,8 @@ static float edgec_normalise_group(const float *x, const float *gain, float r, i
     return top * EDGEC_ONE_127TH;
 }
 
-void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_rmsnorm_quantize_args *a = args;
     const uint32_t k = a->k;
     const uint32_t groups = (k + a->group_size - 1u) / a->group_size;
     const edgec_range mine = edgec_split(a->rows * groups, core, n_cores);
@@ -40,4 +42,10 @@ void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core,
             first += count;
         }
     }
+}
+
+void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    hal_fork(edgec_normalise_groups, a);
 }

@@ -1,10 +1,12 @@
 /* The kernel of rmsnorm_quantize.h for cores with XpulpV2. */
 #include "rmsnorm_quantize.h"
 
-#include "edgec_rows_xpulpv2.h"
+#include "edgec_parts_xpulpv2.h"
 
-/* max |(x * r) * gain|. x, gain: [count], at least 1 */
-EDGEC_INLINE float edgec_normal_top(const float *x, const float *gain, uint32_t count, float r) {
+#define EDGEC_GROUPS 4u /* that a row in parts has at most */
+
+/* max |(x * r) * gain|, doubled: bits without the sign, in whose order numbers are. x, gain: [count], at least 1 */
+EDGEC_INLINE uint32_t edgec_normal_top(const float *x, const float *gain, uint32_t count, float r) {
     uint32_t top = 0;
 #if defined(EDGEC_PULP_FLOAT)
     uint32_t a, b;
@@ -15,7 +17,7 @@ EDGEC_INLINE float edgec_normal_top(const float *x, const float *gain, uint32_t 
             EDGEC_P_LW("%[b]", "4", "%[gain]")
             "fmul.s %[a], %[a], %[r]\n\t"
             "fmul.s %[a], %[a], %[b]\n\t"
-            "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
+            "slli %[a], %[a], 1\n\t"
             EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
         : [x] "+r"(x), [gain] "+r"(gain), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
         : [count] "r"(count), [r] "r"(r)
@@ -26,7 +28,7 @@ EDGEC_INLINE float edgec_normal_top(const float *x, const float *gain, uint32_t 
         top = edgec_p_maxu(top, edgec_bits((*x++ * r) * *gain++) << 1);
     }
 #endif
-    return edgec_float(top >> 1);
+    return top;
 }
 
 /* rint(((x * r) * gain) * inverse) to q; returns the sum. x, gain, q: [count], at least 1 */
@@ -64,7 +66,45 @@ EDGEC_INLINE int32_t edgec_normal_quantize(const float *x, const float *gain, in
     return total;
 }
 
-void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+/* The sum of squares of every 8th of x, ascending. */
+EDGEC_INLINE float edgec_lane_squares(const float *x, uint32_t count) {
+    float sum = 0.0f;
+#if defined(EDGEC_PULP_FLOAT)
+    if (count > 0) {
+        uint32_t a;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "3",
+                EDGEC_P_LW("%[a]", "32", "%[x]")
+                "fmul.s %[a], %[a], %[a]\n\t"
+                "fadd.s %[sum], %[sum], %[a]\n\t")
+            : [x] "+r"(x), [sum] "+r"(sum), [a] "=&r"(a)
+            : [count] "r"(count)
+            : "memory");
+        /* clang-format on */
+    }
+#else
+    for (; count > 0; count--) {
+        sum += *x * *x;
+        x += 8;
+    }
+#endif
+    return sum;
+}
+
+/* The sum of the lanes as edgec_sum_squares adds them. */
+EDGEC_INLINE float edgec_lanes_sum(const uint32_t *lane) {
+    float s[4];
+    for (uint32_t j = 0; j < 4u; j++) {
+        s[j] = edgec_float(lane[j]) + edgec_float(lane[j + 4u]);
+    }
+    return (s[0] + s[2]) + (s[1] + s[3]);
+}
+
+/* Whole groups. Of several rows, a core that has some of a row sums up all of the row's squares. */
+static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_parts *c = args;
+    const edgec_rmsnorm_quantize_args *a = c->a;
     const uint32_t k = a->k;
     const uint32_t groups = edgec_groups(k, a->group_size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
@@ -72,16 +112,70 @@ void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core,
     while (unit < mine.end) {
         const uint32_t row = a->rows > 1u ? unit / groups : 0u;
         const float *x = a->x + (size_t)row * k; /* [k] */
-        const float r = edgec_rsqrt_steps(edgec_sum_squares_lanes(x, k) * a->inv_k + a->eps);
+        const float r =
+            a->rows > 1u ? edgec_rsqrt_steps(edgec_sum_squares_lanes(x, k) * a->inv_k + a->eps) : c->r;
         const uint32_t end = edgec_p_minu((row + 1u) * groups, mine.end);
         for (uint32_t first = (unit - row * groups) * a->group_size; unit < end; unit++) {
             const uint32_t count = edgec_p_minu(k - first, a->group_size);
-            const float top = edgec_normal_top(x + first, a->gain + first, count, r);
-            const float inverse = edgec_bits(top) ? 127.0f / top : 0.0f;
+            const float top = edgec_float(edgec_normal_top(x + first, a->gain + first, count, r) >> 1);
+            const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
             a->sums[unit] = edgec_normal_quantize(x + first, a->gain + first, a->q + (size_t)row * k + first,
                                                   count, r, inverse);
             a->scale[unit] = top * EDGEC_ONE_127TH;
             first += count;
         }
     }
+}
+
+/* Lanes of the sum of squares of one row: element i is in lane i % 8, each lane ascending. */
+static void edgec_normalise_lanes(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        EDGEC_ANEW(args);
+        edgec_parts *c = edgec_parts_of(args);
+        const edgec_rmsnorm_quantize_args *a = c->a;
+        c->found[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
+    }
+}
+
+/* A phase of one row. */
+static void edgec_normalise_parts(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        EDGEC_ANEW(args);
+        edgec_parts *c = edgec_parts_of(args);
+        const edgec_rmsnorm_quantize_args *a = c->a;
+        const edgec_part p = edgec_parts_at(c, j);
+        const float *x = a->x + p.begin, *gain = a->gain + p.begin;
+        uint32_t found;
+        if (EDGEC_SELDOM(p.count == 0)) {
+            found = 0;
+        } else if (c->values) {
+            found = (uint32_t)edgec_normal_quantize(x, gain, a->q + p.begin, p.count, c->r,
+                                                    c->inverse[j >> c->log]);
+        } else {
+            found = edgec_normal_top(x, gain, p.count, c->r);
+        }
+        c->found[j] = found;
+    }
+}
+
+void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    edgec_parts c;
+    c.a = a;
+    const int parts = edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS);
+    if (!EDGEC_SELDOM(a->rows > 1u)) {
+        hal_fork(edgec_normalise_lanes, &c);
+        c.r = edgec_rsqrt_steps(edgec_lanes_sum(c.found) * a->inv_k + a->eps);
+    }
+    if (EDGEC_SELDOM(!parts)) {
+        hal_fork(edgec_normalise_groups, &c);
+        return;
+    }
+    hal_fork(edgec_normalise_parts, &c);
+    edgec_parts_scales(&c, a->scale);
+    hal_fork(edgec_normalise_parts, &c);
+    edgec_parts_sums(&c, a->sums);
 }

@@ -1,7 +1,9 @@
 /* silu_mul_quantize: silu_mul and quantize_dynamic in one, with the bits of one after the other.
  *
  * Rows of gate and up are ldx elements apart: the two may be the halves of one matrix's rows. gate is used up: what is
- * quantised takes its place. groups = ceil(k / group_size). Units: groups of all rows.
+ * quantised takes its place. groups = ceil(k / group_size).
+ *
+ * Directed: forks groups of all rows, or of one row with few groups parts, first for what is quantised.
  */
 #ifndef EDGEC_SILU_MUL_QUANTIZE_H
 #define EDGEC_SILU_MUL_QUANTIZE_H
@@ -20,6 +22,7 @@ typedef struct {
     uint32_t group_size;
 } edgec_silu_mul_quantize_args;
 
+/* core is 0 and n_cores 1: the forks inside are the HAL's. */
 void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores);
 
 #endif

@@ -1,8 +1,10 @@
 #include "silu_mul_quantize.h"
 
+#include "edgec_fork.h"
 #include "edgec_rows.h"
 
-void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_silu_mul_quantize_args *a = args;
     const uint32_t groups = (a->k + a->group_size - 1u) / a->group_size;
     const edgec_range mine = edgec_split(a->rows * groups, core, n_cores);
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
@@ -19,4 +21,10 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
         a->scale[unit] =
             edgec_quantize_below(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
     }
+}
+
+void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    hal_fork(edgec_silu_groups, a);
 }

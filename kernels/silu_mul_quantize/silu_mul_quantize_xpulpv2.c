@@ -1,9 +1,19 @@
 /* The kernel of silu_mul_quantize.h for cores with XpulpV2. */
 #include "silu_mul_quantize.h"
 
+#include "edgec_parts_xpulpv2.h"
 #include "edgec_silu_xpulpv2.h"
 
-void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {
+#define EDGEC_GROUPS 4u /* that a row in parts has at most */
+
+/* Apart, as three callers have it. */
+EDGEC_APART float edgec_silu_some(float *gate, const float *up, uint32_t count) {
+    return edgec_silu_row(gate, up, gate, count, 0.0f);
+}
+
+/* Whole groups, of any number of rows. */
+static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_silu_mul_quantize_args *a = args;
     const uint32_t groups = edgec_groups(a->k, a->group_size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
@@ -13,8 +23,57 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
         const uint32_t count = edgec_p_minu(a->k - first, a->group_size);
         const size_t at = (size_t)row * a->ldx + first;
         float *gate = a->gate + at; /* [count] */
-        const float top = edgec_silu_row(gate, a->up + at, gate, count, 0.0f);
+        const float top = edgec_silu_some(gate, a->up + at, count);
         a->scale[unit] =
             edgec_quantize_under(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
     }
+}
+
+/* The products of one row, which its cores share evenly, where its parts are not one each. */
+static void edgec_silu_even(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_silu_mul_quantize_args *a = args;
+    const edgec_range mine = edgec_share(a->k, core, n_cores);
+    if (mine.begin < mine.end) {
+        edgec_silu_some(a->gate + mine.begin, a->up + mine.begin, mine.end - mine.begin);
+    }
+}
+
+/* A phase of one row. */
+static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        EDGEC_ANEW(args);
+        edgec_parts *c = edgec_parts_of(args);
+        const edgec_silu_mul_quantize_args *a = c->a;
+        const edgec_part p = edgec_parts_at(c, j);
+        float *gate = a->gate + p.begin;
+        uint32_t found = 0;
+        if (c->values) {
+            found = edgec_parts_values(gate, a->q + p.begin, p.count, c->inverse[j >> c->log]);
+        } else if (c->ready) {
+            found = edgec_parts_top(gate, p.count);
+        } else if (p.count > 0) {
+            found = edgec_bits(edgec_silu_some(gate, a->up + p.begin, p.count)) << 1;
+        }
+        c->found[j] = found;
+    }
+}
+
+void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    edgec_parts c;
+    c.a = a;
+    if (EDGEC_SELDOM(!edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS))) {
+        hal_fork(edgec_silu_groups, a);
+        return;
+    }
+    c.ready = c.groups << c.log != EDGEC_PARTS;
+    if (c.ready) {
+        hal_fork(edgec_silu_even, a);
+    }
+    hal_fork(edgec_silu_parts, &c);
+    edgec_parts_scales(&c, a->scale);
+    hal_fork(edgec_silu_parts, &c);
+    edgec_parts_sums(&c, a->sums);
 }

@@ -385,13 +385,14 @@ def matmul_nm(bits: int, pattern: Pattern) -> Callable[[Rng], Args]:
     return case
 
 
-def matmul_neureka(bits: int) -> Callable[[Rng], Args]:
-    """Arguments of one width: groups of 252 or one of any size, tiles of some passes or more than all channels."""
+def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
+    """Arguments of one width: groups of whole blocks or one of any size, tiles of some passes or of all channels."""
+    step = neureka.STEP[mode]
 
     def case(rng: Rng) -> Args:
-        m, n = _int(rng, 1, 3), _int(rng, 1, int(rng.choice([40, 140, 300])))
-        k = neureka.BLOCK * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
-        group_size = int(rng.choice([neureka.BLOCK, k, k + 5])) if k % neureka.BLOCK == 0 else k + _int(rng, 0, 1)
+        m, n = _int(rng, 1, 3 if mode == "3x3" else 16), _int(rng, 1, int(rng.choice([40, 140, 300])))
+        k = step * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
+        group_size = int(rng.choice([step, k, k + 5])) if k % step == 0 else k + _int(rng, 0, 1)
         groups, tile = n_groups(k, group_size), 32 * _int(rng, 1, 4)
         tile = tile if rng.random() < 0.7 else n
         u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
@@ -400,7 +401,7 @@ def matmul_neureka(bits: int) -> Callable[[Rng], Args]:
         return {
             "x": _i8(rng, m, k).reshape(-1),
             "x_scale": _f32(rng, m * groups),
-            "w": neureka.encode(u, bits, group_size).reshape(-1),
+            "w": neureka.encode(u, bits, group_size, mode).reshape(-1),
             "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "bias": _f32(rng, n) if rng.random() < 0.4 else None,
             "addend": _f32(rng, m * n) if rng.random() < 0.5 else None,
@@ -416,5 +417,6 @@ CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
+    neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),
     **{kernel_name(bits, pattern): matmul_nm(bits, pattern) for bits in WIDTHS for pattern in PATTERNS},
 }

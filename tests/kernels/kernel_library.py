@@ -50,10 +50,11 @@ def compile_library(compiler: tuple[str, ...], to: Path, paths: list[Path] | Non
     """All generic kernels, or the given ones, as one shared library."""
     out = to / "kernels.so"
     paths = sources() if paths is None else paths
-    if any("_neureka" in path.name for path in paths):  # what directs the accelerator, its model, and a fork
+    if any("_neureka" in path.name for path in paths):  # what directs the accelerator, and its model
         needed = [ROOT / "neureka" / name for name in ("neureka_model.c", "neureka_jobs_generic.c")]
-        paths = [*paths, *(p for p in needed if p not in paths), Path(__file__).with_name("hal_fork.c")]
-    command = [*compiler, *STRICT, "-fPIC", "-shared", "-o", str(out), *map(str, paths)]
+        paths = [*paths, *(p for p in needed if p not in paths)]
+    fork = Path(__file__).with_name("hal_fork.c")
+    command = [*compiler, *STRICT, "-fPIC", "-shared", "-o", str(out), *map(str, paths), str(fork)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return ctypes.CDLL(str(out))
 
@@ -103,8 +104,8 @@ class Guarded:
 def call(library: ctypes.CDLL, name: str, args: Args, n_cores: int, same: dict[str, str] | None = None) -> Args:
     """Run a C kernel, cores in descending order, on copies of the arrays; returns the arrays afterwards.
 
-    same: argument to the argument whose memory it shares. int8 arguments are put on odd addresses. A kernel that
-    directs an accelerator is called by core 0 alone, and forks its cores in either order.
+    same: argument to the argument whose memory it shares. int8 arguments are put on odd addresses. A directed
+    kernel is called by core 0 alone, and forks its cores in either order.
     """
     same = same or {}
     placed: dict[str, Guarded] = {}
@@ -118,7 +119,7 @@ def call(library: ctypes.CDLL, name: str, args: Args, n_cores: int, same: dict[s
         for p in kernel(name).params
     ]
     struct = STRUCTURES[name](*values)
-    forks = bool(kernel(name).engine)  # by itself, on so many cores
+    forks = kernel(name).directed  # by itself, on so many cores
     if forks:
         ctypes.c_uint32.in_dll(library, "edgec_test_cores").value = n_cores
     for core in [0] if forks else reversed(range(n_cores)):
@@ -141,7 +142,7 @@ def twin(name: str, args: Args) -> Args:
 
 def assert_same(name: str, got: Args, want: Args, skip: tuple[str, ...] = ()) -> None:
     """Every array argument has the same bytes on both sides, and no float is NaN."""
-    scratch = ("acc",) if kernel(name).engine else ()
+    scratch = kernel(name).scratch
     for p in kernel(name).params:
         if p.is_pointer and want[p.name] is not None and p.name not in (*skip, *scratch):
             if p.dtype in ("f32", "f16"):

@@ -15,6 +15,7 @@ import pytest
 from kernel_cases import CASES, Args, _weights, matmul
 from kernel_library import ROOT, STRICT, ZIG, assert_same, call, compile_library, compilers, sources, twin
 
+from edgec.ops import kernel
 from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.packing import n_groups
 
@@ -85,6 +86,24 @@ def test_bits_of_packed_weights(library: Library, name: str) -> None:
     """The same for weights with zeros, 7 patterns in 7 widths."""
     for seed in range(BLOCK):
         _compare(library, name, CASES[name](np.random.default_rng([seed, zlib.crc32(name.encode()), 2])))
+
+
+@pytest.mark.parametrize("name", ["quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize"])
+@pytest.mark.parametrize("group_size", [2, 4, 8, 16, 32, 64, 100, 252])
+def test_a_row_in_parts(library: Library, name: str, group_size: int) -> None:
+    """One row in one to five groups, the last one short or not: by parts, or by groups where those are odd or many."""
+    rng = np.random.default_rng([group_size, zlib.crc32(name.encode())])
+    for groups in (1, 2, 3, 4, 5):
+        for k in (groups * group_size, groups * group_size - 2, groups * group_size - int(rng.integers(group_size))):
+            if k < 1:
+                continue
+            x, up = (rng.normal(size=(2, k)) * 10.0 ** rng.uniform(-3, 3)).astype(np.float32)
+            x[: int(rng.choice([0, 0, k // groups]))] = 0  # now and then the first group
+            q, scale, sums = np.full(k, 7, np.int8), np.full(groups, 7, np.float32), np.full(groups, 7, np.int32)
+            args = {"x": x, "gain": up, "gate": x, "up": up, "q": q, "scale": scale, "sums": sums}
+            args |= {"rows": 1, "k": k, "ldx": k, "group_size": group_size}
+            args |= {"inv_k": np.float32(1.0 / k), "eps": np.float32(1e-5)}
+            _compare(library, name, {p.name: args[p.name] for p in kernel(name).params})
 
 
 @pytest.mark.parametrize("bits", range(2, 9))

@@ -7,14 +7,14 @@ import pytest
 from op_laws import check_refuses, check_rows, check_types, examples, run
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.encode import decode_3x3
+from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.ops import find
 from edgec.ops.matmul_w4a8 import bits_of, sum_groups
-from edgec.ops.matmul_w4a8_neureka import encode, suits
+from edgec.ops.matmul_w4a8_neureka import encode, mode_of, suits
 from edgec.ops.op import TypeRuleError
 from edgec.packing import n_groups, pack
 
-NAMES = [f"matmul_w{bits}a8_neureka" for bits in range(2, 9)]
+NAMES = [*(f"matmul_w{bits}a8_neureka" for bits in range(2, 9)), "matmul_w8a8_neureka_1x1"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,10 +40,11 @@ def test_it_is_the_cores_matmul(name: str) -> None:
         i, bits = example.inputs, bits_of(name)
         k, size = (int(example.attrs[key]) for key in ("k", "group_size"))
         n = i["w"].shape[0] // n_groups(k, size)
-        codes = decode_3x3(i["w"].reshape(-1), bits, n, k, size)
+        decode = decode_1x1 if mode_of(name) == "1x1" else decode_3x3
+        codes = decode(i["w"].reshape(-1), bits, n, k, size)
         inputs = {r: i[r] for r in ("x", "x_scale", "w_scale", "bias", "addend") if r in i}
         inputs |= {"w": pack(codes, bits, size), "x_sums": sum_groups(i["x"], size)}
-        want = find(name.removesuffix("_neureka")).reference(inputs, dict(example.attrs), 0)["y"]
+        want = find(name.partition("_neureka")[0]).reference(inputs, dict(example.attrs), 0)["y"]
         assert run(op, example)["y"].tobytes() == want.tobytes()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from op_laws import check_refuses, check_rows, check_types, examples, run, with_inputs
 
 from edgec.ir.graph import TensorType
+from edgec.ops.quantize_dynamic import pieces
 
 
 def test_types() -> None:
@@ -13,6 +14,16 @@ def test_types() -> None:
 
 def test_rows() -> None:
     check_rows("quantize_dynamic", ("x",))
+
+
+def test_pieces() -> None:
+    """Groups of several rows, or of many groups; else parts, of which the last of the eight may be empty."""
+    assert pieces(3, 64, 32, 4) == 6
+    assert pieces(1, 160, 32, 4) == 5
+    assert [pieces(1, k, 64, 4) for k in (64, 128, 256)] == [8, 8, 8]
+    assert pieces(1, 172, 64, 4) == 6  # of 32
+    assert pieces(1, 36, 64, 4) == 5  # of 8
+    assert pieces(1, 35, 64, 4) == 1 and pieces(1, 40, 20, 4) == 2  # not in pairs: by groups
 
 
 def padded(x: np.ndarray, group_size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The quotient that edgec_silu_xpulpv2.h and kv_append_xpulpv2.c compute without a division is the division's.
+"""The quotients that kernels for XpulpV2 compute without a division are the division's.
 
 The sequences of fused multiply-adds are repeated here in C, as hosts do not run the cores' instructions.
 """
@@ -53,6 +53,33 @@ uint32_t wrong_halves(void) {
     }
     return wrong;
 }
+static float twice(float a, float b, float c) { /* a multiply-add that rounds to double, and then again */
+    volatile double sum = (double)a * (double)b;
+    sum += (double)c;
+    return (float)sum;
+}
+static float quotient(float (*round_of)(float, float, float), float n, float d) {
+    float r = edgec_float(0x7EFD8000u - edgec_bits(d));
+    for (int i = 0; i < 2; i++) {
+        const float e = round_of(-d, r, 1.0f);
+        r = round_of(r, round_of(e, e, e), r);
+    }
+    const float q = n * r;
+    return round_of(round_of(-d, q, n), r, q);
+}
+uint32_t wrong_quotients(uint32_t first, uint32_t step, uint32_t count);
+uint32_t wrong_quotients(uint32_t first, uint32_t step, uint32_t count) {
+    uint32_t wrong = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const float d = edgec_float(first + i * step);
+        for (int n = 127; n < 256; n += 128) {
+            const uint32_t want = edgec_bits((float)n / d);
+            wrong += edgec_bits(quotient(fmaf, (float)n, d)) != want;
+            wrong += edgec_bits(quotient(twice, (float)n, d)) != want;
+        }
+    }
+    return wrong;
+}
 """
 
 
@@ -85,6 +112,14 @@ def test_gates_at_edges(library: ctypes.CDLL) -> None:
     for edge in (-88.0, -87.34, 87.0, 2.0**-23, 2.0**-18.4):
         first = int(np.float32(edge).view(np.uint32)) - 2**16
         assert _wrong(library, first, 1, first + 2**17) == 0
+
+
+def test_quotients_of_127_and_255(library: ctypes.CDLL) -> None:
+    """edgec_quotient: of all significands, and at the ends of its range."""
+    one, ends = int(np.float32(1).view(np.uint32)), [int(np.float32(2.0**x).view(np.uint32)) for x in (-95, 97)]
+    assert library.wrong_quotients(ctypes.c_uint32(one), ctypes.c_uint32(1), ctypes.c_uint32(2**23)) == 0
+    for first in (ends[0], ends[1] - 2**16):
+        assert library.wrong_quotients(ctypes.c_uint32(first), ctypes.c_uint32(1), ctypes.c_uint32(2**16)) == 0
 
 
 def test_reciprocals_of_all_binary16(library: ctypes.CDLL) -> None:

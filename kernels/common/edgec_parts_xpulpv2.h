@@ -1,0 +1,208 @@
+/* One row quantised by all cores, for cores with XpulpV2: what a directed kernel does where there are few groups.
+ *
+ * The row is cut into 8 parts, whatever the number of cores; a group is 8, 4, 2 or 1 of them. A phase computes a number
+ * of every part, core 0 combines those of a group, and forks the next phase:
+ *
+ *     phase    of a part          core 0, of a group
+ *     tops     max |x|            scale and 127 / max |x|: once, as the cores share a divider
+ *     values   q, and their sum   the sum
+ *
+ * Maxima and sums of integers do not depend on the order. Both phases are one function, which then lies where the cores
+ * fetch it fast: of a short row that takes longer than the computation.
+ */
+#ifndef EDGEC_PARTS_XPULPV2_H
+#define EDGEC_PARTS_XPULPV2_H
+
+#include "edgec_fork.h"
+#include "edgec_rows_xpulpv2.h"
+
+#define EDGEC_PARTS 8u
+
+typedef struct {
+    const void *a; /* the kernel's arguments */
+    uint32_t k;
+    uint32_t share;  /* elements of a part, an even number; the last parts may have fewer or none */
+    uint32_t log;    /* a group has 1 << log parts */
+    uint32_t groups; /* at least 1 */
+    uint32_t values; /* the phase: 0 tops, 1 values */
+    uint32_t ready;  /* of SiLU: the products are there, only their tops are not */
+    float r;         /* the factor of a row that is normalised */
+    float inverse[EDGEC_PARTS];  /* of each group: 127 / top */
+    uint32_t found[EDGEC_PARTS]; /* of each part: the top's bits without the sign, doubled; or the sum */
+} edgec_parts;
+
+/* Elements begin .. begin + count - 1 of the row. */
+typedef struct {
+    uint32_t begin;
+    uint32_t count;
+} edgec_part;
+
+/* Cuts rows of k elements in groups of `size`. Whether they are one row of at most `most` groups, in parts of pairs: with
+ * more groups cores rather take whole ones. most: at most 8 */
+EDGEC_INLINE int edgec_parts_cut(edgec_parts *c, uint32_t rows, uint32_t k, uint32_t size, uint32_t most) {
+    uint32_t log = 3, groups = 1, share = (k + 31u) / 32u * 4u;
+    if (EDGEC_SELDOM(rows > 1u || k % 2u)) {
+        return 0;
+    }
+    if (EDGEC_SELDOM(k > size)) {
+        if (k > most * size) {
+            return 0;
+        }
+        EDGEC_UNROLL_1
+        for (uint32_t reach = size; reach < k; reach += reach) {
+            log--;
+        }
+        EDGEC_UNROLL_1
+        for (uint32_t reach = size; reach < k; reach += size) {
+            groups++;
+        }
+        share = size >> log;
+        if (size & ((2u << log) - 1u)) {
+            return 0;
+        }
+    }
+    c->k = k;
+    c->share = share;
+    c->log = log;
+    c->groups = groups;
+    c->values = 0;
+    return 1;
+}
+
+EDGEC_INLINE edgec_part edgec_parts_at(const edgec_parts *c, uint32_t j) {
+    const uint32_t begin = edgec_p_minu(j * c->share, c->k);
+    return (edgec_part){begin, edgec_p_minu(c->share, c->k - begin)};
+}
+
+/* What a fork is given. It is written to: each part's number to a word of its own. */
+EDGEC_INLINE edgec_parts *edgec_parts_of(const void *args) {
+    return (edgec_parts *)(uintptr_t)args;
+}
+
+/* The bits without the sign, doubled, of max |x|. x: [count], count even */
+EDGEC_INLINE uint32_t edgec_parts_top(const float *x, uint32_t count) {
+    uint32_t top = 0;
+#if defined(EDGEC_PULP_FLOAT)
+    if (count > 0) {
+        uint32_t a, b;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[pairs]", "6",
+                EDGEC_P_LW("%[a]", "4", "%[x]")
+                EDGEC_P_LW("%[b]", "4", "%[x]")
+                "slli %[a], %[a], 1\n\t"
+                "slli %[b], %[b], 1\n\t"
+                EDGEC_P_MAXU("%[top]", "%[top]", "%[a]")
+                EDGEC_P_MAXU("%[top]", "%[top]", "%[b]"))
+            : [x] "+r"(x), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
+            : [pairs] "r"(count / 2u)
+            : "memory");
+        /* clang-format on */
+    }
+#else
+    for (uint32_t pairs = count / 2u; pairs > 0; pairs--) { /* as the loop above: an odd count would show */
+        top = edgec_p_maxu(top, edgec_bits(*x++) << 1);
+        top = edgec_p_maxu(top, edgec_bits(*x++) << 1);
+    }
+#endif
+    return top;
+}
+
+/* rint(x * inverse) to q; returns their sum. x, q: [count], count even */
+EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t count, float inverse) {
+    int32_t sum = 0;
+#if defined(EDGEC_PULP_FLOAT)
+    if (count > 0) {
+        uint32_t a, b, magic, ones;
+        /* clang-format off */
+        __asm__ volatile(
+            "lui %[magic], %[magic_] >> 12\n\t"
+            "li %[ones], 0x0101\n\t"
+            EDGEC_HWLOOP("0", "%[pairs]", "9",
+                EDGEC_P_LW("%[a]", "4", "%[x]")
+                EDGEC_P_LW("%[b]", "4", "%[x]")
+                "fmul.s %[a], %[a], %[inverse]\n\t"
+                "fmul.s %[b], %[b], %[inverse]\n\t"
+                "fadd.s %[a], %[a], %[magic]\n\t"
+                "fadd.s %[b], %[b], %[magic]\n\t"
+                EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")
+                EDGEC_P_SH("%[a]", "2", "%[q]")
+                EDGEC_PV_SDOTSP_B("%[sum]", "%[a]", "%[ones]"))
+            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [magic] "=&r"(magic),
+              [ones] "=&r"(ones)
+            : [pairs] "r"(count / 2u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
+            : "memory");
+        /* clang-format on */
+    }
+#else
+    for (count = count / 2u * 2u; count > 0; count--) {
+        const int8_t value = (int8_t)edgec_rint_i32(*x++ * inverse);
+        *q++ = value;
+        sum += value;
+    }
+#endif
+    return (uint32_t)sum;
+}
+
+/* Of every group, by core 0: scale and 127 / top behind the first phase, and the sum behind the second one. */
+EDGEC_INLINE void edgec_parts_scales(edgec_parts *c, float *scale) {
+    const uint32_t *found = c->found;
+    float *inverse = c->inverse;
+    uint32_t groups = c->groups;
+    EDGEC_UNROLL_1
+    do {
+        uint32_t each = 1u << c->log, doubled;
+#if defined(EDGEC_PULP_FLOAT)
+        uint32_t a;
+        /* clang-format off */
+        __asm__ volatile(
+            "li %[top], 0\n\t"
+            EDGEC_HWLOOP("0", "%[each]", "3",
+                EDGEC_P_LW("%[a]", "4", "%[found]")
+                "nop\n\t"
+                EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
+            : [found] "+r"(found), [top] "=&r"(doubled), [a] "=&r"(a)
+            : [each] "r"(each)
+            : "memory");
+        /* clang-format on */
+#else
+        for (doubled = 0; each > 0; each--) {
+            doubled = edgec_p_maxu(doubled, *found++);
+        }
+#endif
+        const float top = edgec_float(doubled >> 1);
+        *inverse++ = doubled ? edgec_quotient(127.0f, top) : 0.0f;
+        *scale++ = top * EDGEC_ONE_127TH;
+    } while (--groups > 0);
+    c->values = 1;
+}
+
+EDGEC_INLINE void edgec_parts_sums(const edgec_parts *c, int32_t *sums) {
+    const uint32_t *found = c->found;
+    uint32_t groups = c->groups;
+    EDGEC_UNROLL_1
+    do {
+        uint32_t each = 1u << c->log, sum;
+#if defined(EDGEC_PULP_FLOAT)
+        uint32_t a;
+        /* clang-format off */
+        __asm__ volatile(
+            "li %[sum], 0\n\t"
+            EDGEC_HWLOOP("0", "%[each]", "3",
+                EDGEC_P_LW("%[a]", "4", "%[found]")
+                "nop\n\t"
+                "add %[sum], %[sum], %[a]\n\t")
+            : [found] "+r"(found), [sum] "=&r"(sum), [a] "=&r"(a)
+            : [each] "r"(each)
+            : "memory");
+        /* clang-format on */
+#else
+        for (sum = 0; each > 0; each--) {
+            sum += *found++;
+        }
+#endif
+        *sums++ = (int32_t)sum;
+    } while (--groups > 0);
+}
+
+#endif

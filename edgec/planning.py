@@ -15,7 +15,8 @@ from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
 from edgec.memory.plan import Plan
-from edgec.memory.planner import plan
+from edgec.memory.planner import plan, short_levels
+from edgec.memory.repeat import Decisions
 from edgec.recipe import KV_BITS, Recipe
 from edgec.search.remedies import ModelOf, Search, on_chip_only, used_bytes
 from edgec.target import Target
@@ -41,11 +42,12 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
     if not needs_remedies(made):
         return []
     target = made.target if made.deficits() else on_chip_only(made.target)
+    known = Decisions(target)
 
     def plan_of(model: QuantizedModel, recipe: Recipe, target: Target) -> Plan:
         context = context_of(model.config.max_seq_len, recipe)
         model = ready(model, target, context)
-        return plan_model(model, target, context, recipe)[1]
+        return plan_model(model, target, context, recipe, known)[1]
 
     search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised)
     return [asdict(remedy) for remedy in search.run()]
@@ -64,20 +66,25 @@ def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf
     return make
 
 
-def plan_model(model: QuantizedModel, target: Target, context: int, recipe: Recipe) -> tuple[dict[str, Graph], Plan]:
+def plan_model(
+    model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
+) -> tuple[dict[str, Graph], Plan]:
     """Graphs and plan of a `ready` model with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
 
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
+    known: decisions of plans for the same target, which these add to.
     """
+    known = known or Decisions(target)
     consts = constants(model, context)
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
     layers = 1 if chunk > 1 and recipe.build.chunk is None else None  # nothing to find out: plan all blocks at once
     while True:
         rows_by_name = {"prefill": chunk, "decode": 1}
         graphs = programs(model, consts, rows_by_name, context, target, ALL, layers)
-        made = plan(graphs, target, context)
-        if target.compute not in made.deficits() or chunk == 1 or recipe.build.chunk is not None:
-            if layers is None:
+        made = plan(graphs, target, context, known=known) if layers is None else None
+        short = short_levels(graphs, target, context, known) if made is None else made.deficits()
+        if target.compute not in short or chunk == 1 or recipe.build.chunk is not None:
+            if made is not None:
                 return graphs, made
             layers = None
         else:

@@ -142,10 +142,11 @@ class Placement:
 class Runtime:
     """What the emitted program itself needs.
 
-    stack_bytes: of the core that runs main. hal: the folder in templates/ with the chip's own HAL, "" where there is
-    only the one of a bare RV32 core; the rest is for such a chip. float_abi: how its cores take floats, "f" (registers
-    of their own), "zfinx" (the integer registers) or "soft". stack_level: the memory in which the stacks of all cores
-    and then the HAL's variables (state_bytes) lie; worker_stack_bytes: of each other core.
+    stack_bytes: of the core that runs main. float_abi: how the cores take floats, "f" (registers of their own),
+    "zfinx" (the integer registers) or "soft". hal: the folder in templates/ with the chip's own HAL, "" where there is
+    only that of a bare RV32 core; the rest is for such a chip. stack_level: the memory in which the stacks of all cores
+    and then the HAL's variables (state_bytes) lie; worker_stack_bytes: of each other core. code_level: where the code
+    lies, behind the plan's data ("": with the program's data), and code_bytes: what is kept free for it.
     """
 
     stack_bytes: int
@@ -154,6 +155,8 @@ class Runtime:
     stack_level: str = ""
     worker_stack_bytes: int = 0
     state_bytes: int = 0
+    code_level: str = ""
+    code_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,12 @@ class Target:
         """Bytes of the stacks' level that stacks and the HAL's variables take; 0 where the linker places the stack."""
         r, workers = self.runtime, self.engines[0].cores - 1
         return r.stack_bytes + workers * r.worker_stack_bytes + r.state_bytes if r.stack_level else 0
+
+    def data_bytes(self, level: str) -> int:
+        """Bytes of a level that are for data which lives for good: all, less what is kept for the program."""
+        kept = self.placement.program_bytes if level == self.placement.program else 0
+        kept += self.runtime.code_bytes if level == self.runtime.code_level else 0
+        return self.memory_by_name[level].capacity_bytes - kept
 
     def route(self, source: str, destination: str) -> tuple[Link, ...]:
         """The shortest chain of links between two memories (a link from a memory to itself is a copy inside it).
@@ -299,10 +308,13 @@ def _target(data: dict[str, Any], where: str) -> Target:
         e.bytes_per_cycle <= 0 or e.max_bytes <= 0 for e in links
     ):
         raise TargetError(f"{where} has a capacity, rate or limit that is not positive.")
-    if runtime.stack_level and runtime.stack_level not in known:
-        raise TargetError(f"{where} puts stacks into {runtime.stack_level}, a memory that it does not define.")
+    for what, level in (("stacks", runtime.stack_level), ("code", runtime.code_level)):
+        if level and level not in known:
+            raise TargetError(f"{where} puts {what} into {level}, a memory that it does not define.")
     if runtime.float_abi not in FLOAT_ABIS:
         raise TargetError(f"{where}: float_abi is one of {', '.join(FLOAT_ABIS)}, not {runtime.float_abi!r}.")
+    if runtime.float_abi == "zfinx" and not runtime.hal:
+        raise TargetError(f"{where}: float_abi zfinx is of a chip with a HAL; the generic RV32 program has f or soft.")
     if runtime.hal and not (folder("templates") / runtime.hal).is_dir():
         raise TargetError(f"{where} names the HAL {runtime.hal!r}, which edgec does not have.")
     if unknown := [a.kind for a in accelerators if a.kind not in ACCELERATORS]:

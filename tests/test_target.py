@@ -43,7 +43,7 @@ CHANGES = {  # (pattern, replacement): words of the refusal
     (r"capacity_bytes = 262_144.*\n", ""): "capacity_bytes",
     ("capacity_bytes = 262_144", "capacity_bytes = 0"): "not positive",
     ("capacity_bytes = 262_144", "capacity_bytes = -5"): "not positive",
-    ("bytes_per_cycle = 1.11", "bytes_per_cycle = 0.0"): "not positive",
+    ("bytes_per_cycle = 0.56", "bytes_per_cycle = 0.0"): "not positive",
     ('compute = "L1"', 'compute = "L9"'): "L9",
     ('from = "MRAM"', 'from = "FLASH"'): "FLASH",
     (r'weights = \["MRAM"', 'weights = ["ROM"'): "ROM",

@@ -2,16 +2,19 @@
 
 Checked: buffers lie inside their level, aligned, and never share a byte while both are alive; every transfer uses an
 existing link within its length limit and stays inside live buffers; nothing in a phase touches what another part of
-it writes; and, following what every byte holds from step to step, every operand of every kernel call holds the bytes
-of the value that it is meant to hold. A wrong offset, a lost transfer or one too early is found without running it.
+it writes; every operand has as many bytes as its kernel touches; and, following what every byte holds from step to
+step, every operand of every kernel call holds the bytes of the value that it is meant to hold. A wrong offset, a lost
+transfer or one too early is found without running it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, groupby, pairwise
+from typing import Any
 
 from edgec.memory.contents import ByOffset, Contents
+from edgec.memory.operand_sizes import most_bytes
 from edgec.memory.plan import ALIGN, Buffer, Call, Extent, Phase, Plan, Program, Region, Step, Transfer, most
 from edgec.neureka.engine import LINE
 from edgec.ops import kernel
@@ -31,6 +34,10 @@ def check(plan: Plan) -> None:
 
 
 def _check_buffers(plan: Plan) -> None:
+    level, reserved = plan.target.runtime.stack_level, plan.target.reserved_bytes
+    stacks = (b for b in plan.buffers if b.kind == "stack" and b.level == level and not b.offset)
+    if reserved and not any(b.size >= reserved for b in stacks):
+        raise PlanError(f"nothing keeps the first {reserved} B of {level}, in which the stacks lie")
     for b in plan.all_buffers():
         capacity = plan.target.memory_by_name[b.level].capacity_bytes
         if b.offset < 0 or b.size <= 0 or b.offset + b.size > capacity:
@@ -85,6 +92,7 @@ class _Walk:
             self.starting.setdefault(b.start, []).append(b)
         self.alive: list[Buffer] = []
         self.indexed: dict[str, ByOffset] = {}
+        self.sizes: dict[Any, dict[str, tuple[int, int]]] = {}
 
     def run(self) -> None:
         for number, step in enumerate(self.program.steps):
@@ -92,12 +100,15 @@ class _Walk:
                 raise PlanError(f"step {number} of {self.program.name} carries the index {step.index}")
             self.alive = [b for b in self.alive if b.end > number] + self.starting.get(number, [])
             self.indexed = {level: ByOffset([b for b in self.alive if b.level == level]) for level in self.contents}
+            self.opened: set[Region] = set()
             for phase in step.phases:
                 self.phase(step, phase)
             for value, region, rows, row_bytes in step.writes:
                 if most(rows) * row_bytes > region.size:
                     self.fail(step, f"{value} needs {most(rows) * row_bytes} B, its region has {region.size}")
                 self.expect(step, region, f"output {value}")
+                if region.row_bytes and (region not in self.opened or region.row_bytes != row_bytes):
+                    self.fail(step, f"no call writes {value} to row pos of {region.value} in rows of {row_bytes} B")
 
     def fail(self, step: Step, what: str) -> None:
         raise PlanError(f"{self.program.name} step {step.index} ({step.op} {step.node}): {what}")
@@ -114,6 +125,14 @@ class _Walk:
         if not (self.indexed[region.level].holding(start, end) or self.permanent[region.level].holding(start, end)):
             self.fail(step, f"{role} {region.value} [{start}, {end}) of {region.level} is in no live buffer")
 
+    def open(self, step: Step, direction: str, region: Region) -> None:
+        """Rows from pos on are written, and of a whole cache: as many follow as a run may have."""
+        cache = self.permanent[region.level].touching(region.offset, region.offset + region.size)
+        whole = Buffer(region.value, region.level, region.offset, self.plan.context * region.row_bytes, "kv")
+        if direction != "out" or cache != whole or region.at or region.size != whole.size:
+            self.fail(step, f"rows of {region.row_bytes} B of {region.value} are not new rows of a whole cache")
+        self.opened.add(region)
+
     def phase(self, step: Step, phase: Phase) -> None:
         reads: list[tuple[Region, int]] = []
         writes: list[tuple[Region, int]] = []
@@ -123,6 +142,8 @@ class _Walk:
             writes.append((transfer.target, part))
         for direction, region in _operands(phase.call):
             self.inside(step, region, "operand")
+            if region.row_bytes:
+                self.open(step, direction, region)
             self.read_ahead(step, phase.call, region)
             if region.level != self.plan.target.compute and not self.may_reach(step, phase.call, region):
                 self.fail(step, f"the kernel cannot reach {region.value} in {region.level}")
@@ -141,6 +162,8 @@ class _Walk:
             logits = phase.call.regions["logits"]
             if logits is None or phase.call.numbers["n"] != logits.size / 4:
                 self.fail(step, f"{phase.call.numbers['n']} logits are not all that the operand holds")
+        if phase.call is not None:
+            self.operands(step, phase.call, phase.when)
         if phase.call is not None and phase.when is not None:
             self.condition(step, phase.call, phase.when)
         for number in phase.call.numbers.values() if phase.call is not None else ():
@@ -150,6 +173,25 @@ class _Walk:
             self.expect(step, region, "read")
         for region, _ in writes:
             self.contents[region.level].write(region)
+
+    def operands(self, step: Step, call: Call, when: Extent | None) -> None:
+        """Every region has what the kernel touches in any run, and one that is written consists of whole rows."""
+        key = (call.kernel, tuple(call.numbers.items()), when)
+        try:
+            if key not in self.sizes:  # equal layers make equal calls
+                self.sizes[key] = most_bytes(call, when, self.program.rows, self.plan.context)
+            sizes = self.sizes[key]
+        except ValueError as error:
+            self.fail(step, f"{call.kernel} has {error}")
+        kinds = {p.name: p.kind for p in kernel(call.kernel).params}
+        for name, (least, row) in sizes.items():
+            region = call.regions[name]
+            if region is None or region.row_bytes:  # an open one: open() knows its size
+                continue
+            if region.size < least:
+                self.fail(step, f"{call.kernel} touches {least} B of {name}, its region has {region.size}")
+            if kinds[name] != "in" and row and region.size % row:
+                self.fail(step, f"{call.kernel} writes {name} in rows of {row} B, its region has {region.size}")
 
     def condition(self, step: Step, call: Call, when: Extent) -> None:
         """A call is left out only in runs in which one of its own counts is 0."""
@@ -191,6 +233,8 @@ class _Walk:
         return call.kernel == "sample" and region.level != "L3"
 
     def transfer(self, step: Step, t: Transfer) -> None:
+        if t.source.row_bytes or t.target.row_bytes:
+            self.fail(step, f"a transfer of {t.source.value} says twice where it begins")
         link = self.plan.target.link_by_name.get(t.link)
         if link is None or (link.source, link.destination) != (t.source.level, t.target.level):
             self.fail(step, f"no link {t.link} joins {t.source.level} and {t.target.level}")

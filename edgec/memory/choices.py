@@ -16,7 +16,8 @@ class Choices:
     attention      scores, softmax and values of a head in one call, where the cache is there whole
     accelerator    matrices on the accelerator where that is faster (edgec/passes/to_neureka.py)
     residency      weights near the engine by what that saves, rather than in order of use
-    near           constants that stay in the compute memory, where there is room
+    near           constants that stay in the compute memory, where there is room (edgec/memory/near.py)
+    near_cache     caches of layers that stay there likewise
     in_place       results in the buffer of an input that nothing reads any more
     tiling         the fastest of a step's tilings, rather than the coarsest that fits
     early_loads    a step's first weights during the step before
@@ -31,6 +32,7 @@ class Choices:
     accelerator: bool = True
     residency: bool = True
     near: bool = True
+    near_cache: bool = True
     in_place: bool = True
     tiling: bool = True
     early_loads: bool = True

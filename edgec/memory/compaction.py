@@ -21,14 +21,19 @@ def compact(program: Program, permanent: list[Buffer], claims: list[Buffer] | No
 
     claims: its buffers with the lifetimes that they shall have from now on, which contain their present ones.
     """
-    buffers = list(claims or program.buffers)
+    return relocate(program, packed(claims or program.buffers, permanent))
+
+
+def packed(buffers: list[Buffer], permanent: list[Buffer]) -> list[Buffer]:
+    """The buffers of a program at new offsets."""
+    buffers = list(buffers)
     for level in dict.fromkeys(b.level for b in buffers):
         ours = [i for i, b in enumerate(buffers) if b.level == level]
         floor = align(max((b.offset + b.size for b in permanent if b.level == level), default=0))
         pieces = [Piece(align(buffers[i].size), buffers[i].start, buffers[i].end) for i in ours]
         for i, offset in zip(ours, assign(pieces, floor), strict=True):
             buffers[i] = replace(buffers[i], offset=offset)
-    return relocate(program, buffers)
+    return buffers
 
 
 def relocate(program: Program, buffers: list[Buffer]) -> Program:
@@ -56,17 +61,29 @@ def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
             additions.append(by)
         offsets.append(b.offset + b.size)
         additions.append(0)
-    return moves
+    return {level: move for level, move in moves.items() if any(move[1])}
 
 
 def _moved(step: Step, moves: Moves) -> Step:
+    if not moves:
+        return step
+    done: dict[int, Region] = {}  # a slot's region is shared by the transfer into it and the call that reads it
+
     def move(region: Region) -> Region:
         here = moves.get(region.level)
         if here is None:
             return region
+        known = done.get(id(region))
+        if known is None:
+            known = done[id(region)] = shifted(region, here)
+        return known
+
+    def shifted(region: Region, here: tuple[list[int], list[int]]) -> Region:
         at = bisect_right(here[0], region.offset) - 1
         by = here[1][at] if at >= 0 else 0
-        return Region(region.level, region.offset + by, region.size, region.value, region.at) if by else region
+        if not by:
+            return region
+        return Region(region.level, region.offset + by, region.size, region.value, region.at, region.row_bytes)
 
     def transfer(t: Transfer) -> Transfer:
         source, target = move(t.source), move(t.target)

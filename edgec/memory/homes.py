@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from edgec.ir.graph import Graph, Node, Value
-from edgec.memory.placement import first_fit
+from edgec.memory.placement import blocks, first_fit
 from edgec.memory.plan import ALIGN, Buffer, Region
 from edgec.neureka.engine import LINE
 from edgec.ops import embed, find
 from edgec.target import Target
 
 UNBOUNDED = 1 << 60
+NEW_ROWS = {"k_q": "k_cache", "k_q_scale": "k_scale", "v_q": "v_cache", "v_q_scale": "v_scale"}  # roles of kv_append
 LARGE = 4  # an activation of one row that takes more than 1/LARGE of the compute memory lives elsewhere
 
 
@@ -25,7 +26,7 @@ def place_permanent(
 
     Results too large for the compute memory come first, then the cache, then weights: those that an accelerator reads
     in their place, those that are worth most per byte, equals in order of use; tables of which only rows are read come
-    last. near: constants that stay in the compute memory.
+    last. near: constants and caches that stay in the compute memory, constants first: they are in its image.
     """
     graph = graphs["decode"]
     gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
@@ -33,6 +34,7 @@ def place_permanent(
     lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
     large = [graph.values[name] for name in graph.outputs if is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
+    kept = [v for v in states if v.name in near]
     gain = worth or {}
     consts = sorted(
         graph.of_kind("const"),
@@ -46,17 +48,36 @@ def place_permanent(
     buffers: list[Buffer] = []
     if target.reserved_bytes:
         buffers.append(Buffer("stacks", target.runtime.stack_level, 0, target.reserved_bytes, "stack"))
-    for value in [*large, *states, *consts]:
+    taken = list(buffers)
+    for value in [*large, *(v for v in states if v.name not in near), *consts, *kept]:
         levels, kind = levels_of(value, target)
         multiple = ALIGN
         if value.name in near:
             levels = (target.compute,)
         elif value.name in lines:
             levels, multiple = streaming_levels(target), LINE
-        buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, buffers, target, multiple)
+        buffer = place(Buffer(value.name, levels[0], 0, value.type.nbytes, kind), levels, taken, target, multiple)
         buffers.append(buffer)
+        taken = blocks([*taken, buffer])  # few, where buffers are many
         homes[value.name] = Region(buffer.level, buffer.offset, buffer.size, value.name)
     return homes, buffers
+
+
+def rows_in_place(graph: Graph, homes: Mapping[str, Region], target: Target) -> dict[str, Region]:
+    """Homes of new rows of a cache that stays in the compute memory: they are computed where they belong.
+
+    A target that prefers that memory for the cache copies rows inside it.
+    """
+    if target.compute in target.placement.kv:
+        return {}
+    rows: dict[str, Region] = {}
+    for node in graph.nodes:
+        for role, cache in NEW_ROWS.items():
+            if role in node.outputs and homes[node.inputs[cache]].level == target.compute:
+                home = homes[node.inputs[cache]]
+                row_bytes = graph.type_of(home.value).row_bytes
+                rows[node.outputs[role]] = Region(home.level, home.offset, home.size, home.value, 0, row_bytes)
+    return rows
 
 
 def kernel_streams(node: Node) -> tuple[str, ...]:
@@ -98,13 +119,12 @@ def place(
     """The buffer at its first fitting offset in the first level that has room, else behind the last level's end."""
     for level in levels:
         moved = Buffer(buffer.name, level, 0, buffer.size, buffer.kind, buffer.program, buffer.start, buffer.end)
-        capacity = target.memory_by_name[level].capacity_bytes
-        if level == target.placement.program and not buffer.program:
-            capacity -= target.placement.program_bytes
+        whole, data = target.memory_by_name[level].capacity_bytes, target.data_bytes(level)
+        capacity = whole if buffer.program and level == target.placement.program else max(0, data)
         offset = first_fit(moved, placed, 0, capacity, multiple)
         if offset is None and level == levels[-1]:
             # Behind all else, across the end: what sticks out is what is missing. The program's bytes stay free.
-            floor = capacity if level == target.placement.program else 0
+            floor = 0 if data == whole else whole if data < 0 else capacity
             offset = first_fit(moved, placed, floor, UNBOUNDED, multiple)
         if offset is not None:
             return Buffer(

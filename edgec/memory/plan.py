@@ -6,7 +6,8 @@
     Phase    = transfers that start together, and at most one kernel call that runs beside them; the phase ends
                when all are done. Within a phase nothing touches what something else writes.
     Buffer   = name, level, offset, size (bytes), lifetime [start, end) in steps of its program
-    Region   = a piece of a memory level together with what lies there: bytes [at, at + size) of `value`
+    Region   = a piece of a memory level together with what lies there: bytes [at, at + size) of `value`; open, if it
+               is a whole cache of which a call gets the rows from pos on
     Transfer = rows of row_bytes from one region to another over one link
     Kernel call = kernel name, operands (Regions) and numbers by parameter
 
@@ -71,13 +72,22 @@ def most(number: Number) -> int:
 
 @dataclass(frozen=True)
 class Region:
-    """`size` bytes at `offset` of a level, holding bytes [at, at + size) of `value`."""
+    """`size` bytes at `offset` of a level, holding bytes [at, at + size) of `value`.
+
+    row_bytes: 0, or the region is open: it is a cache with rows of that size, and who gets it gets row pos and what
+    follows. So a call writes new rows where they belong.
+    """
 
     level: str
     offset: int
     size: int
     value: str
     at: int = 0
+    row_bytes: int = 0
+
+    def start(self, pos: int) -> int:
+        """The offset of its first byte in a run at position pos."""
+        return self.offset + pos * self.row_bytes
 
     def part(self, at: int, size: int) -> Region:
         """The sub-region of `size` bytes that starts `at` bytes in."""
@@ -138,7 +148,7 @@ class Step:
 class Buffer:
     """Bytes [offset, offset + size) of a level during steps [start, end) of a program ("" = always).
 
-    kind: weight, scale, table, kv, state, activation, scratch, stage, code or stack.
+    kind: weight, scale, table, kv, state, activation, scratch, stage, or the program's: code, data or stack.
     """
 
     name: str
@@ -194,7 +204,7 @@ class Plan:
 
     def arena_bytes(self, level: str) -> int:
         """Bytes of a level that the plan's data take; program and stack, which the linker places, left out."""
-        data = (b for b in self.all_buffers() if b.level == level and b.kind not in ("code", "stack"))
+        data = (b for b in self.all_buffers() if b.level == level and b.kind not in ("code", "data", "stack"))
         return max((b.offset + b.size for b in data), default=0)
 
     def deficits(self) -> dict[str, int]:

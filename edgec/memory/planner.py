@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from edgec.cost.estimate import phases_usage, program_usage
+from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node
 from edgec.memory.choices import ALL, Choices
-from edgec.memory.compaction import compact
-from edgec.memory.homes import is_large, levels_of, place, place_permanent
+from edgec.memory.compaction import packed, relocate
+from edgec.memory.homes import is_large, levels_of, place, place_permanent, rows_in_place
+from edgec.memory.near import with_near
 from edgec.memory.placement import align, blocks
-from edgec.memory.plan import Buffer, Phase, Plan, Program, Region, Step
+from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region, Step
 from edgec.memory.prefetch import find_early, prefetched
-from edgec.memory.residency import Cycles, elsewhere, near_budget, nearest, savings, spills
-from edgec.memory.streaming import NoRoom, Workspace, stream
+from edgec.memory.repeat import OVERFLOW, Built, Decisions, Pattern, copied, form, pattern, situation
+from edgec.memory.residency import Cycles, savings, spills
+from edgec.memory.streaming import NoRoom, Workspace, reserve, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
 from edgec.ops import find
@@ -29,17 +32,45 @@ from edgec.target import Target
 WORTHWHILE = 0.98  # a later (finer) candidate must be this much faster: it costs code and transfers
 LONG = 256  # phases of a step: with more of them, finer candidates gain little and take long to plan
 PATIENCE = 2  # candidates in a row that may be slower before the search stops
+CODE_ALIGN = 256  # of a chip's own program, as its linker script has it: cores start at multiples of that
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
-NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or none do
-NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
-PREFILL_LOSS = 1.1  # how much longer prefill may take for it
 
 
-def plan(graphs: Mapping[str, Graph], target: Target, context: int, choices: Choices = ALL) -> Plan:
-    """A plan of all graphs over shared weights and cache. Never fails for lack of room: see `Plan.deficits`."""
-    worth = _worth(graphs["decode"], target, context) if choices.residency else {}
-    made = _planned(graphs, target, context, choices, worth)
-    return _with_near(graphs, made, choices, worth) if choices.near and not made.deficits() else made
+def plan(
+    graphs: Mapping[str, Graph],
+    target: Target,
+    context: int,
+    choices: Choices = ALL,
+    known: Decisions | None = None,
+) -> Plan:
+    """A plan of all graphs over shared weights and cache. Never fails for lack of room: see `Plan.deficits`.
+
+    known: decisions of earlier plans for this target, which it adds to.
+    """
+    known = known or Decisions(target)
+    worth = _worth(graphs["decode"], target, context, known) if choices.residency else {}
+
+    def planned(near: Collection[str] = ()) -> Plan:
+        return _finished(_planned(graphs, target, context, choices, worth, known, near), choices)
+
+    made = planned()
+    if not choices.near or made.deficits():
+        return made
+    cycles = partial(_cycles_by_level, graphs["decode"], target, context, known)
+    return with_near(graphs, made, planned, cycles, choices.near_cache)
+
+
+def short_levels(graphs: Mapping[str, Graph], target: Target, context: int, known: Decisions) -> Collection[str]:
+    """The levels that lack bytes in plan(): not all of that plan has to be made to know it.
+
+    Compaction never makes room smaller and none beats the lower bound; what stays near gives way where room is short.
+    """
+    worth = _worth(graphs["decode"], target, context, known)
+    made = _planned(graphs, target, context, ALL, worth, known, phases=False)
+    capacity = {m.name: m.capacity_bytes for m in target.memories}
+    if all(made.lower_bound(level) >= capacity[level] + ALIGN for level in made.deficits()):
+        return made.deficits()
+    return _finished(_planned(graphs, target, context, ALL, worth, known), ALL).deficits()
 
 
 def _planned(
@@ -48,93 +79,84 @@ def _planned(
     context: int,
     choices: Choices,
     worth: Mapping[str, float],
+    known: Decisions,
     near: Collection[str] = (),
+    phases: bool = True,
 ) -> Plan:
+    """Step by step; not yet `_finished`. phases: False, and steps only take their room."""
     homes, buffers = place_permanent(graphs, target, worth, near)
     result = Plan(target, context, buffers, {})
     for name, graph in graphs.items():
-        program = _ProgramPlanner(graph, target, context, dict(homes), buffers, choices).run()
-        result.programs[name] = _finished(program, buffers, target, context, choices)
+        planner = _ProgramPlanner(graph, target, context, dict(homes), buffers, choices, known, phases)
+        result.programs[name] = planner.run()
     return result
 
 
-def _with_near(graphs: Mapping[str, Graph], made: Plan, choices: Choices, worth: Mapping[str, float]) -> Plan:
-    """The plan with constants that stay in the compute memory, if there is room for some and a token is faster so."""
-    graph, target, context = graphs["decode"], made.target, made.context
-    budget = near_budget(made)
-    constants = sum(v.type.nbytes for v in graph.of_kind("const"))
-    if budget * NEAR_SHARE < constants or target.placement.weights[0] == target.compute:
-        return made
-    gain = savings(graph, target.compute, target.placement.weights[0], _cycles_by_level(graph, target, context))
-    for share in NEAR_TO_TRY:
-        near = nearest(graph, target, gain, int(share * budget))
-        better = _planned(graphs, target, context, choices, worth, near) if near else made
-        times = {name: _slower(made, better, name) for name in graphs}
-        if near and not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS:
-            return better if times["decode"] < 1 else made
+def _finished(made: Plan, choices: Choices) -> Plan:
+    """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
+    if choices.compaction:
+        for name, program in made.programs.items():
+            made.programs[name] = _compacted(program, made.buffers, made.target, made.context, choices)
     return made
 
 
-def _slower(a: Plan, b: Plan, name: str) -> float:
-    """Predicted time of a program's run at the end of the context, with the second plan over with the first."""
-    rows = a.programs[name].rows
-    cycles = [program_usage(p, p.programs[name], rows, p.context - rows).cycles for p in (a, b)]
-    return cycles[1] / cycles[0]
-
-
-def _finished(program: Program, permanent: list[Buffer], target: Target, context: int, choices: Choices) -> Program:
-    """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
-    if not choices.compaction:
-        return program
+def _compacted(program: Program, permanent: list[Buffer], target: Target, context: int, choices: Choices) -> Program:
     for share in ROOM_TO_TRY if choices.early_loads else ():
         room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
         found = find_early(program, permanent, target, context, room)
-        made = prefetched(compact(program, permanent, found.buffers), found.early)
-        if all(_end(made.buffers, m.name) <= m.capacity_bytes for m in target.memories):
-            return made
-    made = compact(program, permanent)
-    grown = any(_end(made.buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
-    return program if grown else made
+        buffers = packed(found.buffers, permanent)
+        if all(_end(buffers, m.name) <= m.capacity_bytes for m in target.memories):
+            return prefetched(relocate(program, buffers), found.early)
+    buffers = packed(program.buffers, permanent)
+    grown = any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
+    return program if grown else relocate(program, buffers)
 
 
 def _end(buffers: list[Buffer], level: str) -> int:
     return max((align(b.offset + b.size) for b in buffers if b.level == level), default=0)
 
 
-def add_program(made: Plan, code_bytes: int) -> None:
-    """Account for the program itself behind everything else in its level.
+def add_program(made: Plan, code_bytes: int = 0, data_bytes: int = 0) -> None:
+    """Account for the program itself behind everything else in its levels.
 
-    That is its code, once measured, and its stack unless that has a place in the plan already.
+    That is its code and its own data, once measured, and its stack unless that has a place in the plan already.
     """
-    level = made.target.placement.program
-    stack_bytes = 0 if made.target.reserved_bytes else made.target.runtime.stack_bytes
-    for name, size in (("stack", stack_bytes), ("code", code_bytes)):
+    program, runtime = made.target.placement.program, made.target.runtime
+    parts = (
+        ("stack", program, 0 if made.target.reserved_bytes else runtime.stack_bytes, ALIGN),
+        ("code", runtime.code_level or program, code_bytes, CODE_ALIGN if runtime.hal else ALIGN),
+        ("data", program, data_bytes, ALIGN),
+    )
+    for name, level, size, multiple in parts:
         if size:
-            made.buffers.append(Buffer(name, level, align(made.used_bytes(level)), size, name))
+            offset = -(-made.used_bytes(level) // multiple) * multiple
+            made.buffers.append(Buffer(name, level, offset, size, name))
 
 
-def _worth(graph: Graph, target: Target, context: int) -> dict[str, float]:
+def _worth(graph: Graph, target: Target, context: int, known: Decisions) -> dict[str, float]:
     """Cycles per byte that constants save near the engine; nothing is worked out for a model that fits there whole."""
     if not spills(graph, target):
         return {}
 
     levels = target.placement.weights
-    return savings(graph, levels[0], levels[-1], _cycles_by_level(graph, target, context))
+    names = {v.name for v in graph.of_kind("const")}
+    return savings(graph, levels[0], levels[-1], _cycles_by_level(graph, target, context, known, names), names)
 
 
-def _cycles_by_level(graph: Graph, target: Target, context: int) -> Cycles:
-    """A function of a level for all constants, and of nodes: predicted cycles of their steps."""
+def _cycles_by_level(graph: Graph, target: Target, context: int, known: Decisions, names: Collection[str]) -> Cycles:
+    """A function of a level for some constants and caches, and of nodes: predicted cycles of their steps.
+
+    All else lies where the target prefers it, and so do caches while the level is not the compute memory.
+    """
 
     def cycles(level: str, nodes: list[int]) -> dict[int, float]:
-        first = target.placement.weights[0]
-        never = elsewhere(graph) if level == target.compute else ()
-        homes = {
-            v.name: Region(first if v.name in never else level, 0, v.type.nbytes, v.name)
-            for v in graph.of_kind("const")
-        }
-        for value in [*graph.of_kind("state"), *(v for v in graph.of_kind("activation") if is_large(v, target))]:
-            homes[value.name] = Region(levels_of(value, target)[0][0], 0, value.type.nbytes, value.name)
-        return _ProgramPlanner(graph, target, context, homes, []).cycles_of(nodes)
+        homes = {}
+        large = [v for v in graph.of_kind("activation") if is_large(v, target)]
+        for value in [*graph.of_kind("const"), *graph.of_kind("state"), *large]:
+            moves = value.name in names and (value.kind == "const" or level == target.compute)
+            home = level if moves else levels_of(value, target)[0][0]
+            homes[value.name] = Region(home, 0, value.type.nbytes, value.name)
+        return _ProgramPlanner(graph, target, context, homes, [], ALL, known).cycles_of(nodes)
 
     return cycles
 
@@ -146,8 +168,10 @@ class _ProgramPlanner:
     context: int
     homes: dict[str, Region]
     permanent: list[Buffer]
-    choices: Choices = ALL
-    chosen: dict[object, int] = field(default_factory=dict)
+    choices: Choices
+    known: Decisions
+    phases: bool = True
+    patterns: dict[object, Pattern] = field(default_factory=dict)
 
     def run(self) -> Program:
         activations = self._place_activations()
@@ -169,8 +193,13 @@ class _ProgramPlanner:
         result = {}
         for index in indexes:
             alive = [b for b in activations if b.start <= index < b.end]
-            phases, _ = self._plan_step(index, self.graph.nodes[index], alive)
-            result[index] = phases_usage(self.target, phases, self.graph.rows, self.context - self.graph.rows).cycles
+            context = self._context(self.graph.nodes[index])
+            at = situation(context, alive, self.known)
+            if at not in self.known.chosen:
+                self._decide(context, at, index, alive)
+            number, result[index] = self.known.chosen[at]
+            if number == OVERFLOW:
+                result[index] = self._cycles(self._built(context, number, index, alive))
         return result
 
     def _context(self, node: Node) -> StepContext:
@@ -186,15 +215,16 @@ class _ProgramPlanner:
                 first[name] = last[name] = index
         for name in self.graph.outputs:
             last[name] = len(self.graph.nodes) - 1
+        self.homes |= rows_in_place(self.graph, self.homes, self.target)
         storage = self._share_in_place(first, last)
-        placed: list[Buffer] = []
+        placed, always = list[Buffer](), blocks(self.permanent)
         values = [v for v in self.graph.of_kind("activation") if v.name not in self.homes and storage[v.name] == v.name]
         for value in sorted(values, key=lambda v: -v.type.nbytes):
             tenants = [name for name, owner in storage.items() if owner == value.name]
             start, end = first[value.name], max(last[name] for name in tenants) + 1
             levels = (self.target.compute,)
             wanted = Buffer(value.name, levels[0], 0, value.type.nbytes, "activation", self.graph.name, start, end)
-            buffer = place(wanted, levels, [*self.permanent, *placed], self.target)
+            buffer = place(wanted, levels, [*always, *placed], self.target)
             placed.append(buffer)
             for name in tenants:
                 self.homes[name] = Region(buffer.level, buffer.offset, self.graph.type_of(name).nbytes, name)
@@ -214,56 +244,65 @@ class _ProgramPlanner:
                     storage[target] = storage[source]
         return storage
 
-    def _plan_step(self, index: int, node: Node, alive: list[Buffer]) -> tuple[tuple[Phase, ...], list[Buffer]]:
-        """The fastest candidate that fits; equal situations are decided once."""
+    def _plan_step(self, index: int, node: Node, alive: list[Buffer]) -> Built:
+        """The fastest candidate that fits; equal situations are decided once, and equal steps planned once."""
         context = self._context(node)
-        options = list(candidates(context))
-        situation = self._situation(context, alive)
-        if situation in self.chosen:
-            built = self._build(context, options[self.chosen[situation]], index, alive)
-            if built is not None:
-                return built
-        best: tuple[float, int] | None = None
-        kept, worse = None, 0
-        for number, option in enumerate(options):
+        at = situation(context, alive, self.known)
+        key = (at, form(context, alive, self.known))
+        if key in self.patterns:
+            return copied(self.patterns[key], context, index)
+        built = None if at in self.known.chosen else self._decide(context, at, index, alive)
+        if built is None:
+            built = self._built(context, self.known.chosen[at][0], index, alive)
+        self.patterns[key] = pattern(context, built)
+        return built
+
+    def _decide(self, context: StepContext, at: object, index: int, alive: list[Buffer]) -> Built | None:
+        """The fastest of the candidates that have room; None if there is none."""
+        best, number, kept, worse = 0.0, OVERFLOW, None, 0
+        for tried, option in enumerate(candidates(context)):
             built = self._build(context, option, index, alive)
             if built is None:
                 continue
-            usage = phases_usage(self.target, built[0], self.graph.rows, self.context - self.graph.rows)
-            if best is None or usage.cycles < best[0] * WORTHWHILE:
-                best, kept, worse = (usage.cycles, number), built, 0
+            cycles = self._cycles(built)
+            if kept is None or cycles < best * WORTHWHILE:
+                best, number, kept, worse = cycles, tried, built, 0
             else:
                 worse += 1
             if worse == PATIENCE or not self.choices.tiling or len(built[0]) > LONG:
                 break
-        if best is None or kept is None:
-            built = self._build(context, options[-1], index, alive, overflow=True)
-            if built is None:
-                limits = ", ".join(f"{link.name} {link.max_bytes:,} B" for link in self.target.links)
-                raise TargetError(
-                    f"{node.op} of {node.source} moves rows longer than {self.target.name}'s links take ({limits})."
-                )
-            return built
-        self.chosen[situation] = best[1]
+        self.known.chosen[at] = (number, best)
         return kept
 
+    def _cycles(self, built: Built) -> float:
+        return phases_usage(self.target, built[0], self.graph.rows, self.context - self.graph.rows).cycles
+
+    def _built(self, context: StepContext, number: int, index: int, alive: list[Buffer]) -> Built:
+        """A candidate by its number; with OVERFLOW the last, behind the memories' ends."""
+        option = list(candidates(context))[number]
+        built = self._build(context, option, index, alive, number == OVERFLOW, self.phases)
+        if built is None:
+            node, limits = context.node, ", ".join(f"{link.name} {link.max_bytes:,} B" for link in self.target.links)
+            raise TargetError(
+                f"{node.op} of {node.source} moves rows longer than {self.target.name}'s links take ({limits})."
+            )
+        return built
+
     def _build(
-        self, context: StepContext, option: Candidate, index: int, alive: list[Buffer], overflow: bool = False
-    ) -> tuple[tuple[Phase, ...], list[Buffer]] | None:
+        self,
+        context: StepContext,
+        option: Candidate,
+        index: int,
+        alive: list[Buffer],
+        overflow: bool = False,
+        phased: bool = True,
+    ) -> Built | None:
         workspace = Workspace(self.target, self.graph.name, index, alive, overflow)
         try:
-            phases = stream(workspace, option(workspace))
+            tiles = option(workspace)
+            if not phased:
+                reserve(workspace, tiles)
+            phases = stream(workspace, tiles) if phased else ()
         except NoRoom:
             return None
         return phases, workspace.made
-
-    def _situation(self, context: StepContext, alive: list[Buffer]) -> object:
-        """All that the choice depends on: op, attributes, types, levels, and what is taken of the compute memory."""
-        node = context.node
-        roles = [*node.inputs, *node.outputs]
-        values = [*node.inputs.values(), *node.outputs.values()]
-        shape = tuple(
-            (r, context.type(r), self.homes[v].level) for r, v in zip(roles, values, strict=True) if v in self.homes
-        )
-        taken = tuple(sorted((b.offset, align(b.size)) for b in alive if b.level == self.target.compute))
-        return (node.op, tuple(sorted(node.attrs.items())), shape, taken)

@@ -75,7 +75,9 @@ class _Writer:
         return value
 
     def region(self, r: Region | None) -> Any:
-        return None if r is None else [self.text(r.level), r.offset, r.size, self.text(r.value), r.at]
+        if r is None:
+            return None
+        return [self.text(r.level), r.offset, r.size, self.text(r.value), r.at, *([r.row_bytes] if r.row_bytes else [])]
 
     def step(self, s: Step) -> Any:
         writes = [[self.text(v), self.region(r), self.number(n), b] for v, r, n, b in s.writes]
@@ -108,7 +110,7 @@ class _Reader:
         return Position(value[1])
 
     def region(self, r: Any) -> Region:
-        return Region(self.strings[r[0]], r[1], r[2], self.strings[r[3]], r[4])
+        return Region(self.strings[r[0]], r[1], r[2], self.strings[r[3]], *r[4:])
 
     def step(self, s: Any) -> Step:
         writes = tuple((self.strings[v], self.region(r), self.number(n), b) for v, r, n, b in s[5])

@@ -128,6 +128,24 @@ def stream(workspace: Workspace, tiles: list[Tile]) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
+def reserve(workspace: Workspace, tiles: list[Tile]) -> None:
+    """Take the room that stream() takes for the tiles, without their phases."""
+    slots = _Slots(workspace, tiles)
+    target = workspace.target
+    for tile in tiles:
+        for name, operand in tile.operands.items():
+            if isinstance(operand, Load):
+                slots.next(name, [h.destination for h in target.route(operand.place.level, target.compute)], 0, "")
+            elif isinstance(operand, Store):
+                hops = target.route(target.compute, operand.place.level)
+                slots.next(name, [target.compute, *(h.destination for h in hops[:-1])], 0, "")
+        for region, store in tile.after:
+            hops = target.route(target.compute, store.place.level)
+            slots.next(region.value, [h.destination for h in hops[:-1]], 0, "")
+        if all(slots.turn.get(name, 0) >= min(2, uses) for name, uses in slots.uses.items()):
+            return
+
+
 def _routes(target: Target, tile: Tile) -> list[tuple[Link, ...]]:
     loads = [target.route(o.place.level, target.compute) for o in tile.operands.values() if isinstance(o, Load)]
     stores = [o for o in tile.operands.values() if isinstance(o, Store)] + [s for _, s in tile.after]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import tomli_w
@@ -15,9 +16,11 @@ import tomli_w
 from edgec.compress.quantized import QuantizedModel
 from edgec.errors import RecipeError
 from edgec.ir.graph import Graph
+from edgec.lower.llama import constants
 from edgec.lower.programs import on_shapes, ready
-from edgec.memory.capacity import fits, longest_context
+from edgec.memory.capacity import capacity_bytes, fits, longest_context
 from edgec.memory.plan import Plan
+from edgec.memory.repeat import Decisions
 from edgec.recipe import Recipe
 from edgec.search.options import Option, ladders, with_context
 from edgec.target import Target
@@ -55,6 +58,23 @@ class Search:
     used_bytes: int
     arrives_quantised: bool = False
 
+    @cached_property
+    def known(self) -> Decisions:
+        """Decisions of all plans of the search."""
+        return Decisions(self.target)
+
+    @cached_property
+    def models(self) -> dict[str, QuantizedModel]:
+        """What recipes made, each `ready` for the target."""
+        return {}
+
+    def ready(self, recipe: Recipe) -> QuantizedModel:
+        """A recipe's model as it is planned. Raises RecipeError."""
+        key = repr(recipe)
+        if key not in self.models:
+            self.models[key] = ready(self.model_of(recipe), self.target)
+        return self.models[key]
+
     def run(self) -> tuple[Remedy, ...]:
         """Remedies, the one with the least loss first; empty if no change that is known suffices."""
         kinds = self.ladders(self.recipe)
@@ -74,6 +94,8 @@ class Search:
     def mildest(self, ladder: Sequence[Option], recipe: Recipe) -> Option | None:
         """The first step of a ladder that suffices, found by halving: every step is smaller than the one before."""
         low, high = 0, len(ladder)
+        if not ladder or self.outweighs(ladder[-1].apply(recipe)):
+            return None
         while low < high:
             middle = (low + high) // 2
             if self.suffices(ladder[middle].apply(recipe)):
@@ -84,12 +106,11 @@ class Search:
 
     def shorter(self, recipe: Recipe) -> Option | None:
         """The longest context that suffices, in multiples of 8."""
-        try:
-            model = self.model_of(recipe)
-        except RecipeError:
+        if not self.possible(recipe) or self.outweighs(recipe):
             return None
+        model = self.ready(recipe)
         make, layers = _graphs(model, recipe, self.target), model.config.n_layers
-        longest = longest_context(make, layers, self.target, self.context) // 8 * 8
+        longest = longest_context(make, layers, self.target, self.context, self.known) // 8 * 8
         return with_context(self.context, longest) if SHORTEST <= longest < self.context else None
 
     def together(self) -> list[Option]:
@@ -119,24 +140,26 @@ class Search:
     def possible(self, recipe: Recipe) -> bool:
         """Whether a model of this shape can have the recipe."""
         try:
-            self.model_of(recipe)
+            self.ready(recipe)
         except RecipeError:
             return False
         return True
 
+    def outweighs(self, recipe: Recipe) -> bool:
+        """Whether the constants that a recipe makes are more than all memories hold."""
+        if not self.possible(recipe):
+            return False
+        held = sum(array.nbytes for array in constants(self.ready(recipe), 1).values())
+        return held > capacity_bytes(self.target)
+
     def suffices(self, recipe: Recipe) -> bool:
         """Whether the model fits with this recipe: sizes of what lives for good first, then a plan of one block."""
-        try:
-            model = self.model_of(recipe)
-        except RecipeError:
+        if not self.possible(recipe) or self.outweighs(recipe):
             return False
+        model = self.ready(recipe)
         context = min(recipe.build.context or self.context, self.context)
         graphs = _graphs(model, recipe, self.target)
-        whole = graphs(context, model.config.n_layers)["decode"]
-        held = sum(v.type.nbytes for v in whole.values.values() if v.kind in ("const", "state"))
-        if held > sum(m.capacity_bytes for m in self.target.memories):
-            return False
-        return fits(graphs, context, model.config.n_layers, self.target)
+        return fits(graphs, context, model.config.n_layers, self.target, self.known)
 
     def planned(self, steps: Sequence[Option]) -> Remedy | None:
         """The remedy that these steps are, from a plan of the whole model; None if that plan does not fit after all."""
@@ -176,9 +199,9 @@ def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
 
 
 def _graphs(model: QuantizedModel, recipe: Recipe, target: Target) -> Callable[[int, int], Mapping[str, Graph]]:
-    """Graphs on shapes alone; that of prefill only if the recipe fixes its rows, otherwise fewer will do."""
+    """Graphs of a `ready` model on shapes; that of prefill only if the recipe fixes its rows, or fewer will do."""
     rows_of = {"decode": 1} | ({"prefill": recipe.build.chunk} if recipe.build.chunk else {})
-    return on_shapes(ready(model, target), rows_of, target)
+    return on_shapes(model, rows_of, target)
 
 
 def _merged(tables: Any) -> dict[str, Any]:

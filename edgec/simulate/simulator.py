@@ -92,13 +92,13 @@ class Simulator:
             if self.trace:
                 for value, region, rows, row_bytes in step.writes:
                     size = int(evaluate(rows, m, pos)) * row_bytes
-                    self.trace(step, value, self._view(region)[:size].tobytes())
+                    self.trace(step, value, self._view(region, pos)[:size].tobytes())
         self.pos += m
         _, region, _, _ = program.steps[-1].writes[0]
         return int(self._view(region).view(np.int32)[0])
 
-    def _view(self, region: Region) -> U8:
-        return self.memory[region.level][region.offset : region.offset + region.size]
+    def _view(self, region: Region, pos: int = 0) -> U8:
+        return self.memory[region.level][region.start(pos) : region.offset + region.size]
 
     def _phase(self, phase: Phase, m: int, pos: int, tokens: list[int]) -> None:
         if not self.late:
@@ -137,5 +137,5 @@ class Simulator:
         for p in code.params:
             if p.is_pointer:
                 region = call.regions[p.name]
-                arguments[p.name] = None if region is None else self._view(region).view(DTYPES[p.dtype])
+                arguments[p.name] = None if region is None else self._view(region, pos).view(DTYPES[p.dtype])
         code.run(arguments)

@@ -11,9 +11,11 @@ import tiny_models
 from edgec.compress.rtn import quantize_model
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants, lower
-from edgec.memory.capacity import longest_context
+from edgec.memory.capacity import Capacity, longest_context
 from edgec.memory.plan import Extent, Position, evaluate, most
-from edgec.memory.planner import plan
+from edgec.memory.planner import plan, short_levels
+from edgec.memory.repeat import Decisions
+from edgec.memory.serialize import dump_plan
 from edgec.target import load_target
 
 
@@ -33,6 +35,13 @@ def test_longest_context_is_the_last_that_fits(tmp_path: Path, sizes: dict[str, 
     fits = [not plan(make(c, 2), target, c).deficits() for c in range(1, 49)]
     assert fits == sorted(fits, reverse=True)  # a longer context never needs less
     assert longest_context(make, 2, target, 48) == sum(fits)
+    asked = Capacity(make, 2, target)
+    assert asked.stretched(33) == make(33, 2)["decode"]
+    known = Decisions(target)
+    for context in (48, 7, 33):  # what is known of other plans changes neither verdicts nor plans
+        alone = plan(make(context, 2), target, context)
+        assert set(short_levels(make(context, 2), target, context, known)) == set(alone.deficits())
+        assert dump_plan(plan(make(context, 2), target, context, known=known)) == dump_plan(alone)
 
 
 def test_extent_counts_rows_and_positions() -> None:

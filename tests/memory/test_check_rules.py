@@ -65,3 +65,12 @@ def test_steps_that_meet_not_may_share(tiny: tiny_models.Planned) -> None:
     check(with_buffer(first, Buffer("b", "L1", free, 64, "scratch", "decode", 5, 6)))
     with pytest.raises(PlanError, match=r"buffers (a and b|b and a)"):
         check(with_buffer(first, Buffer("b", "L1", free, 64, "scratch", "decode", 4, 6)))
+
+
+def test_stacks_keep_their_bytes(tiny: tiny_models.Planned) -> None:
+    plan = tiny.plan
+    stacks = next(b for b in plan.buffers if b.kind == "stack")
+    others = [b for b in plan.buffers if b is not stacks]
+    for changed in ([], [replace(stacks, size=stacks.size - 16)]):
+        with pytest.raises(PlanError, match="in which the stacks lie"):
+            check(replace(plan, buffers=[*others, *changed]))

@@ -11,8 +11,8 @@ import tiny_models
 from edgec.cost.estimate import program_usage
 from edgec.memory.check import check
 from edgec.memory.images import UNUSED, images
+from edgec.memory.near import elsewhere, movable, near_budget, nearest
 from edgec.memory.plan import Plan
-from edgec.memory.residency import elsewhere, near_budget, nearest
 from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
 
@@ -76,9 +76,10 @@ def test_stacks_in_the_image_keep_their_paint(made) -> None:
 def test_those_that_save_most_come_first(source: tiny_models.Checkpoint, tmp_path: Path) -> None:
     made = tiny_models.planned(source, tiny_models.target_file(tmp_path / "t.toml", L1=40_000))
     graph, target = made.graphs["decode"], made.plan.target
+    items = movable(graph, cache=False)
     budget = near_budget(made.plan)
     assert 0 < budget < target.memory_by_name["L1"].capacity_bytes
     norms = {v.name: float(i) for i, v in enumerate(graph.of_kind("const"), 1) if v.name.endswith("norm.weight")}
     best = max(norms, key=lambda name: norms[name])
-    assert nearest(graph, target, norms, graph.type_of(best).nbytes) == {best}
-    assert nearest(graph, target, {}, budget) == frozenset()
+    assert nearest(graph, items, norms, graph.type_of(best).nbytes) == {best}
+    assert nearest(graph, items, {}, budget) == frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,11 +108,34 @@ def test_chunks_shrink_until_they_fit_unless_asked_for(source: tiny_models.Check
 
 
 def test_the_program_is_counted(source: tiny_models.Checkpoint) -> None:
-    plan = tiny_models.planned(source).plan
+    """In one level, behind the plan's data: the stack, then the code, then its data."""
+    plan = tiny_models.planned(source, "gap9").plan
     before, arena = plan.used_bytes("L2"), plan.arena_bytes("L2")
-    add_program(plan, 40_000)
-    assert plan.used_bytes("L2") >= before + 40_000
+    add_program(plan, 40_000, 1000)
+    stack, code, data = plan.buffers[-3:]
+    assert [(b.kind, b.level, b.size) for b in (stack, code, data)] == [
+        ("stack", "L2", plan.target.runtime.stack_bytes),
+        ("code", "L2", 40_000),
+        ("data", "L2", 1000),
+    ]
+    assert before <= stack.offset < code.offset < data.offset
     assert plan.arena_bytes("L2") == arena
+    check(plan)
+
+
+def test_a_chips_program_is_counted_in_its_levels(source: tiny_models.Checkpoint) -> None:
+    """Code where cores may start; the stacks have their place in the plan from the beginning."""
+    plan = tiny_models.planned(source).plan
+    runtime = replace(plan.target.runtime, code_level="TILE", code_bytes=131_072)
+    plan = replace(plan, target=replace(plan.target, runtime=runtime), buffers=list(plan.buffers))
+    arenas = {name: plan.arena_bytes(name) for name in ("TILE", "L2")}
+    add_program(plan, 40_000, 1000)
+    code, data = plan.buffers[-2:]
+    assert (code.kind, code.level, code.size, code.offset % 256) == ("code", "TILE", 40_000, 0)
+    assert (data.kind, data.level, data.size) == ("data", "L2", 1000)
+    assert code.offset - 256 < arenas["TILE"] <= code.offset
+    assert [b.name for b in plan.buffers if b.kind == "stack"] == ["stacks"]
+    assert arenas == {name: plan.arena_bytes(name) for name in arenas}
     check(plan)
 
 

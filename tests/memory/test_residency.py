@@ -68,9 +68,9 @@ def test_what_fits_is_not_weighed() -> None:
 def test_savings_are_shared_by_the_constants_of_a_step() -> None:
     model = planned_model(CONFIG, (), RECIPE)
     graph = plan_model(ready(model), chip(4 << 20), 32, RECIPE)[0]["decode"]
-    saved = savings(
-        graph, "MRAM", "L3", lambda level, nodes: dict.fromkeys(range(99), 1000.0 if level == "L3" else 400.0)
-    )
+    cycles = {"L3": 1000.0, "MRAM": 400.0}
+    names = {v.name for v in graph.of_kind("const")}
+    saved = savings(graph, "MRAM", "L3", lambda level, nodes: dict.fromkeys(range(99), cycles[level]), names)
     node = next(n for n in graph.nodes if n.name == "l0.up")
     consts = [v for v in node.inputs.values() if graph.values[v].kind == "const"]
     total = sum(saved[v] * graph.type_of(v).nbytes for v in consts)

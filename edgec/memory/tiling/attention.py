@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Extent, Number, Position, Region
-from edgec.memory.streaming import Load, Operand, Tile, Workspace
+from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
 from edgec.ops.attention import factor
 
@@ -65,6 +66,8 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
     p = workspace.allocate(f"{name}.p", block * heads * lds, "scratch")
     ps = workspace.allocate(f"{name}.p_scale", block * heads * 4, "scratch")
     acc = workspace.allocate(f"{name}.acc", block * heads * d * 4, "scratch")
+    if not workspace.overflow:
+        _expect_room(step, positions, workspace)
     shape: dict[str, Number] = {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}
     tiles: list[Tile] = []
     total = step.graph.rows
@@ -101,6 +104,17 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
         operands = {"acc": acc, "p_scale": ps, "y": rows(step.home("y"))}
         tiles.append(Tile("attention_finish", operands, {"m": m, "n_heads": heads, "head_dim": d}, guard))
     return tiles
+
+
+def _expect_room(step: StepContext, positions: int, workspace: Workspace) -> None:
+    """Raise NoRoom where the slots are more than all that is free: known before thousands of tiles are made."""
+    level, slots = step.target.compute, 1 if positions >= step.context else 2
+    rows = min(positions, step.context)
+    needed = sum(slots * rows * step.type(r).row_bytes for r in ("k_cache", "v_cache") if not step.resident(r))
+    taken = [(b.offset, b.offset + b.size) for b in (*workspace.alive, *workspace.made) if b.level == level]
+    free = sum(size for _, size in free_gaps(taken, 0, step.target.memory_by_name[level].capacity_bytes))
+    if needed > free:
+        raise NoRoom(level, needed, free)
 
 
 def _both(count: Extent, guard: Extent | None) -> Extent:

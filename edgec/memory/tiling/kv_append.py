@@ -1,4 +1,7 @@
-"""kv_append: quantises keys, then values, and takes both to their rows of the cache."""
+"""kv_append: quantises keys, then values, and takes both to their rows of the cache.
+
+What has an open home is written there, in the cache; the rest has a buffer of its own and leaves it by transfers.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Calla
         after = tuple(
             (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
             for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
+            if not region.row_bytes
         )
         heads, ldx = step.type("k").shape[1] // d, step.type(role).shape[1]
         numbers = {"rows": times(rows, heads), "heads": heads, "k": d, "ldx": ldx}

@@ -1,0 +1,137 @@
+"""What stays in the compute memory for good: constants and caches of layers, those that save most time per byte there.
+
+One knapsack for both. A token is planned with all of them near and with none; what a step saves is shared by what it
+reads. The cache of a layer stays as a whole or not at all: attention reads it in place and new rows are written where
+they belong. Nothing stays where the plan would not fit, a token would not be faster or prefill much slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+from edgec.cost.estimate import phases_usage, program_usage
+from edgec.ir.graph import Graph
+from edgec.memory.placement import align
+from edgec.memory.plan import Plan
+from edgec.memory.residency import Cycles, savings
+from edgec.ops import find
+
+NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or nothing does
+NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
+PREFILL_LOSS = 1.1  # how much longer prefill may take for it
+MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
+SLOT_BYTES = 4096  # left for the slots of constants that stay outside
+STREAMED = ("w", "w_scale", "w_zero", "w_min", "w_pos", "bias", "gain")  # operands whose slots constants pass through
+CACHE = ("k_cache", "k_scale", "v_cache", "v_scale")  # roles of a layer's cache
+
+
+def with_near(
+    graphs: Mapping[str, Graph],
+    made: Plan,
+    planned: Callable[[Collection[str]], Plan],
+    cycles_with: Callable[[Collection[str]], Cycles],
+    cache: bool,
+) -> Plan:
+    """A plan that fits, or the one in which some values stay in the compute memory if there a token is faster.
+
+    planned: the plan with such values; cycles_with: the cycles of steps by the level in which values lie.
+    """
+    graph, target = graphs["decode"], made.target
+    budget = near_budget(made)
+    constants = sum(v.type.nbytes for v in graph.of_kind("const"))
+    if budget * NEAR_SHARE < constants or target.placement.weights[0] == target.compute:
+        return made
+    # Where the target itself prefers the compute memory for the cache there is nothing to decide.
+    items = movable(graph, cache and target.compute not in target.placement.kv)
+    names = {name for item in items for name in item}
+    near_cycles, far_cycles = cycles_with(names), _planned_cycles(graph, made)
+
+    def cycles(level: str, nodes: list[int]) -> Mapping[int, float]:
+        return near_cycles(level, nodes) if level == target.compute else {n: far_cycles[n] for n in nodes}
+
+    worth = savings(graph, target.compute, "", cycles, names)
+    # First as much as a token leaves room for, then less; what prefill leaves as well costs it nothing.
+    sizes = {int(share * budget) for share in NEAR_TO_TRY} | {near_budget(made, tuple(graphs))}
+    for size in sorted((size for size in sizes if size > 0), reverse=True):
+        near = nearest(graph, items, worth, size)
+        better = planned(near) if near else made
+        times = {name: _slower(made, better, name) for name in graphs}
+        if near and not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS and not _finer(made, better):
+            return better if times["decode"] < 1 else made
+    return made
+
+
+def _planned_cycles(graph: Graph, made: Plan) -> list[float]:
+    """Cycles of each node's step of a token as planned; what its loads cost the step before it is its own."""
+    cycles = [0.0] * len(graph.nodes)
+    following = [*graph.nodes[1:], None]
+    for step, node, after in zip(made.programs["decode"].steps, graph.nodes, following, strict=True):
+        early = set(after.inputs.values()) - set(node.inputs.values()) if after else ()
+        own = tuple(
+            replace(p, transfers=tuple(t for t in p.transfers if t.source.value not in early)) for p in step.phases
+        )
+        whole, alone = (phases_usage(made.target, phases, 1, made.context - 1).cycles for phases in (step.phases, own))
+        cycles[step.index] += alone
+        if after:
+            cycles[step.index + 1] += whole - alone
+    return cycles
+
+
+def _slower(a: Plan, b: Plan, name: str) -> float:
+    """Predicted time of a program's run at the end of the context, with the second plan over with the first."""
+    rows = a.programs[name].rows
+    cycles = [program_usage(p, p.programs[name], rows, p.context - rows).cycles for p in (a, b)]
+    return cycles[1] / cycles[0]
+
+
+def _finer(a: Plan, b: Plan) -> bool:
+    """Whether prefill, if there is one, is cut into many more calls in the second plan."""
+    steps = [made.programs["prefill"].steps if "prefill" in made.programs else [] for made in (a, b)]
+    calls = [sum(phase.call is not None for step in some for phase in step.phases) for some in steps]
+    return calls[1] > MORE_CALLS * calls[0]
+
+
+def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
+    """Bytes of the compute memory that could be taken for good: what programs leave beside activations and scratch.
+
+    Of decoding alone: prefill takes smaller tiles then.
+    """
+    target = plan.target
+    always = sum(align(b.size) for b in plan.buffers if b.level == target.compute)
+    most = 0
+    for program in (plan.programs[name] for name in programs):
+        alive = [0] * (len(program.steps) + 1)
+        for b in program.buffers:
+            if b.level == target.compute and b.name.partition(".slot")[0] not in STREAMED:
+                for step in range(b.start, b.end):
+                    alive[step] += align(b.size)
+        most = max(most, *alive)
+    return target.data_bytes(target.compute) - always - most - SLOT_BYTES
+
+
+def elsewhere(graph: Graph) -> set[str]:
+    """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
+    rows = {v for n in graph.nodes if n.op in ("embed", "rope") for v in n.inputs.values()}
+    return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
+
+
+def movable(graph: Graph, cache: bool) -> list[tuple[str, ...]]:
+    """What can stay in the compute memory, each with what it takes along: constants, and the cache of each layer."""
+    outside = elsewhere(graph)
+    items: list[tuple[str, ...]] = [(v.name,) for v in graph.of_kind("const") if v.name not in outside]
+    layers = [tuple(n.inputs[role] for role in CACHE) for n in graph.nodes if CACHE[0] in n.inputs]
+    return items + list(dict.fromkeys(layers)) if cache else items
+
+
+def nearest(
+    graph: Graph, items: Collection[tuple[str, ...]], worth: Mapping[str, float], budget: int
+) -> frozenset[str]:
+    """The values that save most time per byte in the compute memory, as many as the budget holds."""
+    chosen: set[str] = set()
+    for item in sorted(items, key=lambda names: -worth.get(names[0], 0.0)):
+        size = sum(align(graph.type_of(name).nbytes) for name in item)
+        if worth.get(item[0], 0.0) > 0 and size <= budget:
+            chosen.update(item)
+            budget -= size
+    return frozenset(chosen)

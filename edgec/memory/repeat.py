@@ -1,0 +1,162 @@
+"""Steps that are planned like steps before them: which decisions can be taken over, and phases under other names.
+
+A step's tiling depends on its op, its types, the levels of its operands and on what is taken of the memories, not on
+names. So blocks of a model are decided once, and so are steps of plans that differ in other things: `Decisions` may be
+shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgec.errors import TargetError
+from edgec.memory.placement import free_gaps
+from edgec.memory.plan import Buffer, Call, Phase, Region, Transfer
+from edgec.memory.tiling.step import StepContext
+from edgec.target import Target
+
+OVERFLOW = -1  # in place of a candidate's number: none has room
+MOST = 4  # what passes a memory on its way has a place in the compute memory too, so it never takes so many times that
+Built = tuple[tuple[Phase, ...], list[Buffer]]
+
+
+@dataclass
+class Decisions:
+    """By situation, the number of the fastest candidate, or OVERFLOW, and its predicted cycles. Of one target.
+
+    levels: the memories that steps take room in: the compute memory, and those that operands pass on their way.
+    """
+
+    target: Target
+    chosen: dict[object, tuple[int, float]] = field(default_factory=dict)
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        compute, found = self.target.compute, dict[str, None]()
+        for memory in self.target.memories:
+            for ends in ((memory.name, compute), (compute, memory.name)):
+                try:
+                    found |= dict.fromkeys(hop.destination for hop in self.target.route(*ends)[:-1])
+                except TargetError:
+                    continue  # nothing of this memory is ever moved there
+        self.levels = (compute, *(level for level in found if level != compute))
+
+
+def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> object:
+    """All that the choice of a tiling depends on: op, attributes, types, levels, choices, and the sizes of free gaps.
+
+    The context is among it by the types of the cache and of the table of angles: no other step depends on it. Gaps
+    that hold more than all that a step can have in the compute memory are alike.
+    """
+    node, homes = context.node, context.homes
+    shape = tuple(
+        (role, context.type(role), homes[v].level if v in homes else "")
+        for role, v in (*node.inputs.items(), *node.outputs.items())
+    )
+    memories = context.target.memory_by_name
+    most = MOST * memories[context.target.compute].capacity_bytes
+    free = []
+    for level in known.levels:
+        taken = [(b.offset, b.offset + b.size) for b in alive if b.level == level]
+        gaps = free_gaps(taken, 0, memories[level].capacity_bytes)
+        free.append(tuple(sorted(min(size, most) for _, size in gaps)))
+    return node.op, context.graph.rows, tuple(sorted(node.attrs.items())), shape, context.choices, tuple(free)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The phases of a step, and the names and homes of its operands by role."""
+
+    node: str
+    names: tuple[str, ...]
+    homes: tuple[Region | None, ...]
+    built: Built
+
+
+def form(context: StepContext, alive: list[Buffer], known: Decisions) -> object:
+    """How a step's homes lie to each other, and what is taken: steps of equal form and situation differ in names and
+    in offsets of homes only."""
+    taken = tuple(sorted((b.level, b.offset, b.size) for b in alive if b.level in known.levels))
+    places = [h and (h.level, h.offset) for h in _homes(context)]
+    sizes = tuple(h and (h.size, h.at, h.row_bytes) for h in _homes(context))
+    return (
+        taken,
+        sizes,
+        tuple(places.index(p) for p in places),
+        tuple(_names(context).index(n) for n in _names(context)),
+    )
+
+
+def pattern(context: StepContext, built: Built) -> Pattern:
+    """What steps of equal form and situation are copied from."""
+    return Pattern(context.node.name, _names(context), _homes(context), built)
+
+
+def copied(source: Pattern, context: StepContext, index: int) -> Built:
+    """The phases and buffers of an equal step."""
+    rename = _Rename(source, context)
+    phases, made = source.built
+    buffers = [
+        Buffer(rename.buffer(b.name), b.level, b.offset, b.size, b.kind, b.program, index, index + 1) for b in made
+    ]
+    return tuple([rename.phase(p) for p in phases]), buffers
+
+
+class _Rename:
+    """Names and offsets of one step in place of another's."""
+
+    def __init__(self, source: Pattern, context: StepContext) -> None:
+        self.old, self.new = f"{source.node}.", f"{context.node.name}."
+        self.names = dict(zip(source.names, _names(context), strict=True))
+        self.moves: dict[str, tuple[Region, int]] = {}
+        for was, now in zip(source.homes, _homes(context), strict=True):
+            if was is not None and now is not None:
+                self.names[was.value] = now.value
+                self.moves[was.value] = was, now.offset - was.offset
+        self.done: dict[int, Region] = {}
+
+    def value(self, name: str) -> str:
+        """A value, or what a step keeps under its own name."""
+        known = self.names.get(name)
+        if known is None:
+            known = self.new + name[len(self.old) :] if name.startswith(self.old) else name
+            self.names[name] = known
+        return known
+
+    def buffer(self, name: str) -> str:
+        """A buffer of the step: a slot of an operand, what is named after the step, or a stage of either."""
+        owner, dot, part = name.rpartition(".")
+        if part.startswith("stage") and owner in self.names:
+            return self.names[owner] + dot + part
+        return self.new + name[len(self.old) :] if name.startswith(self.old) else name
+
+    def region(self, r: Region) -> Region:
+        known = self.done.get(id(r))
+        if known is None:
+            offset, move = r.offset, self.moves.get(r.value)
+            # A slot that holds the value lies elsewhere than the value's home.
+            if move is not None and r.level == move[0].level and 0 <= offset - move[0].offset < move[0].size:
+                offset += move[1]
+            known = Region(r.level, offset, r.size, self.value(r.value), r.at, r.row_bytes)
+            self.done[id(r)] = known
+        return known
+
+    def phase(self, p: Phase) -> Phase:
+        region = self.region
+        call = p.call
+        if call is not None:
+            regions: Mapping[str, Region | None] = {n: r and region(r) for n, r in call.regions.items()}
+            call = Call(call.kernel, call.engine, regions, call.numbers)
+        moved = [
+            Transfer(t.link, region(t.source), region(t.target), t.row_bytes, t.rows, t.start) for t in p.transfers
+        ]
+        return Phase(tuple(moved), call, p.when)
+
+
+def _names(context: StepContext) -> tuple[str, ...]:
+    return (*context.node.inputs.values(), *context.node.outputs.values())
+
+
+def _homes(context: StepContext) -> tuple[Region | None, ...]:
+    return tuple(context.homes.get(name) for name in _names(context))

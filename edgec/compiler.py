@@ -23,7 +23,7 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
-from edgec.emit.project import Golden, fnv1a, project_files
+from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
@@ -45,8 +45,8 @@ from edgec.report.files import write_report
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target, target_path
-from edgec.verify.elf_map import check_elf
-from edgec.verify.toolchain import compile_rv32, sizes
+from edgec.verify.elf_map import check_chip_elf, check_elf
+from edgec.verify.toolchain import compile_chip, compile_rv32, sizes
 
 NO_WEIGHTS = "planned from the configuration alone: no weights were read, no program was compiled; code is not counted"
 GOLDEN_PROMPT, GOLDEN_TOKENS = "Once upon a time", 8
@@ -110,15 +110,14 @@ def build(
         meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed))
         meta["effects"] = effects(quantized, memory_plan, say) if explain else []
         meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
-        code_bytes = 0
-        if not memory_plan.deficits():
+        if memory_plan.deficits():
+            add_program(memory_plan)
+        else:
             say("check the plan")
             check(memory_plan)
             say("emit")
             golden = _golden(graphs, consts, checkpoint.tokenizer, context)
             meta |= _emit(folder, memory_plan, consts, golden, meta)
-            code_bytes = meta["program"]["code_bytes"] + meta["program"]["data_bytes"]
-        add_program(memory_plan, code_bytes)
         say("report")
         _write_rest(folder, meta, graphs, memory_plan, checkpoint, target)
         write_file(folder / "local.json", _where(unrounded, tokenizer, bool(recipe.stages)))
@@ -145,7 +144,7 @@ def plan_config(
     say("search for remedies")
     found = remedies(lambda r: planned_model(architecture.config, architecture.extras, r), recipe, made)
     explained = effects(model, made, say) if explain else []
-    add_program(made, 0)
+    add_program(made)
     files = {file.name: _sha256(file.read_bytes())}
     provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
     meta = _facts(Path(file.name), model, recipe, chip, made, longest)
@@ -172,7 +171,7 @@ def _golden(
 def _emit(
     folder: Path, made: Plan, consts: Mapping[str, NDArray[Any]], golden: Golden, meta: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write the C project and measure its program; what build.json says about both."""
+    """Write the C project, link its program and count it in the plan; what build.json says about both."""
     data = images(made, consts)
     files = project_files(
         made, data, golden, meta["title"], meta["model"]["vocab_size"], meta["provenance"]["plan_sha256"]
@@ -182,10 +181,7 @@ def _emit(
         raw = content.encode() if isinstance(content, str) else bytes(content)
         digest.update(path.encode() + hashlib.sha256(raw).digest())
         write_file(folder / "project" / path, raw)
-    with tempfile.TemporaryDirectory(prefix="edgec-") as build:
-        elf = compile_rv32(folder / "project", Path(build) / "model.elf")
-        check_elf(made, data, elf)
-        measured = sizes(elf)
+    program = _link(folder / "project", made, data)
     homes = {b.name: b for b in made.buffers}
     table = {
         name: {
@@ -198,12 +194,34 @@ def _emit(
         for name, array in sorted(consts.items())
     }
     meta["provenance"]["project_sha256"] = digest.hexdigest()
-    program = {
-        "code_bytes": measured.code_bytes,
-        "data_bytes": measured.data_bytes + measured.bss_bytes,
-        "stack_bytes": made.target.runtime.stack_bytes,
-    }
     return {"program": program, "constants": table}
+
+
+def _link(project: Path, made: Plan, data: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """Bytes of the linked program by level, which the plan gets too; every ELF's map is checked against the plan.
+
+    They are the chip's own program's, where there is one. The generic RV32 program is linked for every target: it is
+    what `make rv32` builds in the project.
+    """
+    target, runtime = made.target, made.target.runtime
+    with tempfile.TemporaryDirectory(prefix="edgec-") as build:
+        elf = compile_rv32(project, Path(build) / "model.elf", float_abi=rv32_float_abi(target))
+        check_elf(made, data, elf)
+        if runtime.hal:
+            elf = compile_chip(project, target, Path(build) / "chip.elf")
+        found = sizes(elf)
+        code_bytes, data_bytes = found.code_bytes, found.data_bytes + found.bss_bytes
+        add_program(made, code_bytes, data_bytes)
+        if runtime.hal:
+            check_chip_elf(made, data, elf)
+    return {
+        "code_bytes": code_bytes,
+        "code_level": runtime.code_level or target.placement.program,
+        "data_bytes": data_bytes,
+        "data_level": target.placement.program,
+        "stack_bytes": target.reserved_bytes - runtime.state_bytes if target.reserved_bytes else runtime.stack_bytes,
+        "stack_level": runtime.stack_level or target.placement.program,
+    }
 
 
 def _describe(
@@ -246,6 +264,7 @@ def _facts(
         "program": None,
         "constants": {},
         "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},
+        "widths": {name: m.bits for name, m in model.matrices.items()},
         "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
     }
 

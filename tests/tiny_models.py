@@ -21,7 +21,6 @@ from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants
 from edgec.lower.programs import ready
-from edgec.memory import planner
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
 from edgec.recipe import Build, Quantize, Recipe
@@ -80,6 +79,7 @@ def target_file(path: Path, changes: Callable[[str], str] | None = None, **numbe
     L1 is what it has for data, beside the stacks. As `plain`: without accelerator and measured costs.
     """
     text = target_path("siracusa").read_text().partition("[[engine.measured]]")[0]
+    text = re.sub(r"(?m)^code_(level|bytes) = .*\n", "", text)
     if "L1" in numbers:
         numbers["L1"] += load_target("siracusa").reserved_bytes
     for key, value in numbers.items():
@@ -113,8 +113,9 @@ class Planned:
 
 
 def plain(target: Target) -> Target:
-    """A target whose plans change only when the planner does: no accelerator, no measured costs."""
-    return replace(target, accelerators=(), engines=tuple(replace(e, measured=()) for e in target.engines))
+    """A target whose plans change only when the planner does: no accelerator, measured costs or room kept for code."""
+    engines, runtime = tuple(replace(e, measured=()) for e in target.engines), target.runtime
+    return replace(target, accelerators=(), engines=engines, runtime=replace(runtime, code_level="", code_bytes=0))
 
 
 def planned(
@@ -128,7 +129,7 @@ def planned(
     chip = plain(load_target(str(target)))
     lowered = ready(model, chip, context)
     consts = constants(lowered, context)
-    with nullcontext() if near else patch.object(planner, "NEAR_SHARE", 0):
+    with nullcontext() if near else patch("edgec.memory.near.NEAR_SHARE", 0):
         graphs, plan = plan_model(lowered, chip, context, made)
     return Planned(model, consts, graphs, plan)
 
@@ -137,7 +138,7 @@ def planned(
 def quick(source: Checkpoint, objects: Path, optimize: str = "-O0", measured: bool = False) -> Iterator[None]:
     """build() takes `source` for any model; host programs are built unoptimised from kept kernel objects.
 
-    Unless `measured`, no RV32 program is compiled just to learn the size of its code.
+    Unless `measured`, no program is compiled just to learn the size of its code.
     """
     with ExitStack() as stack:
         stack.enter_context(patch.object(compiler, "load_checkpoint", lambda model, tokenizer: source))
@@ -145,9 +146,11 @@ def quick(source: Checkpoint, objects: Path, optimize: str = "-O0", measured: bo
         stack.enter_context(patch.object(chain, "HostBackend", partial(HostBackend, optimize=optimize)))
         if not measured:
             sizes = toolchain.Sizes(40_000, 0, 100, 8192, {})
-            stack.enter_context(patch.object(compiler, "compile_rv32", lambda project, elf: elf))
+            stack.enter_context(patch.object(compiler, "compile_rv32", lambda project, elf, float_abi: elf))
+            stack.enter_context(patch.object(compiler, "compile_chip", lambda project, target, elf: elf))
             stack.enter_context(patch.object(compiler, "sizes", lambda elf: sizes))
-            stack.enter_context(patch.object(compiler, "check_elf", lambda plan, images, elf: None))
+            for check in ("check_elf", "check_chip_elf"):
+                stack.enter_context(patch.object(compiler, check, lambda plan, images, elf: None))
         yield
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgec.artifact import Artifact
 from edgec.emit.model_c import value_ids
+from edgec.emit.project import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import DTYPES
@@ -155,7 +156,7 @@ def _program(artifact: Artifact, leg: str, folder: Path) -> HostBackend | Rv32Ba
         return HostBackend(artifact.project, folder, cores=target.engines[0].cores, late_dma=True)
     if leg == "siracusa":
         return SiracusaBackend(artifact.project, target, folder)
-    return Rv32Backend(artifact.project, folder)
+    return Rv32Backend(artifact.project, folder, float_abi=rv32_float_abi(artifact.plan.target))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Runs an emitted project as a bare RV32IMFC program in an emulator."""
+"""Runs an emitted project as a bare RV32 program in an emulator, with float instructions or without."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Rv32Backend(EmulatedBackend):
 
     count    count instructions exactly; 20 to 50 times slower
     counted  functions whose instructions are counted, with what they call
+    float_abi   "f" or "soft"
     traced   build with trace calls, which cost instructions; without, `trace` is never called
     seconds  how long one command may take
     """
@@ -34,11 +35,12 @@ class Rv32Backend(EmulatedBackend):
         traced: bool = True,
         optimize: str = "-O2",
         seconds: float = 3600.0,
+        float_abi: str = "f",
     ) -> None:
         build_dir.mkdir(parents=True, exist_ok=True)
         self.elf = build_dir / f"verify_rv32{'_traced' * traced}.elf"
         defines = ["EDGEC_VERIFY"] + ["EDGEC_TRACE"] * traced
-        compile_rv32(project_dir, self.elf, defines, "verify_main.c", optimize)
+        compile_rv32(project_dir, self.elf, defines, "verify_main.c", optimize, float_abi)
         self._machine = Machine(self.elf, counted if count else ())
         self._counts = count
         super().__init__(self._machine, seconds)

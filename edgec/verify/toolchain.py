@@ -21,13 +21,12 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from edgec.emit.project import chip_flags, chip_variants, kernel_sources
+from edgec.emit.project import chip_flags, chip_variants, kernel_sources, riscv_flags
 from edgec.errors import ToolError
 from edgec.target import Target
 
 NUMERICS = ("-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-strict-aliasing")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
-RV32 = ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+f+c+zicsr", "-mabi=ilp32f", "-ffreestanding")
 SMALL = ("-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-ffunction-sections")
 HOST_FILES = ("model.c", "arenas.S", "hal_host.c")
 RV32_FILES = ("model.c", "arenas.S", "hal_rv32.c", "crt0.S")
@@ -38,7 +37,7 @@ TIMEOUT_SECONDS = 300
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of an RV32 program by kind; arenas are the plan's memories by name."""
+    """Bytes of a linked program by kind; arenas are the plan's memories by name."""
 
     code_bytes: int
     data_bytes: int
@@ -99,12 +98,13 @@ def compile_rv32(
     defines: Sequence[str] = (),
     main: str = "main.c",
     optimize: str = "-O2",
+    float_abi: str = "f",
 ) -> Path:
-    """Build the project's ELF for a bare RV32IMFC machine at `out`.
+    """Build the project's ELF for a bare RV32 machine at `out`, with float instructions ("f") or without ("soft").
 
     Nothing but the project is linked, so a kernel that needs double or 64-bit division fails here by name.
     """
-    flags = [*RV32, optimize, *SMALL, *NUMERICS, *WARNINGS]
+    flags = [*riscv_flags(float_abi), optimize, *SMALL, *NUMERICS, *WARNINGS]
     link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", "link.ld"]
     return _build(zig(), project_dir, out, (*RV32_FILES, main), flags, defines, link)
 
@@ -126,7 +126,10 @@ def compile_chip(
 
 
 def sizes(elf: Path) -> Sizes:
-    """Sizes of an ELF that compile_rv32 built; code_bytes is text and read-only data without the arenas."""
+    """Sizes of an ELF that compile_rv32 or compile_chip built.
+
+    code_bytes is text and read-only data without the arenas; a chip's stacks lie in one, so there stack_bytes is 0.
+    """
     kinds = {"code": 0, "data": 0, "bss": 0, "stack": 0}
     arenas: dict[str, int] = {}
     with elf.open("rb") as file:

@@ -15,7 +15,7 @@ from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.rtn import quantize_model
 from edgec.errors import MismatchError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.neureka.encode import decode_3x3
+from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.ops import matmul_w4a8_neureka
 from edgec.packing import n_groups, pack
 from edgec.passes.join_projections import parts
@@ -80,10 +80,14 @@ def codes(artifact: Artifact, name: str, like: QuantizedTensor) -> np.ndarray:
     """A matrix's packed codes on the device, also where it has the accelerator's form."""
     packed = artifact.constants()[name]
     users = {node.op for node in next(iter(artifact.graphs.values())).users(name)}
-    if users != {matmul_w4a8_neureka.kernel_name(like.bits)}:
+    if not any("_neureka" in user for user in users):
         return packed
     n = packed.shape[0] // n_groups(like.k, like.group_size)
-    return pack(decode_3x3(packed.reshape(-1), like.bits, n, like.k, like.group_size), like.bits, like.group_size)
+    if users == {matmul_w4a8_neureka.kernel_name(8, "1x1")}:  # codes of 8 bits, around 128
+        u = decode_1x1(packed.reshape(-1), 8, n, like.k, like.group_size) - np.uint8(128 - 2 ** (like.bits - 1))
+    else:
+        u = decode_3x3(packed.reshape(-1), like.bits, n, like.k, like.group_size)
+    return pack(u, like.bits, like.group_size)
 
 
 def test_a_kernel_that_forgets_the_minimum_is_found(tmp_path: Path, objects: Path) -> None:

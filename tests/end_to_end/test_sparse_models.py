@@ -94,12 +94,13 @@ def test_the_report_counts_what_is_stored_and_claims_no_more(tmp_path: Path, obj
     )
     assert (
         not rows["1:8"]["packed"]
-        and rows["1:8"]["bits_per_weight"] == 4.5
+        and rows["1:8"]["bits_per_weight"] == 8.5  # in the accelerator's 1x1 form
         and rows["1:8"]["other_bits_per_weight"] == 5
     )
     text = (artifact.path / "report.txt").read_text().replace("\n", " ")
     assert "2:4 zeros in 2 matrices (gate): packed, 3.50 bits per weight" in text
-    assert "1:8 zeros in 2 matrices (up): stored dense at 4.50 bits per weight, nothing saved" in text
+    said = "stored dense at 8.50 bits per weight, nothing saved: the accelerator reads dense matrices"
+    assert f"1:8 zeros in 2 matrices (up): {said}" in text
 
 
 def test_a_wrong_place_is_found(tmp_path: Path, objects: Path) -> None:

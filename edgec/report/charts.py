@@ -25,6 +25,7 @@ COLOURS = {  # Okabe and Ito's palette and its neighbours: told apart by colour-
     "scratch": "#D55E00",
     "stage": "#CC79A7",
     "code": "#5B5B5B",
+    "data": "#F0E442",
     "stack": "#A0742F",
 }
 OPS = ("matmul", "attention", "quantize_dynamic", "rmsnorm", "silu_mul", "rope", "kv_append", "add", "sample", "embed")
@@ -158,53 +159,6 @@ def timeline(report: Report, program: str, resources: Sequence[str]) -> Figure:
     return {"data": data, "layout": layout}
 
 
-def roofline(report: Report, program: str) -> Figure:
-    """MAC per cycle against MAC per byte moved, a point for every step, below what engines and links allow."""
-    points = [s for s in report.steps[program] if s.macs and sum(s.link_bytes.values())]
-    data: list[Figure] = []
-    colours = op_colours(report)
-    for op in dict.fromkeys(s.op for s in points):
-        chosen = [s for s in points if s.op == op]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": op,
-                "x": [s.macs / sum(s.link_bytes.values()) for s in chosen],
-                "y": [s.macs / max(1, s.cycles) for s in chosen],
-                "marker": {"color": colours[op], "size": 8, "opacity": 0.75},
-                "customdata": [[s.node, f"{s.macs:,}", f"{sum(s.link_bytes.values()):,}"] for s in chosen],
-                "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} MAC, %{customdata[2]} B moved"
-                "<br>%{y:.2f} MAC/cycle<extra></extra>",
-            }
-        )
-    if points:
-        used = {name for s in points for name in s.link_bytes}
-        data += _ceilings(report.peaks, used, [x for trace in data for x in trace["x"]])
-    axis = {"type": "log", "exponentformat": "power"}
-    layout = {
-        "height": 420,
-        "xaxis": axis | {"title": {"text": "MAC per byte moved"}},
-        "yaxis": axis | {"title": {"text": "MAC per cycle"}},
-    }
-    return {"data": data, "layout": layout}
-
-
-def _ceilings(peaks: Mapping[str, Mapping[str, float]], used: set[str], seen: Sequence[float]) -> list[Figure]:
-    """Flat lines for engines, sloped ones for the links in use, from below the ridge to beyond the points."""
-    best = max(peaks["engines"].values())
-    rates = {name: rate for name, rate in peaks["links"].items() if name in used}
-    low, high = min([*seen, *(best / rate for rate in rates.values())]) / 2, max(seen) * 2
-    result = []
-    for name, top in peaks["engines"].items():
-        result.append({"name": f"{name}: {top:.3g} MAC/cycle", "x": [low, high], "y": [top, top]})
-    for name, rate in rates.items():
-        end = min(high, best / rate)
-        result.append({"name": f"{name}: {rate:g} B/cycle", "x": [low, end], "y": [rate * low, rate * end]})
-    style = {"type": "scatter", "mode": "lines", "hoverinfo": "name", "line": {"width": 1.5, "dash": "dash"}}
-    return [trace | style for trace in result]
-
-
 def op_times(report: Report) -> Figure:
     """Where the time of a decoded token and of a prefill run goes, as shares by op."""
     data = []
@@ -226,7 +180,7 @@ def op_times(report: Report) -> Figure:
                 "<br>busiest: %{customdata[2]}<extra></extra>",
             }
         )
-    layout = {"barmode": "stack", "height": 210, "xaxis": {"title": {"text": "% of cycles"}, "range": [0, 100]}}
+    layout = {"barmode": "stack", "height": 260, "xaxis": {"title": {"text": "% of cycles"}, "range": [0, 100]}}
     return {"data": data, "layout": layout}
 
 

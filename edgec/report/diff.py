@@ -64,7 +64,8 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
     yield ("model", "bits per weight"), report.model["bits_per_weight"]
     yield ("model", "cache, B per token"), report.kv_bytes_per_token
     for key, size in (report.program or {}).items():
-        yield ("program, B", key.removesuffix("_bytes")), size
+        if key.endswith("_bytes"):
+            yield ("program, B", key.removesuffix("_bytes")), size
     for entry in report.quality:
         for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits"):
             if key in entry:

@@ -24,6 +24,7 @@ NAMES = {
     "accelerator": "matmuls on N-EUREKA",
     "residency": "weights near by saving",
     "near": "constants kept in L1",
+    "near_cache": "cache kept in L1",
     "in_place": "results in place",
     "tiling": "tiles by time",
     "early_loads": "loads a step earlier",

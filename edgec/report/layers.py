@@ -38,17 +38,24 @@ class LayerErrors:
         return {role: sum(values) / len(values) for role, values in found.items() if values}
 
 
+def error_source(
+    stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]
+) -> tuple[str, Mapping[str, float]]:
+    """What errors are shares of and the error of each matrix: the last stage's that measured them, or the build's."""
+    measured = [stage["notes"]["errors"] for stage in stages if stage.get("notes", {}).get("errors")]
+    return ("outputs", measured[-1]) if measured else ("weights", quantization)
+
+
 def layer_errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]) -> LayerErrors | None:
     """Errors of the last stage that measured them, or of the rounding of the build; None if there are none."""
-    measured = [stage["notes"]["errors"] for stage in stages if stage.get("notes", {}).get("errors")]
-    source = measured[-1] if measured else quantization
+    of, source = error_source(stages, quantization)
     table: dict[int, dict[str, float]] = {}
     for name, error in source.items():
         if found := MATRIX.fullmatch(name):
             table.setdefault(int(found[1]), {})[found[2]] = float(error)
     if not table:
         return None
-    return LayerErrors("outputs" if measured else "weights", tuple(table.get(i, {}) for i in range(max(table) + 1)))
+    return LayerErrors(of, tuple(table.get(i, {}) for i in range(max(table) + 1)))
 
 
 def spark(values: Sequence[float], bars: str = BARS) -> str:

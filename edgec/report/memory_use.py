@@ -8,7 +8,7 @@ never share a byte, so their sizes by kind, and `padding` for alignment and gaps
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from edgec.memory.plan import Buffer, Plan
@@ -23,6 +23,7 @@ KINDS = {
     "scratch": "scratch",
     "stage": "staging",
     "code": "code",
+    "data": "data",
     "stack": "stack",
 }
 PADDING = "padding"
@@ -66,6 +67,7 @@ class Deficit:
 class MemoryUse:
     """One memory: bytes it has, bytes up to the last one used, what is left (negative: missing), the least possible.
 
+    gap_percent is how far the plan's data reach above their own bound; 0 where no placement takes less.
     peak is None where only buffers that live for good take part.
     """
 
@@ -74,6 +76,7 @@ class MemoryUse:
     used: int
     headroom: int
     lower_bound: int
+    gap_percent: float
     on_chip: bool
     peak: PeakStep | None
 
@@ -86,7 +89,8 @@ def memory_use(plan: Plan) -> tuple[list[MemoryUse], dict[str, dict[str, int]], 
         bound = min(used, plan.lower_bound(memory.name))  # which rounds the last buffer up, as placement need not
         peak, alive = _peak(plan, memory.name, used)
         headroom = memory.capacity_bytes - used
-        memories.append(MemoryUse(memory.name, memory.capacity_bytes, used, headroom, bound, memory.on_chip, peak))
+        gap = _gap_percent(plan, memory.name)
+        memories.append(MemoryUse(memory.name, memory.capacity_bytes, used, headroom, bound, gap, memory.on_chip, peak))
         breakdown[memory.name] = _by_kind(alive, used)
         if headroom < 0:
             largest = sorted(alive, key=lambda b: (-b.size, b.name))[:LARGEST]
@@ -95,6 +99,14 @@ def memory_use(plan: Plan) -> tuple[list[MemoryUse], dict[str, dict[str, int]], 
                 Deficit(memory.name, -headroom, max(0, bound - memory.capacity_bytes), peak.op if peak else "", users)
             )
     return memories, breakdown, deficits
+
+
+def _gap_percent(plan: Plan, level: str) -> float:
+    """Use over bound of what the planner placed; program and stack behind it would make the same gap look smaller."""
+    used = plan.arena_bytes(level)
+    data = [b for b in plan.buffers if b.offset < used]
+    bound = replace(plan, buffers=data).lower_bound(level)
+    return round(max(0.0, 100 * used / bound - 100), 2) if bound else 0.0
 
 
 def _by_kind(alive: list[Buffer], used: int) -> dict[str, int]:

@@ -18,11 +18,13 @@ from edgec.errors import ToolError
 from edgec.report import charts
 from edgec.report.checks import check_lines, quality_lines
 from edgec.report.explain import effects_rows
+from edgec.report.layer_table import layer_cells
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.report import FITS, NEEDS_L3, Report
+from edgec.report.roofline import roofline
 from edgec.report.stages import stage_rows
 from edgec.report.storage import storage_cells
-from edgec.report.text import any_pruned, model_lines
+from edgec.report.text import GAP, forms_differ, model_lines
 from edgec.report.verdict import NO_REMEDY, STEMS, aim, factor, verdict
 from edgec.resources import folder
 
@@ -39,6 +41,7 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     figures = figures_of(report)
+    errors = layer_errors(report.stages, report.quantization)
     return environment.get_template("report.html.j2").render(
         report=report,
         stem=STEMS[report.verdict],
@@ -49,10 +52,12 @@ def page(report: Report) -> str:
         mood=MOODS.get(report.verdict, "bad"),
         used=[m for m in report.memory if m.used],
         kinds=[k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())],
+        gap=GAP,
         model_lines=model_lines(report),
-        storage=storage_cells(report.model["storage"]) if any_pruned(report) else [],
+        storage=storage_cells(report.model["storage"]) if forms_differ(report) else [],
         effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
-        error_lines=error_lines(layer_errors(report.stages, report.quantization)),
+        layers=layer_cells(report.layers, errors),
+        error_lines=error_lines(errors),
         stages=stage_rows(report.stages),
         checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],
         figures=figures,
@@ -70,7 +75,7 @@ def figures_of(report: Report) -> dict[str, charts.Figure]:
     for name in report.steps:
         figures[f"timeline-{name}"] = charts.timeline(report, name, resources)
         if any(s.macs and sum(s.link_bytes.values()) for s in report.steps[name]):
-            figures[f"roofline-{name}"] = charts.roofline(report, name)
+            figures[f"roofline-{name}"] = roofline(report, name)
     errors = layer_errors(report.stages, report.quantization)
     if errors is not None:
         figures["errors"] = charts.error_map(errors)

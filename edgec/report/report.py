@@ -12,25 +12,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgec.cost.neureka import peak_macs
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Buffer, Plan
-from edgec.ops.matmul_w4a8 import bits_of
-from edgec.passes.join_projections import parts
 from edgec.report.advice import advice
+from edgec.report.layer_table import LayerCost, layer_costs
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
-from edgec.report.sparsity import sparsity_rows
+from edgec.report.model_facts import model_facts
+from edgec.report.peaks import peaks
 from edgec.report.speed import Speed, speed
 from edgec.report.steps import StepCost, step_costs
-from edgec.report.storage import storage_rows
-from edgec.target import Target
 
 if TYPE_CHECKING:
     from edgec.artifact import Artifact
 
 SCHEMA = "edgec-report/1"
 FITS, NEEDS_L3, DOES_NOT_FIT = "fits_on_chip", "needs_l3", "does_not_fit"
-_BRANCH = re.compile(r"\.lora_[ab]\.weight(\.scale)?$")
 _FOLDERS = re.compile(r"(?<![\w.:/~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:]+[/\\])+(?=[^\s/\\])")
 
 
@@ -60,9 +56,10 @@ class Report:
     effects: tuple[Mapping[str, Any], ...]
     decode: Speed
     prefill: Speed
+    layers: tuple[LayerCost, ...]
     steps: Mapping[str, tuple[StepCost, ...]]
     buffers: tuple[Buffer, ...]
-    peaks: Mapping[str, Mapping[str, float]]
+    peaks: Mapping[str, Mapping[str, Any]]
     program: Mapping[str, int] | None
     verification: Mapping[str, Mapping[str, Any]]
     skipped: Mapping[str, str]
@@ -86,6 +83,8 @@ def make_report(
     memories, breakdown, deficits = memory_use(plan)
     parameters = int(meta["model"]["parameters"])
     longest = int(meta["max_context"])
+    stages = tuple(meta.get("stages", ()))
+    steps = {name: step_costs(plan, name) for name in ("decode", "prefill")}
     cached = sum(b.size for b in plan.buffers if b.kind == "kv")
     return Report(
         schema=SCHEMA,
@@ -98,10 +97,9 @@ def make_report(
         chunk=plan.programs["prefill"].rows,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=_model(meta["model"], plan, graphs, parameters, meta["quantization"], meta.get("weights_read", True))
-        | {"sparsity": sparsity_rows(meta.get("sparsity", {})), "storage": storage_rows(plan, graphs["decode"])},
+        model=model_facts(meta, plan, graphs["decode"]),
         recipe=meta["recipe"],
-        stages=tuple(meta.get("stages", ())),
+        stages=stages,
         quantization=meta["quantization"],
         memory=tuple(memories),
         breakdown=breakdown,
@@ -111,9 +109,10 @@ def make_report(
         effects=tuple(meta.get("effects", ())),
         decode=speed(plan, "decode"),
         prefill=speed(plan, "prefill"),
-        steps={name: step_costs(plan, name) for name in ("decode", "prefill")},
+        layers=layer_costs(plan, steps["decode"], stages, meta["quantization"]),
+        steps=steps,
         buffers=tuple(plan.all_buffers()),
-        peaks=_peaks(plan.target),
+        peaks=peaks(plan),
         program=meta["program"],
         verification={name: _untimed(entry) for name, entry in verification.get("backends", {}).items()},
         skipped=verification.get("skipped", {}),
@@ -127,78 +126,10 @@ def report_of(artifact: Artifact) -> Report:
     return make_report(artifact.meta, artifact.plan, artifact.graphs, artifact.verification())
 
 
-def _peaks(target: Target) -> dict[str, dict[str, float]]:
-    """What engines can compute at most, in MAC per cycle, and links and L1's banks carry, in bytes per cycle."""
-    compute = target.memory_by_name[target.compute]
-    return {
-        "engines": {e.name: round(e.cores / e.cycles_per_mac, 6) for e in target.engines}
-        | {a.name: round(peak_macs(), 6) for a in target.accelerators},
-        "links": {link.name: link.bytes_per_cycle for link in target.links},
-        "banks": {compute.banks: compute.bytes_per_cycle} if compute.bytes_per_cycle else {},
-    }
-
-
 def _verdict(memories: list[MemoryUse]) -> str:
     if any(m.headroom < 0 for m in memories):
         return DOES_NOT_FIT
     return NEEDS_L3 if any(m.used and not m.on_chip for m in memories) else FITS
-
-
-def _model(
-    facts: Mapping[str, Any],
-    plan: Plan,
-    graphs: Mapping[str, Graph],
-    parameters: int,
-    rounded: Mapping[str, float],
-    weights_read: bool,
-) -> dict[str, Any]:
-    """The model's facts, and its size as the device stores it: matrices, norms and biases, scales, zeros and minima."""
-    sizes = {kind: sum(b.size for b in plan.buffers if b.kind == kind) for kind in ("weight", "scale")}
-    stored = sum(sizes.values())
-    return {
-        **facts,
-        "weight_bytes": stored,
-        "scale_bytes": sizes["scale"],
-        "bits_per_weight": round(8 * stored / parameters, 4),
-        "weights_by_bits": _weights_by_bits(graphs["decode"]),
-        "matrices_kept": len(_matrices(graphs["decode"]) - rounded.keys()) if weights_read else 0,
-        "branches": _branches(plan, graphs["decode"]),
-    }
-
-
-def _branches(plan: Plan, graph: Graph) -> dict[str, Any] | None:
-    """The low-rank branches beside matrices: how many, their ranks, widths in bits, and bytes with scales."""
-    inner = [node for node in graph.nodes if node.inputs.get("w", "").endswith(".lora_a.weight")]
-    if not inner:
-        return None
-    ranks = sorted(graph.type_of(node.inputs["w"]).shape[0] for node in inner)
-    return {
-        "count": len(inner),
-        "rank_min": ranks[0],
-        "rank_max": ranks[-1],
-        "bits": sorted({bits_of(node.op) for node in inner}),
-        "bytes": sum(b.size for b in plan.buffers if b.kind in ("weight", "scale") and _BRANCH.search(b.name)),
-    }
-
-
-def _matrices(graph: Graph) -> set[str]:
-    """Names of the model's matrices, branches left out."""
-    found = {n.inputs["w"] for n in graph.nodes if "w" in n.inputs and not _BRANCH.search(n.inputs["w"])}
-    return {part for name in found for part in parts(name)}
-
-
-def _weights_by_bits(graph: Graph) -> dict[str, int]:
-    """How many matrix elements are stored in each width; a matrix that two nodes share counts once."""
-    matrices: dict[str, tuple[str, int]] = {}
-    for node in graph.nodes:
-        if "w" not in node.inputs:
-            continue
-        width = str(node.attrs["bits"]) if "bits" in node.attrs else str(bits_of(node.op))
-        matrices[node.inputs["w"]] = (width, graph.type_of(node.inputs["w"]).shape[0] * int(node.attrs["k"]))
-    result: dict[str, int] = {}
-    for width, count in matrices.values():
-        result[width] = result.get(width, 0) + count
-    return result
 
 
 def _untimed(entry: Mapping[str, Any]) -> dict[str, Any]:

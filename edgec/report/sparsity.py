@@ -9,22 +9,29 @@ from edgec.compress.rtn import role_of
 from edgec.report.layers import ROLES
 
 
-def sparsity_rows(storage: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The matrices of a build.json, those of one pattern, form and reason together. Bits are means by weight."""
+def sparsity_rows(
+    storage: Mapping[str, Mapping[str, Any]], encoded: Mapping[tuple[str, ...], int] | None = None
+) -> list[dict[str, Any]]:
+    """The matrices of a build.json, those of one pattern, form and reason together. Bits are means by weight.
+
+    encoded: bytes of those that have an accelerator's form instead, by the names of the tensors in them.
+    """
+    stored = {name: size * _share(name, names, storage) for names, size in (encoded or {}).items() for name in names}
     rows: dict[tuple[str, bool, str], dict[str, Any]] = {}
     for name, s in storage.items():
         packed, (removed, of) = bool(s["packed"]), s["pattern"]
         unstructured = of > 16
         pattern = f"{removed / of:.0%} unstructured" if unstructured else f"{removed}:{of}"
         now, other = (s["packed_bits"], s["dense_bits"]) if packed else (s["dense_bits"], s["packed_bits"])
+        reason = "the accelerator reads dense matrices" if name in stored else s["reason"]
         row = rows.setdefault(
-            (pattern, packed, s["reason"]),
-            {"pattern": pattern, "packed": packed, "reason": s["reason"], "matrices": 0, "bytes": 0, "roles": set()}
+            (pattern, packed, reason),
+            {"pattern": pattern, "packed": packed, "reason": reason, "matrices": 0, "bytes": 0, "roles": set()}
             | {"weights": 0.0, "other": None},
         )
         weights = 8 * s["bytes"] / now
         row["matrices"] += 1
-        row["bytes"] += s["bytes"]
+        row["bytes"] += round(stored.get(name, s["bytes"]))
         row["weights"] += weights
         row["roles"].add(role_of(name))
         if other is not None:
@@ -38,6 +45,12 @@ def sparsity_rows(storage: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
         }
         for row in rows.values()
     ]
+
+
+def _share(name: str, names: tuple[str, ...], storage: Mapping[str, Mapping[str, Any]]) -> float:
+    """Of a joint matrix, the part that is this tensor: all of one width and as many inputs."""
+    bytes_of = [storage[n]["bytes"] if n in storage else 0 for n in names]
+    return storage[name]["bytes"] / sum(bytes_of) if name in storage and all(bytes_of) else 1 / len(names)
 
 
 def sparsity_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

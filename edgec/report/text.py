@@ -10,7 +10,9 @@ from rich.text import Text
 
 from edgec.report.blocks import line, plain_table, section, show
 from edgec.report.checks import check_lines, quality_lines
+from edgec.report.encoding import encoding_line
 from edgec.report.explain import TITLE, effects_table
+from edgec.report.layer_table import layer_cells
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
 from edgec.report.report import DOES_NOT_FIT, Report
@@ -22,6 +24,7 @@ from edgec.report.verdict import show_verdict
 
 WIDTH = 80
 BAR = 10  # characters
+GAP = "gap: data above the least that any placement of them can take; 0% is proven best"
 
 
 def plain_text(report: Report) -> str:
@@ -38,6 +41,7 @@ def render(report: Report, console: Console) -> None:
     _breakdown(report, console)
     _speed(report, console)
     _ops(report, console)
+    _layers(report, console)
     _effects(report, console)
     _model(report, console)
     _stages(report, console)
@@ -46,7 +50,7 @@ def render(report: Report, console: Console) -> None:
 
 
 def _memory(report: Report, console: Console) -> None:
-    table = plain_table("memory", "use", "used B", "capacity B", "headroom B", "bound B", left=2)
+    table = plain_table("memory", "use", "used B", "capacity B", "headroom B", "bound B", "gap", left=2)
     for m in report.memory:
         style = "red" if m.headroom < 0 else ""
         table.add_row(
@@ -56,8 +60,10 @@ def _memory(report: Report, console: Console) -> None:
             f"{m.capacity:,}",
             Text(f"{m.headroom:+,}", style),
             f"{m.lower_bound:,}",
+            f"{m.gap_percent:.1f}%" if m.used else "-",
         )
     section(console, "Memory", table)
+    line(console, Text(GAP, "dim"))
 
 
 def _bar(m: MemoryUse, encoding: str) -> Text:
@@ -118,6 +124,14 @@ def _ops(report: Report, console: Console) -> None:
     section(console, "Where a token's time goes", table)
 
 
+def _layers(report: Report, console: Console) -> None:
+    heading, *rows = layer_cells(report.layers, layer_errors(report.stages, report.quantization))
+    table = plain_table(*heading)
+    for row in rows:
+        table.add_row(*row)
+    section(console, "Layer by layer", table)
+
+
 def model_lines(report: Report) -> list[str]:
     """The model, what it weighs and how far its context reaches, a fact a line."""
     m = report.model
@@ -133,6 +147,8 @@ def model_lines(report: Report) -> list[str]:
     )
     if kept := m["matrices_kept"]:
         lines.append(f"{kept} matrices keep the codes and scales that they came with, without a second rounding")
+    if m["encoding"]:
+        lines.append(encoding_line(m["encoding"]))
     lines += sparsity_lines(m["sparsity"])
     if branches := m["branches"]:
         ranks = " to ".join(dict.fromkeys((str(branches["rank_min"]), str(branches["rank_max"]))))
@@ -148,9 +164,8 @@ def model_lines(report: Report) -> list[str]:
     )
     if report.program:
         p = report.program
-        lines.append(
-            f"program: {p['code_bytes']:,} B code, {p['data_bytes']:,} B data, {p['stack_bytes']:,} B stack reserved"
-        )
+        parts = (("code", "code"), ("data", "data"), ("stack", "stacks"))
+        lines.append("program: " + ", ".join(f"{p[f'{k}_bytes']:,} B {name} in {p[f'{k}_level']}" for k, name in parts))
     return lines
 
 
@@ -160,16 +175,16 @@ def _effects(report: Report, console: Console) -> None:
         section(console, TITLE, effects_table(report.effects, compute))
 
 
-def any_pruned(report: Report) -> bool:
-    """Whether matrices are pruned, or packed: then what each role takes is worth a table."""
-    return bool(report.model["sparsity"]) or any(row["pattern"] for row in report.model["storage"])
+def forms_differ(report: Report) -> bool:
+    """Whether matrices are pruned, packed or encoded: then what each role takes is worth a table."""
+    return bool(report.model["sparsity"]) or any(row["pattern"] or row["form"] for row in report.model["storage"])
 
 
 def _model(report: Report, console: Console) -> None:
     section(console, "Model")
     for sentence in model_lines(report):
         line(console, sentence)
-    if any_pruned(report):
+    if forms_differ(report):
         heading, *rows = storage_cells(report.model["storage"])
         table = plain_table(*heading, left=2)
         for row in rows:

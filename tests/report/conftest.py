@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tiny_models
 
+import edgec.report
+from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants, lower
+from edgec.lower.programs import ready
 from edgec.memory.choices import ALL
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan
+from edgec.planning import plan_model
 from edgec.recipe import Quantize
 from edgec.report.report import Report, make_report
 from edgec.target import Target, load_target
@@ -97,7 +103,8 @@ def planned(quantized):
             "model": shape | {"parameters": parameters},
             "recipe": {"quantize": {"bits": 4}},
             "max_context": 64,
-            "program": {"code_bytes": 100, "data_bytes": 10, "stack_bytes": 8192},
+            "program": {"code_bytes": 100, "data_bytes": 10, "stack_bytes": 8192}
+            | {f"{part}_level": target.placement.program for part in ("code", "data", "stack")},
             "quantization": quantized.errors,
             "provenance": {
                 "source": "/home/someone/random",
@@ -110,6 +117,38 @@ def planned(quantized):
         }
         result[name] = Planned(meta, graphs, made, make_report(meta, made, graphs, {}))
     return result
+
+
+class Encoded(NamedTuple):
+    model: QuantizedModel
+    meta: dict
+    graphs: dict[str, Graph]
+    plan: Plan
+    report: Report
+
+
+@pytest.fixture(scope="session")
+def encoded(planned):
+    """A model whose matrices go to Siracusa's accelerator, planned with all that the target has."""
+    shape = {"hidden_dim": 252, "ffn_dim": 504, "head_dim": 12, "n_heads": 4, "n_kv_heads": 2}
+    recipe = tiny_models.recipe(bits=4, group_size=252, context=CONTEXT)
+    model = quantize_model(tiny_models.checkpoint(tiny_models.config(**shape)), recipe.quantize)
+    target = load_target("siracusa")
+    graphs, made = plan_model(ready(model, target, CONTEXT), target, CONTEXT, recipe)
+    facts = planned["siracusa"].meta
+    parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
+    parameters += sum(f.size for f in model.floats.values())
+    meta = facts | {
+        "model": facts["model"] | shape | {"parameters": parameters},
+        "quantization": model.errors,
+        "widths": {name: m.bits for name, m in model.matrices.items()},
+    }
+    return Encoded(model, meta, graphs, made, make_report(meta, made, graphs, {}))
+
+
+@pytest.fixture(scope="session")
+def schema():
+    return json.loads((Path(edgec.report.__file__).parent / "schema.json").read_text())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from edgec.report.memory_use import memory_use
 from edgec.report.page import page
 from edgec.report.report import make_report, without_folders
 from edgec.report.speed import rounded
-from edgec.report.text import plain_text
+from edgec.report.text import GAP, plain_text
 from edgec.report.verdict import NO_REMEDY
 
 NAMES = ("host", "siracusa", "off_chip", "tiny_l1", "tiny_all", "tiny_kv")
@@ -69,6 +69,32 @@ def test_permanent_kinds_are_whole_and_code_and_stack_are_counted(planned):
     assert sum(breakdown["L2"].values()) == next(m.used for m in memories if m.name == "L2")
     for kind, column in (("weight", "weights"), ("scale", "scales"), ("kv", "kv"), ("table", "tables")):
         assert sum(parts[column] for parts in breakdown.values()) == sum(b.size for b in plan.buffers if b.kind == kind)
+
+
+def test_code_behind_the_plan_hides_no_gap(planned):
+    plan = planned["siracusa"].plan
+    end, bound = plan.used_bytes("L2"), plan.lower_bound("L2")
+    assert end == bound == 0
+    data = [Buffer("cache", "L2", 0, 1000, "kv"), Buffer("more", "L2", 1264, 256, "kv")]  # 256 B of gap above 1,264
+    code = Buffer("code", "L2", 1520, 100_000, "code")
+    stacks = Buffer("stacks", "L1", 0, 1024, "stack")  # before the data, not behind them: part of what is placed
+    for buffers in (data, [*data, code]):
+        memories, _, _ = memory_use(replace(plan, buffers=[*plan.buffers, *buffers, stacks]))
+        gaps = {m.name: m.gap_percent for m in memories}
+        assert gaps["L2"] == pytest.approx(100 * 1520 / 1264 - 100, abs=0.01)
+    assert gaps["L1"] == 0
+    (used,) = [m for m in memories if m.name == "L2"]
+    assert used.used / used.lower_bound < 1.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gaps_are_shown_and_small(planned, name):
+    report = planned[name].report
+    text, html = plain_text(report), page(report)
+    for m in report.memory:
+        assert 0 <= m.gap_percent <= 1
+        assert re.search(rf"^{m.name} .* {f'{m.gap_percent:.1f}%' if m.used else '-'}$", text, re.MULTILINE)
+    assert GAP in text and "<td>gap</td>" in html and GAP in html
 
 
 def test_breakdown_prefers_the_fullest_step_that_reaches_the_mark(planned):
@@ -134,7 +160,13 @@ def test_json_follows_the_schema(planned, name, verified, verification):
 def test_schema_is_strict(planned):
     jsonschema = pytest.importorskip("jsonschema")
     document = planned["host"].report.to_dict()
-    for change in ({"surprise": 1}, {"context": "24"}, {"verdict": "maybe"}):
+    layer, memory = document["layers"][0], document["memory"][0]
+    changes = [{"surprise": 1}, {"context": "24"}, {"verdict": "maybe"}]
+    changes += [{"layers": [layer | {"surprise": 1}]}, {"layers": [layer | {"name": "layer"}]}]
+    changes += [{"memory": [{k: v for k, v in memory.items() if k != "gap_percent"}]}]
+    changes += [{"peaks": {k: v for k, v in document["peaks"].items() if k != "basis"}}]
+    changes += [{"model": {k: v for k, v in document["model"].items() if k != "encoding"}}]
+    for change in changes:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(document | change, SCHEMA, jsonschema.Draft202012Validator)
 

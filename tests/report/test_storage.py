@@ -16,7 +16,7 @@ from edgec.report.storage import storage_cells, storage_rows
 from edgec.report.text import render
 from edgec.target import load_target
 
-COLUMNS = {"role", "bits", "pattern", "matrices", "weights", "bytes", "bits_per_weight"}
+COLUMNS = {"role", "bits", "pattern", "form", "matrices", "weights", "bytes", "bits_per_weight"}
 
 
 def test_rows_add_up_to_the_plans_matrices(planned) -> None:

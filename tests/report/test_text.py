@@ -38,6 +38,14 @@ def test_deficits_name_their_users(planned):
         assert all(user.name in text for user in deficit.largest)
 
 
+def test_the_program_has_its_levels(planned):
+    meta, graphs, plan, _ = planned["siracusa"]
+    sizes = {"code_bytes": 62_616, "code_level": "TILE", "data_bytes": 3096, "data_level": "L2"}
+    sizes |= {"stack_bytes": 7424, "stack_level": "L1"}
+    text = plain_text(make_report(meta | {"program": sizes}, plan, graphs, {}))
+    assert "program: 62,616 B code in TILE, 3,096 B data in L2, 7,424 B stacks in L1" in text
+
+
 def test_verification_lines(planned, verification):
     meta, graphs, plan, report = planned["siracusa"]
     assert "not verified yet: run edgec verify OUT" in plain_text(report)

@@ -1,7 +1,7 @@
 # make demo       build, simulate and verify the model that comes with edgec
 # make test       all default tests            make test-full   the slow ones too
 # make check      what CI runs: linters, types, C format, make test
-# make format     reformat Python and C        make bench       measure speed and instruction counts
+# make format     reformat Python and C        make bench       tables of speed, and a plot
 # make clean      remove what was built        make distclean   remove .venv too
 #
 # Needs python3 (3.11 to 3.13) and make; everything else, the C compiler included, comes with pip into .venv.
@@ -45,8 +45,9 @@ format: $(DEV)
 	$(PY) -m ruff format .
 	$(VENV)/bin/clang-format -i $(C_FILES)
 
-bench: $(DEMO)
+bench: $(DEV)
 	$(PY) benchmarks/run.py --json out/bench.json
+	$(PY) benchmarks/chip.py --json out/chip.json --plot out/chip.png
 
 clean:
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,12 @@ import numpy as np
 from scipy.optimize import nnls
 
 from edgec.artifact import Artifact
-from edgec.cost.engine import SEARCH_MACS
-from edgec.memory.plan import Phase, evaluate
+from edgec.cost.engine import busiest_core
+from edgec.memory.plan import Phase, Plan, evaluate
 from edgec.ops import kernel
 from edgec.target import Target
 
-COLUMNS = ("call_cycles", "unit_cycles", "mac_cycles", "flop_cycles")
-
-
-def counts(target: Target, name: str, numbers: dict[str, Any]) -> list[float]:
-    """What edgec/cost/engine.py multiplies with a kernel's costs, in the order of COLUMNS."""
-    work, cores = kernel(name).work(numbers), target.engines[0].cores
-    busy = min(cores, max(1, work.parallel))
-    units = -(-work.parallel // busy)
-    share = units / max(1, work.parallel)
-    macs = work.macs + SEARCH_MACS * work.searches
-    return [1.0, float(units), share * macs, share * work.flops + -(-work.rows // busy) * work.row_flops]
+COLUMNS = ("call_cycles", "unit_cycles", "mac_cycles", "flop_cycles")  # of 1 call and of `busiest_core`'s counts
 
 
 def link_cycles(target: Target, phase: Phase, m: int, pos: int) -> tuple[float, int]:
@@ -51,41 +42,49 @@ def link_cycles(target: Target, phase: Phase, m: int, pos: int) -> tuple[float, 
     return max(lanes.values(), default=0.0), programmed
 
 
+def step_rows(run: Mapping[str, Any], plan: Plan) -> Iterator[tuple[dict[str, list[float]], float]]:
+    """Of each step of a run that its calls decide: the counts of each kernel, and its cycles without the transfers'."""
+    engine, m, pos = plan.target.engines[0], run["rows"], run["position"]
+    for step, cycles in zip(plan.programs[run["program"]].steps, run["cycles"], strict=True):
+        calls = [p.call for p in step.phases if p.call is not None and (p.when is None or p.when.at(m, pos))]
+        moved = [link_cycles(plan.target, p, m, pos) for p in step.phases]
+        if sum(c for c, _ in moved) > 0.3 * cycles or any(kernel(call.kernel).engine for call in calls):
+            continue  # transfers may be what limits, or an accelerator
+        counts: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(COLUMNS))
+        for call in calls:
+            numbers = {k: evaluate(v, m, pos) for k, v in call.numbers.items()}
+            found = (1, *busiest_core(engine, call.kernel, numbers))
+            counts[call.kernel] = [a + b for a, b in zip(counts[call.kernel], found, strict=True)]
+        yield counts, cycles - sum(n for _, n in moved) * engine.transfer_cycles
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     options = parser.parse_args()
-    samples: dict[tuple[str, ...], list[tuple[list[float], float]]] = defaultdict(list)
+    plans: dict[str, Plan] = {}
+    samples: list[tuple[dict[str, list[float]], float]] = []
     for run in json.loads(options.runs.read_text()):
-        plan = Artifact.load(Path(run["out"])).plan
-        for step, cycles in zip(plan.programs[run["program"]].steps, run["cycles"], strict=True):
-            m, pos = run["rows"], run["position"]
-            calls = [p for p in step.phases if p.call is not None and (p.when is None or p.when.at(m, pos))]
-            names = {p.call.kernel for p in calls if p.call}
-            moved = [link_cycles(plan.target, p, m, pos) for p in step.phases]
-            if len(names) != 1 or sum(c for c, _ in moved) > 0.3 * cycles:
-                continue  # several kernels, or transfers may be what limits
-            (name,) = names
-            if kernel(name).engine:
-                continue
-            row = [0.0] * len(COLUMNS)
-            for p in calls:
-                assert p.call is not None
-                numbers = {k: evaluate(v, m, pos) for k, v in p.call.numbers.items()}
-                row = [a + b for a, b in zip(row, counts(plan.target, name, numbers), strict=True)]
-            programming = sum(n for _, n in moved) * plan.target.engines[0].transfer_cycles
-            samples[(name,)].append((row, cycles - programming))
-    for fitted_names, rows in sorted(samples.items()):
-        x, y = np.array([r for r, _ in rows]), np.array([c for _, c in rows])
-        weight = 1 / np.maximum(y, 1)
-        scale = np.maximum(x.max(axis=0), 1)
-        fitted, _ = nnls(x / scale * weight[:, None], y * weight)
-        fitted /= scale
-        error = x @ fitted / y - 1
-        print(f"[[engine.measured]]  # {len(rows)} steps, off by {error.min():+.0%} to {error.max():+.0%}")
-        print(f"kernels = {json.dumps(list(fitted_names))}")
-        for column, value in zip(COLUMNS, fitted, strict=True):
+        plan = plans.setdefault(run["out"], Artifact.load(Path(run["out"])).plan)
+        samples += step_rows(run, plan)
+    # Kernels that share steps are fitted together: all at once.
+    names = sorted({name for counts, _ in samples for name in counts})
+    x = np.zeros((len(samples), len(names), len(COLUMNS)))
+    for i, (counts, _) in enumerate(samples):
+        for name, row in counts.items():
+            x[i, names.index(name)] = row
+    y = np.array([cycles for _, cycles in samples])
+    scale = np.maximum(x.max(axis=0), 1)
+    weight = 1 / np.maximum(y, 1)
+    fitted, _ = nnls((x / scale).reshape(len(y), -1) * weight[:, None], y * weight)
+    costs = fitted.reshape(scale.shape) / scale
+    error = np.einsum("inc,nc->i", x, costs) / y - 1
+    for j, name in enumerate(names):
+        mine = error[x[:, j].any(axis=1)]
+        print(f"[[engine.measured]]  # {len(mine)} steps, off by {mine.min():+.0%} to {mine.max():+.0%}")
+        print(f"kernels = {json.dumps([name])}")
+        for column, value in zip(COLUMNS, costs[j], strict=True):
             print(f"{column} = {value:.4g}")
         print()
 

@@ -29,6 +29,9 @@ from edgec.ops.quantize_dynamic import quantize_rows
 MAX_CONTEXT = 65536  # 2^15 * 2^16 sums of e fit 32 unsigned bits; 255 * 127 * 2^16 sums of p*v fit 31
 
 
+CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
+
+
 def factor(head_dim: int) -> np.float32:
     """log2(e) / sqrt(head_dim), so that softmax is a power of two."""
     return f32(math.log2(math.e) / math.sqrt(head_dim))
@@ -198,6 +201,18 @@ def _macs(a: dict[str, Any]) -> int:
     return int(a["m"] * a["n_heads"] * a["head_dim"] * a["count"])
 
 
+def _score_pieces(a: dict[str, Any]) -> int:
+    """Heads of all rows; where they are few or do not divide evenly, the cores split the positions of each too."""
+    heads = int(a["m"] * a["n_heads"])
+    return heads if heads % CORES == 0 or heads >= 8 * CORES else heads * CORES
+
+
+def _value_pieces(a: dict[str, Any]) -> int:
+    """Words of four elements of all values; rows are apart only where those are fewer than the cores."""
+    words = int(a["n_kv_heads"] * -(-a["head_dim"] // 4))
+    return words * int(a["m"]) if words < CORES else words
+
+
 KERNELS = (
     Kernel(
         "attention_scores",
@@ -211,7 +226,7 @@ KERNELS = (
             Param("factor", "f32"),
         ),
         run_scores,
-        lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], a["m"] * a["n_heads"]),
+        lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], _score_pieces(a)),
     ),
     Kernel(
         "attention_softmax",
@@ -234,7 +249,7 @@ KERNELS = (
             *_u32("m", "n_heads", "n_kv_heads", "head_dim", "first", "count", "lds"),
         ),
         run_values,
-        lambda a: Work(_macs(a), 0, a["m"] * a["n_heads"]),
+        lambda a: Work(_macs(a), 0, _value_pieces(a)),
     ),
     Kernel(
         "attention_finish",

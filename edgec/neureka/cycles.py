@@ -25,9 +25,7 @@ from __future__ import annotations
 from edgec.neureka.engine import COUT, PIXELS, blocks, ceil_div
 from edgec.neureka.job import Job
 
-# What a core of the cluster adds, measured on the public model. The engine meanwhile runs the job before.
-START_CORE = 126  # edgec_neureka_start of a job of constants; about 400 of a job in memory
-RESTART_CORE = 32  # edgec_neureka_restart
+# What a core of the cluster adds, measured on the public model; the engine meanwhile runs the job before.
 WAIT_CORE = 27  # writing the trigger, and waking up in edgec_neureka_wait: 24 or 27, by the code around
 
 START = 1  # from the trigger, or from the end of the job before, to the first cycle

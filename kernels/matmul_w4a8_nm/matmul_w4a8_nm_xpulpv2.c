@@ -9,6 +9,7 @@
  * Bitmasks are searched for their set bits by instructions. Rows of x share codes and selectors.
  */
 #include "matmul_w4a8_nm.h"
+#include "matmul_w4a8_nm_patterns.h"
 
 #include "edgec_math.h"
 #include "edgec_xpulpv2.h"
@@ -276,21 +277,6 @@ EDGEC_INLINE void edgec_nm_any(uint32_t bits, uint32_t kept, uint32_t of, const 
         edgec_nm_rows(bits, kept, of, 1, a, row, mine, groups, at);
     }
 }
-
-/* A function for each width and pattern, so that a program holds those that it uses. */
-#define EDGEC_NM(bits, removed, of)                                                                          \
-    void edgec_matmul_w##bits##a8_##removed##_##of(                                                          \
-        const edgec_matmul_w##bits##a8_##removed##_##of##_args *a, uint32_t core, uint32_t n_cores) {        \
-        edgec_nm_any(bits, (of) - (removed), of, a, core, n_cores);                                          \
-    }
-#define EDGEC_NM_PATTERNS(bits)                                                                              \
-    EDGEC_NM(bits, 1, 2)                                                                                     \
-    EDGEC_NM(bits, 2, 4)                                                                                     \
-    EDGEC_NM(bits, 3, 4)                                                                                     \
-    EDGEC_NM(bits, 4, 8)                                                                                     \
-    EDGEC_NM(bits, 6, 8)                                                                                     \
-    EDGEC_NM(bits, 8, 16)                                                                                    \
-    EDGEC_NM(bits, 12, 16)
 
 EDGEC_NM_PATTERNS(2)
 EDGEC_NM_PATTERNS(3)

@@ -43,9 +43,8 @@ SHAPES: dict[str, Shapes] = {
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
-        **dict.fromkeys(("q", "q8", "acc", "y"), _HEADS),
-        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q_scale": _FACTORS, "s": _SCORES, "p": _SCORES, "p_scale": _FACTORS},
+        **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+        **{"q8": "[cores][head_dim]", "s": "[cores][lds]", "p": "[cores][lds]", "y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},

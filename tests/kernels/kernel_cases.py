@@ -317,21 +317,21 @@ def attention(rng: Rng) -> Args:
     h, pos = _heads(rng), _int(rng, 0, 40)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
-    room = {"q8": _junk(rng, units * d + 1, np.int8), "acc": _junk(rng, units * d + 2, np.int32)}
-    room |= {role: _junk(rng, units + 2, f32) for role in ("q_scale", "p_scale")}
+    cores = _int(rng, 8, 9)
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": rng.random(length * kv).astype(np.float16),
-        **room,
-        "s": _junk(rng, units * lds + 3, f32),
-        "p": _junk(rng, units * lds + 3, np.uint8),
+        "q8": _junk(rng, cores * d + 1, np.int8),
+        "s": _junk(rng, cores * lds + 3, f32),
+        "p": _junk(rng, cores * lds + 3, np.uint8),
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
+        "cores": cores,
         "factor": factor(d),
     }
 

@@ -66,6 +66,12 @@ SHAPES: dict[str, Shapes] = {
         "x": "[m][ldx] of which [m][heads][head_dim]",
         **{"table": "[m][head_dim]", "y": "[m][heads][head_dim]"},
     },
+    "rope_append": {
+        **{"x": "[m][n_heads + n_kv_heads + n_kv_heads][head_dim]", "table": "[m][head_dim]"},
+        **{"shift": "[n_kv_heads][head_dim]", "y": _HEADS},
+        **dict.fromkeys(("k_q", "v_q"), "[m][n_kv_heads][head_dim]"),
+        **dict.fromkeys(("k_scale", "v_scale"), "[m][n_kv_heads]"),
+    },
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
     "silu_mul": {**_GATED, "y": "[rows][k]"},
     "silu_mul_quantize": {**_GATED, **_QUANTISED},

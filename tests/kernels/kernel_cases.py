@@ -104,6 +104,25 @@ def rope(rng: Rng) -> Args:
     return {"x": _f32(rng, m * ldx), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
 
 
+def rope_append(rng: Rng) -> Args:
+    """Queries, keys and values of some rows side by side; scales of what is kept reach binary16's limits."""
+    m, kv, group, d = _int(rng, 1, 10), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
+    pos, heads = _int(rng, 0, 500), kv * group
+    x = _f32(rng, m * (heads + 2 * kv) * d, -9, 9)
+    if rng.random() < 0.4:
+        x[: heads * d + d] = 0
+    args: Args = {
+        "x": x,
+        "table": table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1),
+    }
+    args["shift"] = _f32(rng, kv * d) if rng.random() < 0.5 else None
+    args["y"] = _junk(rng, m * heads * d + 3, f32)
+    for role in "kv":
+        args |= {f"{role}_q": _junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": _junk(rng, m * kv + 2, np.float16)}
+    unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
+    return {**args, "m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d, "unit": unit}
+
+
 def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
     rows, k = _int(rng, 1, 10), _int(rng, 1, 150)
     x = _f32(rng, rows * k, low, high)
@@ -351,7 +370,8 @@ def sample(rng: Rng) -> Args:
 _ONE_OF_A_NAME = (
     *(add, attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
-    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
+    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
+    *(silu_mul, silu_mul_quantize),
 )
 
 

@@ -177,7 +177,12 @@ def run_whole(a: dict[str, Any]) -> None:
         a[role][: cores * size].reshape(cores, size)[:] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
-    inputs = {"q": a["q"][: m * heads * d].reshape(m, heads * d), "k_cache": cache["k"], "v_cache": cache["v"], **scales}
+    inputs = {
+        "q": a["q"][: m * heads * d].reshape(m, heads * d),
+        "k_cache": cache["k"],
+        "v_cache": cache["v"],
+        **scales,
+    }
     y = reference(inputs, {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}, a["pos"])["y"]
     a["y"][: m * heads * d] = y.reshape(-1)
 

@@ -50,7 +50,8 @@ def exp(x: F32) -> F32:
     r = t - n.astype(np.float32)
     p = (r * EXP2_C2 + EXP2_C1) * r + f32(1.0)
     bits: I32 = EXP2_TABLE.view(np.int32)[n & 31] + (n >> 5 << 23)
-    return p * bits.view(np.float32)
+    power: F32 = p * bits.view(np.float32)
+    return power
 
 
 def rsqrt(x: F32) -> F32:

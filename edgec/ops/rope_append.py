@@ -1,7 +1,7 @@
-"""rope_append: rope of queries and keys and kv_append of keys and values in one call, with the bits of one after the other.
+"""rope_append: rope of queries and keys and kv_append in one call, with the bits of one after the other.
 
-x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined matrices.
-Keys are rotated where they are, so nothing else may read x.
+x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, as joined matrices give
+them. Keys are rotated where they are, so nothing else may read x.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(a: dict[str, Any]) -> None:
 
 def example(rng: np.random.Generator) -> Example:
     """Random heads, grouped, at a random position of a small cache."""
-    kv, group, d, m = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20)), 1
+    kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20))
     m, pos = int(rng.integers(1, 4)), int(rng.integers(0, 50))
     heads, context = kv * group, pos + m + int(rng.integers(0, 5))
     freq = tuple(10000.0 ** (-2 * i / d) for i in range(d // 2))

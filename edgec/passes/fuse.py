@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgec.cost.engine import call_cycles
-from edgec.ir.graph import Graph, Node
+from edgec.ir.graph import Attr, Graph, Node
 from edgec.ir.verify import verify_graph
 from edgec.target import Target
 
@@ -101,7 +101,10 @@ def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
             continue
         d = int(keys.attrs["head_dim"])
         inputs = {"x": x, "table": keys.inputs["table"]} | {r: v for r, v in node.inputs.items() if r not in "kv"}
-        attrs = {"n_heads": int(queries.attrs["width"]) // d, "n_kv_heads": int(keys.attrs["width"]) // d}
+        attrs: dict[str, Attr] = {
+            "n_heads": int(queries.attrs["width"]) // d,
+            "n_kv_heads": int(keys.attrs["width"]) // d,
+        }
         attrs |= {"head_dim": d, "unit": keys.attrs["unit"]}
         outputs = {"y": queries.outputs["y"], **node.outputs}
         fused[node.name] = Node(node.name, "rope_append", inputs, outputs, attrs, node.source)

@@ -15,15 +15,12 @@ No weight changes: logits of the tokens that are left are the same numbers, in f
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edgec.compress.stage import Calibration, Work
-from edgec.compress.token_parts import Parts, alphabet, parts_of, unknown
+from edgec.compress.token_choice import TokenChoice
 from edgec.compress.trimmed_tokenizer import check_same_text, trimmed_tokenizer
 from edgec.compress.vocabulary import original_tokens, ranges_of, with_tokens
 from edgec.errors import RecipeError
@@ -64,7 +61,7 @@ class Vocab:
         """
         work.say("count tokens", 0, 1)
         text = self.text(work.calibration)
-        ids, required = self.choose(model.tokenizer, text)
+        ids = self.choose(model.tokenizer, text)
         made = with_tokens(model, ids)
         assert model.tokenizer is not None and made.tokenizer is not None
         work.say("compare texts", 0, 1)
@@ -72,7 +69,7 @@ class Vocab:
         first = original_tokens(model.stages) or range(model.config.vocab_size)
         work.notes |= {
             "kept": ranges_of([first[i] for i in ids]),
-            "required": required,
+            "required": len(self.choice(model.tokenizer).required),
             "text": Path(self.file or work.calibration.file).name,
             "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
             "tokens": before,
@@ -90,81 +87,19 @@ class Vocab:
             raise RecipeError("vocab counts the tokens of a text; name one with vocab.file or --calibration.")
         return read_text(file)
 
-    def choose(self, tokenizer: TextTokenizer | None, text: str) -> tuple[list[int], int]:
-        """Ids of the tokens that are left, ascending, and how many of them had to stay."""
+    def choice(self, tokenizer: TextTokenizer | None) -> TokenChoice:
+        """What can be chosen from. Raises RecipeError without a tokenizer, and for a size that it cannot have."""
         if tokenizer is None:
             raise RecipeError("the checkpoint has no tokenizer, so no token can go; name one with --tokenizer.")
-        backend = tokenizer.backend
-        data = json.loads(backend.to_str())
-        numbers = backend.get_vocab(with_added_tokens=True)
-        named = {i: token for token, i in numbers.items()}
-        counted = Counter(backend.encode(text, add_special_tokens=False).ids)
-        parts = parts_of(data["model"])
-        kept = self._required(tokenizer, data, named, parts)
-        required = len(kept)
-        if self.size and not required <= self.size <= len(named):
-            raise RecipeError(
-                f"vocab.size is {self.size:,}; this tokenizer has {len(named):,} tokens, of which {required:,} must "
-                "stay: bytes or characters, the ends of texts, and tokens added beside the model's own."
-            )
-        seen = [named[i] for i, _ in sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))]
-        if not self.size:
-            return sorted(numbers[token] for token in kept | _closure(seen, parts)), required
-        others = [named[i] for i in sorted(named.keys() - counted.keys())]
-        # What no text gives is of least use.
-        fill = [t for t in others if parts(t) is not None] + [t for t in others if parts(t) is None]
-        return sorted(numbers[token] for token in _filled(kept, [*seen, *fill], parts, self.size)), required
+        made = TokenChoice(tokenizer, self.keep, self.added)
+        if self.size:
+            made.check(self.size)
+        return made
 
-    def _required(
-        self, tokenizer: TextTokenizer, data: dict[str, Any], named: dict[int, str], parts: Parts
-    ) -> set[str]:
-        """Tokens that stay whatever the text is."""
-        backend = tokenizer.backend
-        model = data["model"]
-        found = alphabet(model)
-        if model["type"] in ("WordLevel", "WordPiece") and unknown(model) not in model["vocab"]:
-            raise RecipeError("this tokenizer has no token for unknown words, so none of its words can go.")
-        ids = [i for i in (tokenizer.bos_id, *tokenizer.eos_ids) if i is not None]
-        if nameless := [i for i in ids if i not in named]:
-            raise RecipeError(f"texts begin or end with token {nameless[0]}, which the tokenizer does not have.")
-        ids += _ids_in(data["post_processor"])
-        for text in self.keep:
-            ids += backend.encode(text, add_special_tokens=False).ids
-            exact = backend.token_to_id(text)
-            ids += [] if exact is None else [exact]
-        found |= _closure([named[i] for i in ids], parts)
-        return found | ({token["content"] for token in data["added_tokens"]} if self.added else set())
-
-
-def _closure(tokens: Iterable[str], parts: Parts) -> set[str]:
-    """The tokens and all that they are made from."""
-    found = set(tokens)
-    return found.union(*(parts(token) or () for token in found))
-
-
-def _filled(kept: set[str], order: list[str], parts: Parts, size: int) -> set[str]:
-    """`size` tokens: `kept`, then each of `order` for which, with its parts, there is still room.
-
-    A token whose parts did not fit is tried again: in the end those whose parts are all there fill the last places.
-    """
-    kept = set(kept)
-    while len(kept) < size:
-        for token in order:
-            new = _closure([token], parts) - kept
-            if len(kept) + len(new) <= size:
-                kept |= new
-            if len(kept) == size:
-                break
-    return kept
-
-
-def _ids_in(processor: Any) -> list[int]:
-    """Tokens that a post-processor puts around a text."""
-    if processor is None:
-        return []
-    found = [i for part in processor.get("processors", ()) for i in _ids_in(part)]
-    found += [i for token in processor.get("special_tokens", {}).values() for i in token["ids"]]
-    return found + [processor[end][1] for end in ("sep", "cls") if end in processor]
+    def choose(self, tokenizer: TextTokenizer | None, text: str) -> list[int]:
+        """Ids of the tokens that are left, ascending."""
+        choice = self.choice(tokenizer)
+        return choice.most_used(text, self.size) if self.size else choice.used(text)
 
 
 def settled(stages: tuple[Any, ...], model: Checkpoint, calibration: Calibration) -> tuple[Any, ...]:
@@ -176,7 +111,7 @@ def settled(stages: tuple[Any, ...], model: Checkpoint, calibration: Calibration
     tokenizer = model.tokenizer
     for stage in stages:
         if isinstance(stage, Vocab):
-            ids, _ = stage.choose(tokenizer, stage.text(calibration))
+            ids = stage.choose(tokenizer, stage.text(calibration))
             assert tokenizer is not None
             tokenizer = trimmed_tokenizer(tokenizer, ids)
             stage = replace(stage, size=len(ids))

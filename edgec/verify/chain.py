@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgec.artifact import Artifact
+from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
 from edgec.emit.project import rv32_float_abi
-from edgec.compress.vocabulary import with_tokens_of
 from edgec.errors import EdgecError, MismatchError, VerifyError
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import DTYPES

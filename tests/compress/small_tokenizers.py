@@ -11,11 +11,12 @@ from edgec.compress.token_parts import BYTES
 from edgec.frontend.checkpoint import TextTokenizer
 from edgec.frontend.llama2c_tokenizer import scored_bpe
 
-WORDS = (
+TEXT = (
     "once upon a time there was little girl named lily she loved to play outside in the sunshine one day saw big red "
     "ball wanted see what inside so asked her mommy can i with it yes special happy and said thank you friend together "
     "running playing laughed unhappy friendly sunny rainy days stories storyteller garden gardener under over"
-).split()
+)
+WORDS = TEXT.split()
 KINDS = ("byte_level", "whole_words", "byte_fallback", "unigram", "unigram_bytes", "wordpiece", "wordlevel")
 
 

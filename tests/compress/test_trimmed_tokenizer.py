@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.compress.small_tokenizers import KINDS, WORDS, text_of, tokenizer_of
 
 from edgec.compress.token_choice import TokenChoice
 from edgec.compress.token_parts import alphabet, parts_of
@@ -15,6 +14,7 @@ from edgec.compress.trimmed_tokenizer import PROBE, check_same_text, trimmed_tok
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import TextTokenizer
 from edgec.frontend.load import load_checkpoint
+from tests.compress.small_tokenizers import KINDS, WORDS, text_of, tokenizer_of
 
 LOSSLESS = ("byte_level", "whole_words", "byte_fallback", "unigram_bytes", "stories")
 

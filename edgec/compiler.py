@@ -23,6 +23,7 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
@@ -82,6 +83,7 @@ def build(
         loaded = checkpoint = load_checkpoint(model, tokenizer)
         unrounded, table = model, tuple(checkpoint.stages)
         if recipe.stages:
+            recipe = replace(recipe, stages=settled(recipe.stages, checkpoint, recipe.calibration))
             stages_folder = out.with_name(out.name + ".stages")
             bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
             compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)

@@ -7,6 +7,8 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import Vocab
+from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.ir.graph import Graph
@@ -59,11 +61,23 @@ def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf
     extras = [n.removeprefix(first) for n in loaded.config.optional_shapes() if n.startswith(first) and n in loaded]
 
     def make(changed: Recipe) -> QuantizedModel:
-        if loaded.packed and changed.stages == recipe.stages and changed.quantize == recipe.quantize:
-            return replace(built, kv_bits=KV_BITS[changed.build.kv])
+        fewer = next((s for s in changed.stages if isinstance(s, Vocab) and s not in recipe.stages), None)
+        if fewer:
+            fewer.choice(loaded.tokenizer)  # which may not have as few tokens
+        same = tuple(s for s in changed.stages if s is not fewer) == recipe.stages
+        if loaded.packed and same and changed.quantize == recipe.quantize:
+            made = replace(built, kv_bits=KV_BITS[changed.build.kv])
+            return _with_tokens(made, fewer.size) if fewer else made
         return planned_model(loaded.structure, extras, changed)
 
     return make
+
+
+def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
+    """The model with the first `size` tokens: in shape what trimming the vocabulary leaves."""
+    rows = {name: model.matrices[name].rows(slice(size)) for name in ROWS if name in model.matrices}
+    config = replace(model.config, vocab_size=size)
+    return replace(model, config=config, matrices=model.matrices | rows)
 
 
 def plan_model(

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgec.artifact import Artifact
+from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
 from edgec.emit.project import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
@@ -256,6 +257,8 @@ def _float_leg(artifact: Artifact, text: Path | None, result: dict[str, Any]) ->
         checkpoint = load_checkpoint(local["model"], local["tokenizer"])
         if checkpoint.provenance.get("files") != local.get("files", artifact.meta["provenance"].get("files")):
             raise EdgecError("the checkpoint has changed since the build")
+        if checkpoint.config.vocab_size != artifact.meta["model"]["vocab_size"]:
+            checkpoint = with_tokens_of(checkpoint, artifact.meta["stages"])
         passage = text.read_text(encoding="utf-8") if text else TEXT
     except (OSError, ValueError, KeyError, EdgecError) as error:
         if text and not text.is_file():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import ceil, comb, log2
 from typing import Any
 
+from edgec.compress.masks import merged_patterns
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.packing import n_groups, row_bytes
 
@@ -96,11 +97,9 @@ def _after(state: _State, stage: Any) -> _State:
     """The state behind a stage; one that changes neither shapes nor storage leaves it as it is."""
     state = replace(state, config=stage.shape(state.config))
     shapes = state.matrices()
-    if stage.method == "width":
-        # A matrix that lost more already keeps the stricter pattern, as in compress/width.py.
+    if stage.method in ("width", "sparsegpt"):
         new = {_role(name): pattern for name, pattern in stage.patterns(state.config).items()}
-        old = {r: p for r, p in state.patterns.items() if r in new and p[0] * new[r][1] >= new[r][0] * p[1]}
-        return replace(state, patterns=state.patterns | new | old)
+        return replace(state, patterns=merged_patterns(state.patterns, new))
     if stage.method == "quantize":
         widths = {role: int(stage.bits_of.get(role, stage.bits)) for role in shapes}
         return replace(state, grids={r: (widths[r], min(stage.group_size or k, k)) for r, (_, k) in shapes.items()})

@@ -8,7 +8,7 @@ without correcting their targets buys nothing, so it is not the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +112,6 @@ def _fit_block(
     inputs = block_inputs(module, layer, hidden, list(grids))
 
     def fit_one(name: str) -> dict[str, Any]:
-        torch.set_num_threads(1)
         bits, group_size = grids[name]
         x = inputs[name]
         if not torch.isfinite(x).all():
@@ -128,15 +127,29 @@ def _fit_block(
             f"{name}.error": np.float64(error(w, codes * expand(scale, group_size, w.shape[1]), h)),
         }
 
-    # Thousands of short steps: two threads on each would wait for each other at every one, so each thread has a matrix.
+    done = matrix_by_matrix(module, list(grids), fit_one)
+    return {key: value for name in grids for key, value in done[name].items()}
+
+
+def matrix_by_matrix(
+    module: TorchModel, names: list[str], fit: Callable[[str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """fit(name) of every matrix, by name.
+
+    Thousands of short steps: two threads on each would wait for each other at every one, so each thread has a matrix.
+    """
+
+    def alone(name: str) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        return fit(name)
+
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads) as pool:
-            largest_first = sorted(grids, key=lambda name: -module.linear(name).weight.numel())
-            done = dict(zip(largest_first, pool.map(fit_one, largest_first), strict=True))
+            largest_first = sorted(names, key=lambda name: -module.linear(name).weight.numel())
+            return dict(zip(largest_first, pool.map(alone, largest_first), strict=True))
     finally:
         torch.set_num_threads(threads)
-    return {key: value for name in grids for key, value in done[name].items()}
 
 
 def block_inputs(module: TorchModel, layer: int, hidden: Tensor, names: list[str]) -> dict[str, Tensor]:

@@ -12,7 +12,13 @@ from edgec.frontend.checkpoint import Checkpoint
 WIDTH = 100
 MANY = 10_000_000
 HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds")
-SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("bits", "group_size"), "lora": ("rank",)}
+SHOWN = {
+    "depth": ("blocks",),
+    "width": ("pattern", "sparsity"),
+    "sparsegpt": ("pattern", "sparsity"),
+    "quantize": ("bits", "group_size"),
+    "lora": ("rank",),
+}
 
 
 def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, int, int], None]], dict[str, Any]]:

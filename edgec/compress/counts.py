@@ -54,7 +54,11 @@ class _State:
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Shape [n, k] by role."""
         shapes = self.config.tensor_shapes().items()
-        return {_role(name): (s[0], s[1]) for name, s in shapes if name.startswith("model.layers.0.") and len(s) == 2}
+        return {_role(name): (s[0], s[1]) for name, s in shapes if name.endswith("_proj.weight")}
+
+    def copies(self, role: str) -> int:
+        """Blocks that have a matrix of this role."""
+        return sum(name.endswith(f".{role}_proj.weight") for name in self.config.tensor_shapes())
 
 
 def state_after(config: ModelConfig, recipe: Any) -> _State:
@@ -114,10 +118,10 @@ def _after(state: _State, stage: Any) -> _State:
 
 
 def _measure(label: str, state: _State) -> StageSize:
-    layers = state.config.n_layers
     total = parameters(state.config)
     weights = removed = nm_bits = ranked = grid_bytes = branch = 0.0
     for role, (n, k) in state.matrices().items():
+        layers = state.copies(role)
         size = layers * n * k
         weights += size
         pattern = state.patterns.get(role, (0, 1))
@@ -133,7 +137,7 @@ def _measure(label: str, state: _State) -> StageSize:
     in_vain = [p for p in state.patterns.values() if not _packable(p) or bitmask_bits(*p) >= CODE_BITS]
     return StageSize(
         stage=label,
-        blocks=layers,
+        blocks=state.config.n_layers,
         parameters=int(total + branch),
         nonzero=int(total - removed + branch),
         fp16_bytes=int(2 * (total + branch)),

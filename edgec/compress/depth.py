@@ -14,7 +14,7 @@ Embedding, final norm and head are never candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -67,7 +67,14 @@ class Depth:
             )
         if self.blocks == n:
             raise RecipeError(f"depth cannot remove all {n} blocks.")
-        return replace(config, n_layers=n - (len(self.remove) or self.blocks))
+        if self.blocks and config.without_attention:
+            raise RecipeError(
+                "depth cannot rank blocks of which some have lost their attention, as the size left would depend on "
+                "the text; put it before neurons, or name the blocks in depth.remove."
+            )
+        return rearranged(
+            config, [layer for layer in range(n) if layer not in (self.remove or range(n - self.blocks, n))]
+        )
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model without the blocks, those behind them renumbered.
@@ -105,6 +112,12 @@ class Depth:
         return removed, rankings
 
 
+def rearranged(config: ModelConfig, order: Sequence[int]) -> ModelConfig:
+    """The configuration of a model that runs these blocks in this order."""
+    bare = tuple(new for new, old in enumerate(order) if old in config.without_attention)
+    return replace(config, n_layers=len(order), without_attention=bare)
+
+
 def original_layers(model: Checkpoint) -> list[int]:
     """For every block its number before any depth pruning."""
     for stage in reversed(model.stages):
@@ -131,7 +144,7 @@ def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
 
     return replace(
         model,
-        config=replace(model.config, n_layers=len(kept)),
+        config=rearranged(model.config, kept),
         readers=renumbered(model.readers),
         packed=renumbered(model.packed),
         branches=renumbered(model.branches),

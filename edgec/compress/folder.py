@@ -40,7 +40,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: model.effective(name) for name in _names(model)}
+    tensors = {name: model.effective(name) for name in _names(model)} | _idle_attention(model)
     write_file(folder / "model.safetensors", save(tensors, {"format": "pt"}))
     del tensors
     write_file(folder / "config.json", _json(hf_config(model)))
@@ -66,6 +66,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
+        "without_attention": list(model.config.without_attention),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "rope_factor": model.config.rope_factor,
         "provenance": model.provenance | {"source": Path(str(model.provenance.get("source", ""))).name},
@@ -84,8 +85,10 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             model.config,
             rope_inv_freq=tuple(float(f) for f in record["rope_inv_freq"]),
             rope_factor=float(record["rope_factor"]),
+            without_attention=tuple(int(layer) for layer in record.get("without_attention", ())),
         )
-        readers = dict(model.readers)
+        idle = _idle_shapes(replace(model, config=config))
+        readers = {name: read for name, read in model.readers.items() if name not in idle}
         packed: dict[str, Callable[[], QuantizedTensor]] = {}
         for name, grid in record["packed"].items():
             sizes = {key: int(grid[key]) for key in ("k", "bits", "group_size")}
@@ -107,6 +110,25 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / MARK} or {EXACT} beside it is damaged ({error}); compress again.") from error
+
+
+def _idle_shapes(model: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """What other frameworks want to find in the blocks that have no attention, as the blocks with attention have it."""
+    complete = replace(model.config, without_attention=())
+    kinds = {name.split(".", 3)[3] for name in _names(model) if name.startswith("model.layers.")}
+    shapes = complete.tensor_shapes() | complete.optional_shapes()
+    return {
+        name: shapes[name]
+        for layer in model.config.without_attention
+        for kind in sorted(kinds)
+        if (name := f"model.layers.{layer}.{kind}") not in model.config.tensor_shapes()
+    }
+
+
+def _idle_attention(model: Checkpoint) -> dict[str, Any]:
+    """These tensors so that attention adds exactly nothing: matrices of zeros, norms of ones."""
+    shapes = _idle_shapes(model).items()
+    return {name: np.full(shape, "norm" in name, np.float32) for name, shape in shapes}
 
 
 def _read_packed(stored: dict[str, Any], name: str, grid: dict[str, int]) -> QuantizedTensor:

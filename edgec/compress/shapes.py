@@ -32,7 +32,7 @@ def planned_model(config: ModelConfig, extras: Iterable[str], recipe: Recipe) ->
     config = state.config
     optional = config.optional_shapes()
     names = {f"model.layers.{layer}.{extra}" for layer in range(config.n_layers) for extra in extras}
-    shapes = config.tensor_shapes() | {name: optional[name] for name in sorted(names)}
+    shapes = config.tensor_shapes() | {name: optional[name] for name in sorted(names & optional.keys())}
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
@@ -51,7 +51,7 @@ def planned_model(config: ModelConfig, extras: Iterable[str], recipe: Recipe) ->
             branches[name] = empty(rank, k, wide, size), empty(n, rank, wide, size)
     if any(stage.method == "smooth_keys" and stage.centre for stage in recipe.stages):
         width = (config.n_kv_heads * config.head_dim,)
-        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in range(config.n_layers)}
+        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in config.attention_layers}
     kv_bits = KV_BITS[recipe.build.kv]
     return QuantizedModel(config, matrices, floats, {}, {}, branches, centres, kv_bits)
 

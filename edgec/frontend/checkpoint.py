@@ -46,6 +46,7 @@ class ModelConfig:
     rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
+    without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
@@ -54,6 +55,16 @@ class ModelConfig:
             raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
         if len(self.rope_inv_freq) != self.head_dim // 2:
             raise ModelError(f"{len(self.rope_inv_freq)} rotary frequencies for head_dim {self.head_dim}.")
+        bare = self.without_attention
+        if sorted(set(bare) & set(range(self.n_layers))) != list(bare) or (bare and not self.attention_layers):
+            raise ModelError(
+                f"blocks {list(bare)} of {self.n_layers} cannot be those without attention; one must have it."
+            )
+
+    @property
+    def attention_layers(self) -> list[int]:
+        """The blocks that have attention, and so a cache."""
+        return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
@@ -61,11 +72,12 @@ class ModelConfig:
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
-            shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
-            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
-            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            if layer not in self.without_attention:
+                shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+                shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+                shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
             shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
             shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
@@ -81,7 +93,7 @@ class ModelConfig:
         for name, shape in self.tensor_shapes().items():
             if name.endswith("_proj.weight"):
                 shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
-        for layer in range(self.n_layers):
+        for layer in self.attention_layers:
             for norm in ("q_norm", "k_norm"):
                 shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
         return shapes

@@ -99,6 +99,8 @@ def ranked_bits(removed: int, of: int, bits: int = CODE_BITS) -> float:
 
 def _after(state: _State, stage: Any) -> _State:
     """The state behind a stage; one that changes neither shapes nor storage leaves it as it is."""
+    if stage.method == "neurons":
+        stage.check_patterns(state.config, state.patterns)
     state = replace(state, config=stage.shape(state.config))
     shapes = state.matrices()
     if stage.method in ("width", "sparsegpt"):

@@ -1,7 +1,8 @@
 """A compressed model as a standard Hugging Face folder, with two files more that only edgec reads.
 
 config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
-                                                                dequantised, with branches added
+                                                                dequantised, with branches added, and with idle parts
+                                                                where it must have some (compress/standard_form.py)
 edgec.json          history (`stages`), patterns, and what config.json cannot say exactly
 edgec.safetensors   packed matrices, branches and the matrices beside them, as edgec computes with them
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
 from edgec.frontend.rope import rotary
@@ -40,9 +42,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: model.effective(name) for name in _names(model)} | _idle_attention(model)
-    write_file(folder / "model.safetensors", save(tensors, {"format": "pt"}))
-    del tensors
+    write_file(folder / "model.safetensors", save(standard_tensors(model), {"format": "pt"}))
     write_file(folder / "config.json", _json(hf_config(model)))
     for name, content in _tokenizer_files(model).items():
         write_file(folder / name, content)
@@ -66,6 +66,7 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
+        "heads": [model.config.n_heads, model.config.n_kv_heads],
         "without_attention": list(model.config.without_attention),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "rope_factor": model.config.rope_factor,
@@ -87,8 +88,9 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             rope_factor=float(record["rope_factor"]),
             without_attention=tuple(int(layer) for layer in record.get("without_attention", ())),
         )
-        idle = _idle_shapes(replace(model, config=config))
-        readers = {name: read for name, read in model.readers.items() if name not in idle}
+        n_heads, n_kv_heads = record.get("heads", (config.n_heads, config.n_kv_heads))
+        config = replace(config, n_heads=int(n_heads), n_kv_heads=int(n_kv_heads))
+        readers = readers_of(model, config)
         packed: dict[str, Callable[[], QuantizedTensor]] = {}
         for name, grid in record["packed"].items():
             sizes = {key: int(grid[key]) for key in ("k", "bits", "group_size")}
@@ -112,25 +114,6 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         raise ModelError(f"{folder / MARK} or {EXACT} beside it is damaged ({error}); compress again.") from error
 
 
-def _idle_shapes(model: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """What other frameworks want to find in the blocks that have no attention, as the blocks with attention have it."""
-    complete = replace(model.config, without_attention=())
-    kinds = {name.split(".", 3)[3] for name in _names(model) if name.startswith("model.layers.")}
-    shapes = complete.tensor_shapes() | complete.optional_shapes()
-    return {
-        name: shapes[name]
-        for layer in model.config.without_attention
-        for kind in sorted(kinds)
-        if (name := f"model.layers.{layer}.{kind}") not in model.config.tensor_shapes()
-    }
-
-
-def _idle_attention(model: Checkpoint) -> dict[str, Any]:
-    """These tensors so that attention adds exactly nothing: matrices of zeros, norms of ones."""
-    shapes = _idle_shapes(model).items()
-    return {name: np.full(shape, "norm" in name, np.float32) for name, shape in shapes}
-
-
 def _read_packed(stored: dict[str, Any], name: str, grid: dict[str, int]) -> QuantizedTensor:
     from edgec.compress.quantized import QuantizedTensor
 
@@ -152,7 +135,7 @@ def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
 
 def hf_config(model: Checkpoint) -> dict[str, Any]:
     """config.json of a model of this shape."""
-    config = model.config
+    config = standard_config(model.config)
     biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
     made: dict[str, Any] = {
         "architectures": [ARCHITECTURES[config.family]],
@@ -213,10 +196,6 @@ def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
         "tokenizer_config.json": _json(settings),
         "generation_config.json": _json(generation),
     }
-
-
-def _names(model: Checkpoint) -> list[str]:
-    return [*model.config.tensor_shapes(), *(name for name in model.config.optional_shapes() if name in model)]
 
 
 def _json(value: Any) -> str:

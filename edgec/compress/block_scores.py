@@ -118,11 +118,8 @@ def first_order(
             break
         work.say(what, done, len(alive) - alive.index(first))
         named = {name: module.linear(name).weight for name in layers_of(names, layer)}
-        named |= {
-            f"{name.removesuffix('weight')}bias": bias
-            for name in layers_of(names, layer)
-            if (bias := module.linear(name).bias) is not None
-        }
+        biases = (pair for pair in module.blocks[layer].named_parameters() if pair[0].endswith("_proj.bias"))
+        named |= {f"model.layers.{layer}.{name}": bias for name, bias in biases}
         weights = [weight.requires_grad_(True) for weight in named.values()]
         slopes = []
         gradients = [torch.zeros_like(weight) for weight in weights]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.structure import Structure
 
 Index = NDArray[np.int64]
 NEURON = {"gate": 0, "up": 0, "down": 1}  # axis of the matrix along which a structure's part is cut, by role
@@ -29,29 +30,37 @@ def matrix(layer: int, role: str) -> str:
     return f"model.layers.{layer}.{'mlp' if role in NEURON else 'self_attn'}.{role}_proj.weight"
 
 
+def cut_matrix(structure: Structure, layer: int, role: str) -> tuple[str, int]:
+    """The stored matrix of a role that is cut, and along which axis: of a product the factor on that side."""
+    axis = (NEURON | GROUP)[role]
+    return structure.parts(matrix(layer, role))[0 if axis else -1], axis
+
+
 def narrowed(model: Checkpoint, neurons: Mapping[int, Index], groups: Mapping[int, Index]) -> Checkpoint:
     """The model with only these neurons (by block) and these groups (by block with attention), in the order given.
 
-    Either may be empty: nothing of that kind goes. All blocks keep equally many. Matrices that are cut are not packed.
+    Either may be empty: nothing of that kind goes. All blocks keep equally many. Matrices that are cut are neither
+    packed nor shared.
     """
-    config = model.config
-    cut: dict[str, tuple[int, Index]] = {}
+    config, structure = model.config, model.structure
+    cut: list[tuple[int, str, Index]] = []
     for layer, kept in neurons.items():
-        cut |= {matrix(layer, role): (axis, kept) for role, axis in NEURON.items()}
+        cut += [(layer, role, kept) for role in NEURON]
         config = replace(config, ffn_dim=len(kept))
     centres = dict(model.key_centres)
     for layer, kept in groups.items():
         sizes = group_sizes(model.config)
-        cut |= {matrix(layer, role): (axis, _spread(kept, sizes[role])) for role, axis in GROUP.items()}
+        cut += [(layer, role, _spread(kept, sizes[role])) for role in GROUP]
         attn = f"model.layers.{layer}.self_attn"
         if attn in centres:
             centres[attn] = centres[attn][_spread(kept, config.head_dim)]
         per_group = model.config.n_heads // model.config.n_kv_heads
         config = replace(config, n_heads=per_group * len(kept), n_kv_heads=len(kept))
     readers, branches = dict(model.readers), dict(model.branches)
-    for name, (axis, index) in cut.items():
+    for layer, role, index in cut:
+        name, axis = cut_matrix(structure, layer, role)
         readers[name] = partial(_taken, readers[name], axis, index)
-        bias = f"{name.removesuffix('weight')}bias"
+        bias = matrix(layer, role).replace(".weight", ".bias")
         if axis == 0 and bias in readers:
             readers[bias] = partial(_taken, readers[bias], 0, index)
         if branch := branches.get(name):
@@ -67,7 +76,7 @@ def group_sizes(config: ModelConfig) -> dict[str, int]:
 
 
 def without_attention(model: Checkpoint, layers: Collection[int]) -> Checkpoint:
-    """The model whose blocks `layers` have no attention; everything that belonged to it goes."""
+    """The model whose blocks `layers` have no attention; everything that belonged to it goes. None of it is shared."""
     gone = tuple(f"model.layers.{layer}.{part}" for layer in layers for part in ("self_attn", "input_layernorm"))
 
     def rest(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +91,7 @@ def without_attention(model: Checkpoint, layers: Collection[int]) -> Checkpoint:
         branches=rest(model.branches),
         patterns=rest(model.patterns),
         key_centres=rest(model.key_centres),
+        factors=rest(model.factors),
     )
 
 

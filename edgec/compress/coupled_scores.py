@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgec.compress.block_scores import BATCH, first_order
-from edgec.compress.coupled import GROUP, NEURON, matrix
-from edgec.compress.stage import Tokens, Work
+from edgec.compress.coupled import GROUP, NEURON, cut_matrix, matrix
+from edgec.compress.stage import Tokens, Work, layers_of
 from edgec.compress.torch_model import TorchModel, load_torch
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.structure import Structure
 
 Scores = dict[str, dict[int, NDArray[np.float64]]]  # by "neurons" and "groups", by block
 
@@ -40,7 +41,7 @@ def structure_scores(model: Checkpoint, metric: str, aggregate: str, tokens: Tok
         else:
             ids, layers = torch.from_numpy(tokens), list(range(model.config.n_layers))
             changes = first_order(load_torch(model), ids, layers, 0, work, "gradients")
-            found = {la: _of_weights(model.config, la, each, aggregate) for la, each in changes}
+            found = {la: _of_weights(model.structure, la, each, aggregate) for la, each in changes}
         done = {f"{kind}.{layer}": s for layer, each in found.items() for kind, s in each.items()}
         work.save("scores", done)
     scores: Scores = {"neurons": {}, "groups": {}}
@@ -55,17 +56,18 @@ def by_structure(values: Tensor, axis: int, count: int) -> Tensor:
     return (values if axis == 0 else values.T).reshape(count, -1)
 
 
-def _of_weights(config: ModelConfig, layer: int, values: Mapping[str, Tensor], aggregate: str) -> dict[str, Any]:
-    """Scores of a block from a value for each of its weights, by tensor name."""
+def _of_weights(structure: Structure, layer: int, values: Mapping[str, Tensor], aggregate: str) -> dict[str, Any]:
+    """Scores of a block from a value for each of its weights, by stored tensor's name."""
     found: dict[str, Any] = {}
+    config = structure.config
     for kind, axes, count in (("neurons", NEURON, config.ffn_dim), ("groups", GROUP, config.n_kv_heads)):
         total = torch.zeros(count, dtype=torch.float64)
-        for role, axis in axes.items():
-            name = matrix(layer, role)
-            if name not in values:
-                continue
+        for role in axes:
+            if matrix(layer, role) not in structure.config.tensor_shapes():
+                continue  # a block without attention
+            name, axis = cut_matrix(structure, layer, role)
             parts = [by_structure(values[name], axis, count)]
-            bias = f"{name.removesuffix('weight')}bias"
+            bias = matrix(layer, role).replace(".weight", ".bias")
             if axis == 0 and bias in values:
                 parts.append(by_structure(values[bias], 0, count))
             both = torch.cat(parts, dim=1).double()
@@ -77,10 +79,9 @@ def _of_weights(config: ModelConfig, layer: int, values: Mapping[str, Tensor], a
 def _magnitudes(model: Checkpoint, work: Work) -> Iterator[tuple[int, dict[str, Any]]]:
     for layer in range(model.config.n_layers):
         work.say("magnitudes", layer, model.config.n_layers)
-        names = [matrix(layer, role) for role in (*NEURON, *GROUP)]
-        names += [name.replace(".weight", ".bias") for name in names]
-        values = {name: torch.from_numpy(model.tensor(name)) for name in names if name in model}
-        yield layer, _of_weights(model.config, layer, values, "element")
+        names = layers_of(model.stored_tensors(), layer)
+        values = {name: torch.from_numpy(model.tensor(name)) for name in names}
+        yield layer, _of_weights(model.structure, layer, values, "element")
 
 
 def _activations(module: TorchModel, tokens: Tensor, work: Work) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -104,7 +105,8 @@ def _activations(module: TorchModel, tokens: Tensor, work: Work) -> Iterator[tup
             work.say("activations", layer, config.n_layers)
             sums.clear()
             roles = ["down", *(["o"] if layer in config.attention_layers else [])]
-            hooks = [module.linear(matrix(layer, role)).register_forward_hook(watch(role)) for role in roles]
+            watched = {role: module.linear(cut_matrix(module.structure, layer, role)[0]) for role in roles}
+            hooks = [matrix.register_forward_hook(watch(role)) for role, matrix in watched.items()]
             hidden = [module.block(layer, part) for part in hidden]
             for hook in hooks:
                 hook.remove()

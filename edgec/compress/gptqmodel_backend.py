@@ -86,6 +86,8 @@ def quantize(model: Checkpoint, options: Options, work: Work) -> Checkpoint:
     _check_shapes(model, options)
     if standard_config(model.config) != model.config:
         raise RecipeError("GPTQModel would quantise idle heads too (compress/standard_form.py); take edgec's own gptq.")
+    if model.factors or model.shared:
+        raise RecipeError("GPTQModel stores every matrix by itself: quantise products and shared matrices by gptq.")
     if model.branches or (model.patterns and options.method == "gptq"):  # AWQ only rounds, and 0 is on its grids
         what = "low-rank branches" if model.branches else "pruned weights at zero"
         raise RecipeError(f"GPTQModel does not keep {what}; quantise this model by edgec's own gptq.")

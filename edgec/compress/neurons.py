@@ -23,12 +23,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgec.compress.coupled import GROUP, NEURON, Index, group_sizes, matrix, narrowed, without_attention
+from edgec.compress.coupled import GROUP, NEURON, Index, cut_matrix, group_sizes, matrix, narrowed, without_attention
 from edgec.compress.depth import original_layers
 from edgec.compress.masks import Pattern
 from edgec.compress.stage import Work, floats_of
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure
 
 METRICS = ("activation", "taylor", "magnitude")
 AGGREGATES = ("element", "vector")
@@ -108,16 +109,38 @@ class Neurons:
             )
         return left
 
-    def check_patterns(self, config: ModelConfig, patterns: Mapping[str, Pattern]) -> None:
-        """Raises RecipeError if columns would go from a matrix whose zeros follow a pattern; patterns: by role."""
-        broken = [role for role in ("down",) if self.ffn and role in patterns]
-        if self.heads and "o" in patterns and group_sizes(config)["o"] % patterns["o"][1]:
-            broken.append("o")
-        for role in broken:
-            removed, of = patterns[role]
+    def structure(self, structure: Structure) -> Structure:
+        """The smaller model's, without factors of what goes. Raises RecipeError if blocks share tensors, or if blocks
+        whose attention may go differ in size."""
+        if structure.shared:
             raise RecipeError(
-                f"{role} is pruned {removed} of {of} along its inputs, which neurons would cut across; put it first."
+                "the neurons stage removes other neurons and heads from every block, but blocks share tensors here; "
+                "put it before the stage that shares them."
             )
+        made = self.shape(structure.config)
+        kinds = {
+            tuple(structure.factors.get(matrix(layer, role), 0) for role in GROUP)
+            for layer in structure.config.attention_layers
+        }
+        if self.attention and len(kinds) > 1:
+            raise RecipeError(
+                "how much neurons.attention removes depends on the text, as attentions differ in rank here; name the "
+                "blocks in remove_attention to plan without it."
+            )
+        shapes = made.tensor_shapes()
+        return Structure(made, {name: rank for name, rank in structure.factors.items() if name in shapes})
+
+    def check_patterns(self, structure: Structure, patterns: Mapping[str, Pattern]) -> None:
+        """Raises RecipeError if columns would go from inside the windows of a matrix whose zeros follow a pattern."""
+        for layer in range(structure.config.n_layers):
+            for role, size, share in (("down", 1, self.ffn), ("o", group_sizes(structure.config)["o"], self.heads)):
+                name = cut_matrix(structure, layer, role)[0]
+                removed, of = patterns.get(name, (0, 1))
+                if share and size % of:
+                    raise RecipeError(
+                        f"{name} is pruned {removed} of {of} along its inputs, which neurons would cut across; put "
+                        "neurons before the pruning."
+                    )
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The smaller model.
@@ -127,8 +150,10 @@ class Neurons:
         in the model before any pruning. Raises RecipeError for matrices that a quantise stage packed, for patterns that
         would break, and for a text too short.
         """
+        if model.shared:
+            self.structure(model.structure)
         self.shape(model.config)
-        self.check_patterns(model.config, {_role(name): pattern for name, pattern in model.patterns.items()})
+        self.check_patterns(model.structure, model.patterns)
         if self.ffn or self.heads:
             model = self._narrowed(model, work)
         if self.remove_attention or self.attention:
@@ -144,7 +169,12 @@ class Neurons:
 
         config = model.config
         roles = [*(NEURON if self.ffn else ()), *(GROUP if self.heads else ())]
-        names = [name for layer in range(config.n_layers) for role in roles if (name := matrix(layer, role)) in model]
+        names = [
+            cut_matrix(model.structure, layer, role)[0]
+            for layer in range(config.n_layers)
+            for role in roles
+            if matrix(layer, role) in model
+        ]
         model = floats_of(model, names, self.method, work)
         tokens = None
         if self.metric != "magnitude":
@@ -201,10 +231,6 @@ class Neurons:
 def highest(score: Any, count: int) -> Index:
     """Places of the `count` highest scores, ascending; among equal ones those further right stay."""
     return np.sort(np.argsort(score, kind="stable")[len(score) - count :]).astype(np.int64)
-
-
-def _role(name: str) -> str:
-    return name.split(".")[-2].removesuffix("_proj")
 
 
 STAGE = Neurons

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from edgec.compress.masks import Pattern, check_options, mask, merged_patterns, pattern_of
-from edgec.compress.stage import Work, floats_of, layers_of
+from edgec.compress.masks import Pattern, check_options, mask, merged_patterns, patterns_of
+from edgec.compress.stage import Work, floats_of
 from edgec.compress.width import ROLES
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,19 @@ class SparseGpt:
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged. Raises RecipeError if the pattern does not divide a row."""
-        self.patterns(config)
+        self.patterns(Structure(config))
         return config
 
-    def patterns(self, config: ModelConfig) -> dict[str, Pattern]:
-        """(removed, of) for every matrix that is pruned in a model of this shape."""
-        return {
-            name: pattern_of("sparsegpt", self.pattern, self.sparsity, name, shape[1])
-            for name, shape in config.tensor_shapes().items()
-            if name.endswith("_proj.weight") and name.split(".")[-2].removesuffix("_proj") in self.roles
-        }
+    def patterns(self, structure: Structure) -> dict[str, Pattern]:
+        """(removed, of) for every stored matrix that is pruned in a model of this structure."""
+        return patterns_of("sparsegpt", self.pattern, self.sparsity, self.roles, structure)
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with the matrices of `roles` pruned; low-rank branches beside them stay as they are.
 
         Raises RecipeError for matrices that a quantise stage packed, and for a text too short for one window.
         """
-        patterns = self.patterns(model.config)
+        patterns = self.patterns(model.structure)
         model = floats_of(model, list(patterns), self.method, work)
         tensors: dict[str, FloatArray] = {}
         errors: dict[str, float] = {}
@@ -86,7 +83,7 @@ class SparseGpt:
         from edgec.compress.eora import input_moments
         from edgec.compress.gptq import damped, error
         from edgec.compress.obs import prune
-        from edgec.compress.sequential import matrix_by_matrix
+        from edgec.compress.sequential import due, each_alone
         from edgec.compress.token_weights import token_weights
         from edgec.compress.torch_model import load_torch
 
@@ -96,9 +93,10 @@ class SparseGpt:
         weights = token_weights(module, tokens, work) if self.guided else {}
         last = model.config.n_layers - 1
 
-        def fit(layer: int, hidden: list[Any], names: list[str]) -> dict[str, Any]:
-            moments = input_moments(module, layer, hidden, names, weights)
+        structure = model.structure
+        moments: dict[str, Any] = {}  # of shared matrices, summed up to the last of their users
 
+        def fit(names: list[str]) -> dict[str, Any]:
             def one(name: str) -> dict[str, Any]:
                 w, h = module.linear(name).weight.data, moments[name]
                 before = mask(model, name)
@@ -107,18 +105,24 @@ class SparseGpt:
                 q = prune(w, damped(scaled, self.damp), *patterns[name], bool(self.pattern), self.block, kept)
                 return {name: q.numpy(), f"{name}.error": error(w.double(), q.double(), scaled)}
 
-            return {k: v for made in matrix_by_matrix(module, names, one).values() for k, v in made.items()}
+            made = each_alone(names, lambda name: module.linear(name).weight.numel(), one)
+            return {key: value for name in names for key, value in made[name].items()}
 
         with torch.no_grad():
             hidden = [module.embed(window) for window in torch.from_numpy(tokens).split(1)]
             for layer in range(model.config.n_layers):
                 work.say("blocks", layer, model.config.n_layers)
-                names = layers_of(list(patterns), layer)
+                users, names = due(structure, layer, patterns)
                 done = work.load(f"block{layer}")
+                if done is None or len(names) < len(users):
+                    for user, moment in input_moments(module, layer, hidden, users, weights).items():
+                        name = structure.owner(user)
+                        moments[name] = moments[name] + moment if name in moments else moment
                 if done is None:
-                    done = fit(layer, hidden, names)
+                    done = fit(names)
                     work.save(f"block{layer}", done)
                 for name in names:
+                    moments.pop(name, None)
                     module.linear(name).weight.data = torch.from_numpy(done[name])
                     yield name, done[name], float(done[f"{name}.error"])
                 if layer < last:

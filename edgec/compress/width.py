@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgec.compress.masks import Mask, check_options, keep_highest, merged_patterns, pattern_of, pruned_codes
+from edgec.compress.masks import Mask, check_options, keep_highest, merged_patterns, patterns_of, pruned_codes
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 METRICS = ("wanda", "magnitude")
@@ -49,23 +50,19 @@ class Width:
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged. Raises RecipeError if the pattern does not divide a row."""
-        self.patterns(config)
+        self.patterns(Structure(config))
         return config
 
-    def patterns(self, config: ModelConfig) -> dict[str, tuple[int, int]]:
-        """(removed, of) for every matrix that is pruned in a model of this shape."""
-        found = {}
-        for name, shape in config.tensor_shapes().items():
-            if name.endswith("_proj.weight") and name.split(".")[-2].removesuffix("_proj") in self.roles:
-                found[name] = pattern_of("width", self.pattern, self.sparsity, name, shape[1])
-        return found
+    def patterns(self, structure: Structure) -> dict[str, tuple[int, int]]:
+        """(removed, of) for every stored matrix that is pruned in a model of this structure."""
+        return patterns_of("width", self.pattern, self.sparsity, self.roles, structure)
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with the matrices of `roles` pruned; low-rank branches beside them stay as they are.
 
         Raises RecipeError for a text too short for one window, and for packed matrices whose grid has no zero.
         """
-        patterns = self.patterns(model.config)
+        patterns = self.patterns(model.structure)
         kept, lost = self._choose(model, patterns, work)
         # A grid with a minimum rarely holds zero: such matrices (of a GGUF file) become float.
         on_grid = {n for n in patterns if n in model.packed and model.packed[n]().minimum is None}

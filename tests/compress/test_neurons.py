@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgec.compress.blocks import with_blocks
 from edgec.compress.counts import dry_run
 from edgec.compress.coupled import matrix, narrowed, without_attention
 from edgec.compress.depth import Depth
@@ -23,6 +24,7 @@ from edgec.compress.width import Width
 from edgec.errors import ModelError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.structure import Structure
 from edgec.recipe import Recipe
 from edgec.verify.chain import verify
 from tests import tiny_models
@@ -49,6 +51,19 @@ def source() -> Checkpoint:
     return SmoothKeys(power=0).run(replace(model, branches=branches), work_of(model, TOKENS))
 
 
+@pytest.fixture(scope="module")
+def factored(source: Checkpoint) -> Checkpoint:
+    """The same with products in block 2, but for gate and o."""
+    rng = np.random.default_rng(2)
+    products = {}
+    for role in ("q", "k", "v", "up", "down"):
+        n, k = source.config.tensor_shapes()[matrix(2, role)]
+        products[matrix(2, role)] = LowRank(
+            *(0.4 * rng.standard_normal(s).astype(np.float32) for s in ((5, k), (n, 5)))
+        )
+    return source.with_factors(products)
+
+
 def work_of(model: Checkpoint, tokens: np.ndarray) -> Work:
     """A stage's work on these tokens, whatever it asks for."""
     work = Work(lambda: model)
@@ -73,7 +88,8 @@ def loss(model: Checkpoint, tokens: np.ndarray = TOKENS) -> float:
 def zeroed(model: Checkpoint, gone: dict[str, np.ndarray]) -> Checkpoint:
     """The model with columns of these matrices zero, in their branches too: what goes has no effect any more."""
     tensors, branches = {}, dict(model.branches)
-    for name, columns in gone.items():
+    for matrix_name, columns in gone.items():
+        name = model.structure.parts(matrix_name)[0]
         tensors[name] = model.tensor(name).copy()
         tensors[name][:, columns] = 0
         if name in branches:
@@ -83,7 +99,9 @@ def zeroed(model: Checkpoint, gone: dict[str, np.ndarray]) -> Checkpoint:
     return model.with_tensors(tensors, branches=branches)
 
 
-def test_removing_neurons_and_groups_is_zeroing_them(source: Checkpoint) -> None:
+@pytest.mark.parametrize("kind", ["source", "factored"])
+def test_removing_neurons_and_groups_is_zeroing_them(kind: str, request: pytest.FixtureRequest) -> None:
+    source: Checkpoint = request.getfixturevalue(kind)
     rng = np.random.default_rng(0)
     neurons = {i: np.sort(rng.choice(52, 36, replace=False)) for i in range(4)}
     groups = {i: np.sort(rng.choice(3, 2, replace=False)) for i in range(4)}
@@ -393,11 +411,46 @@ def test_patterns_that_would_break_are_refused_with_and_without_weights() -> Non
     model = checkpoint(config())
     for role, options in (("down", {"ffn": 0.25}), ("o", {"heads": 0.5})):
         stages = (Width(sparsity=0.5, metric="magnitude", roles=(role,)), Neurons(metric="magnitude", **options))
-        with pytest.raises(RecipeError, match=f"{role} is pruned .* put it first"):
+        with pytest.raises(RecipeError, match=f"{role}_proj.weight is pruned .* put neurons before"):
             dry_run(model.config, Recipe(stages=stages))
-        with pytest.raises(RecipeError, match=f"{role} is pruned .* put it first"):
+        with pytest.raises(RecipeError, match=f"{role}_proj.weight is pruned .* put neurons before"):
             stages[1].run(stages[0].run(model, Work(lambda: model)), Work(lambda: model))
-    Neurons(heads=0.5).check_patterns(model.config, {"o": (2, 4), "down": (1, 3)})
+    Neurons(heads=0.5).check_patterns(Structure(model.config), {matrix(0, "o"): (2, 4), matrix(0, "down"): (1, 4)})
+
+
+def test_products_are_cut_at_their_sides(factored: Checkpoint, calibration: Calibration) -> None:
+    """gate and up by rows of factor_b, down by columns of factor_a; scored so, and counted without weights."""
+    stage = Neurons(ffn=0.3, heads=0.34, metric="taylor", aggregate="vector", remove_attention=(2, 3))
+    made = stage.run(factored, work_for(factored, calibration))
+    assert set(made.factors) == {matrix(2, role) for role in ("up", "down")}
+    up, down = (made.structure.parts(matrix(2, role)) for role in ("up", "down"))
+    shapes = [made.tensor(name).shape for name in (*up, *down)]
+    assert shapes == [(5, 36), (36, 5), (5, 36), (36, 5)]
+    assert made.structure == stage.structure(factored.structure)
+    scores = structure_scores(factored, "magnitude", "element", None, Work(lambda: factored))["neurons"][2]
+    gate, b, a = (
+        np.abs(factored.tensor(n))
+        for n in (
+            matrix(2, "gate"),
+            factored.structure.parts(matrix(2, "up"))[1],
+            factored.structure.parts(matrix(2, "down"))[0],
+        )
+    )
+    assert scores == pytest.approx(gate.sum(1) + b.sum(1) + a.sum(0), rel=1e-5)
+    with pytest.raises(RecipeError, match="attentions differ in rank"):
+        Neurons(attention=1).structure(factored.structure)
+    assert (
+        len(Neurons(attention=1, search=2).run(factored, work_for(factored, calibration)).config.without_attention) == 1
+    )
+
+
+def test_blocks_that_share_are_refused() -> None:
+    model = with_blocks(checkpoint(config()), [0, 1, 1])
+    for stage in (Neurons(ffn=0.25, metric="magnitude"), Neurons(remove_attention=(1,))):
+        with pytest.raises(RecipeError, match="before the stage that shares them"):
+            stage.structure(model.structure)
+        with pytest.raises(RecipeError, match="before the stage that shares them"):
+            stage.run(model, Work(lambda: model))
 
 
 def test_depth_and_configurations_refuse_what_they_cannot_know() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgec.compress.blocks import with_blocks
 from edgec.compress.counts import dry_run
 from edgec.compress.masks import keep_highest
 from edgec.compress.rtn import quantize_matrix
@@ -16,7 +17,7 @@ from edgec.compress.sparsegpt import SparseGpt
 from edgec.compress.stage import Calibration, Work
 from edgec.compress.width import Width
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.checkpoint import Checkpoint, LowRank
 from edgec.recipe import Recipe
 from edgec.verify.chain import verify
 from tests import tiny_models
@@ -196,6 +197,39 @@ def test_a_second_pruning_keeps_the_stricter_pattern(source: Checkpoint, calibra
         zeros = (again.tensor(name).reshape(-1, 4) == 0).sum(1)
         assert (zeros == (2 if name.split(".")[-2] in ("q_proj", "down_proj") else 1)).all()
         assert not again.tensor(name)[looser.tensor(name) == 0].any()
+
+
+def test_shared_matrices_are_fitted_to_all_their_users(
+    source: Checkpoint, calibration: Calibration, tmp_path: Path
+) -> None:
+    """Blocks 0 and 1 run twice: pruned once, after their last use, on the inputs of both; factors like matrices."""
+    q = "model.layers.0.self_attn.q_proj.weight"
+    rng = np.random.default_rng(0)
+    product = LowRank(*(rng.standard_normal(s).astype(np.float32) for s in ((12, 48), (48, 12))))
+    model = with_blocks(source.with_factors({q: product}), [0, 1, 0, 1])
+    work = work_for(model, calibration)
+    made = SparseGpt(pattern="2:4").run(model, work)
+    assert set(made.patterns) == set(model.stored_matrices()) == set(work.notes["errors"])
+    assert set(made.shared) == set(model.shared)
+    for name in model.stored_matrices():
+        assert ((made.tensor(name).reshape(-1, 4) == 0).sum(1) == 2).all()
+    moments = second_moments(model, torch.from_numpy(work.tokens(model, 128, at_most=True)))
+    name = "model.layers.0.mlp.up_proj.weight"
+    both = moments[name] + moments[name.replace("layers.0", "layers.2")]
+    w = torch.from_numpy(model.tensor(name))
+    wanted = prune(w, damped(both / both.diagonal().mean(), 0.01), 2, 4)
+    assert np.allclose(made.tensor(name), wanted.numpy(), atol=1e-4)
+
+    def kill(message: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    killed = work_for(model, calibration, tmp_path)
+    killed.say = kill
+    with pytest.raises(KeyboardInterrupt):
+        SparseGpt(pattern="2:4").run(model, killed)
+    again = SparseGpt(pattern="2:4").run(model, work_for(model, calibration, tmp_path))
+    assert all(again.tensor(n).tobytes() == made.tensor(n).tobytes() for n in model.stored_matrices())
 
 
 def test_sizes_are_known_without_weights(source: Checkpoint, calibration: Calibration) -> None:

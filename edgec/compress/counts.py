@@ -119,12 +119,12 @@ def _after(state: State, stage: Any) -> State:
 def _restructured(state: State, stage: Any) -> State:
     """The state with the structure that a stage leaves, and tables of what is still a stored matrix there.
 
-    A stage says it by `order` (of blocks) or `structure`, see compress/stage.py; others leave it but for `shape`.
+    A stage says it by `block_order` or `structure`, see compress/stage.py; others leave it but for `shape`.
     """
     config = stage.shape(state.structure.config)
     structure, names = state.structure, None
-    if hasattr(stage, "order"):
-        structure, names = structure.with_blocks(stage.order(structure.config))
+    if hasattr(stage, "block_order"):
+        structure, names = structure.with_blocks(stage.block_order(structure.config))
     if hasattr(stage, "structure"):
         structure = stage.structure(structure)
     structure = replace(structure, config=config)

@@ -57,8 +57,8 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
 
 def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf:
     """What other recipes make of a checkpoint, by shape: `built` itself where its matrices stay as they arrived."""
-    first = "model.layers.0."
-    extras = [n.removeprefix(first) for n in loaded.config.optional_shapes() if n.startswith(first) and n in loaded]
+    found = (name.split(".", 3)[3] for name in loaded.config.optional_shapes() if name in loaded)
+    extras = list(dict.fromkeys(found))  # of any layer: some may have no attention
 
     def make(changed: Recipe) -> QuantizedModel:
         fewer = next((s for s in changed.stages if isinstance(s, Vocab) and s not in recipe.stages), None)

@@ -119,19 +119,24 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer."""
+    """One decoder layer; `self_attn` is None in one that is a feed-forward part alone."""
 
-    def __init__(self, structure: Structure, extras: set[str], path: str) -> None:
+    def __init__(self, structure: Structure, extras: set[str], path: str, attends: bool = True) -> None:
         super().__init__()
         config = structure.config
-        self.input_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
-        self.self_attn = Attention(structure, extras, f"{path}.self_attn")
+        self.input_layernorm = RmsNorm(config.hidden_dim, config.norm_eps) if attends else None
+        self.self_attn = Attention(structure, extras, f"{path}.self_attn") if attends else None
         self.post_attention_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
         self.mlp = Mlp(structure, extras, f"{path}.mlp")
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
-        x = x + self.self_attn(self.input_layernorm(x), rope, act)
+        if self.self_attn is not None and self.input_layernorm is not None:
+            x = x + self.self_attn(self.input_layernorm(x), rope, act)
+        return self.feed_forward(x, act)
+
+    def feed_forward(self, x: Tensor, act: Activations) -> Tensor:
+        """The second half, [batch, tokens, hidden] to the same."""
         return x + self.mlp(self.post_attention_layernorm(x), act)
 
 
@@ -148,7 +153,10 @@ class TorchModel(nn.Module):
         self.act = Activations()
         self.model = nn.Module()
         self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_dim)
-        self.model.layers = nn.ModuleList(Block(structure, extras, f"model.layers.{i}") for i in range(config.n_layers))
+        attends = config.attention_layers
+        self.model.layers = nn.ModuleList(
+            Block(structure, extras, f"model.layers.{i}", i in attends) for i in range(config.n_layers)
+        )
         self.model.norm = RmsNorm(config.hidden_dim, config.norm_eps)
         self.lm_head = None if config.tied_embeddings else Matrix(config.hidden_dim, config.vocab_size, bias=False)
         self._rope: tuple[Tensor, Tensor] | None = None

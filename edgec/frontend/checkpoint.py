@@ -11,7 +11,7 @@ Conventions that each front end must establish (so that nothing behind it knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ class ModelConfig:
     rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
+    without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
@@ -55,6 +56,21 @@ class ModelConfig:
             raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
         if len(self.rope_inv_freq) != self.head_dim // 2:
             raise ModelError(f"{len(self.rope_inv_freq)} rotary frequencies for head_dim {self.head_dim}.")
+        bare = self.without_attention
+        if sorted(set(bare) & set(range(self.n_layers))) != list(bare) or (bare and not self.attention_layers):
+            raise ModelError(
+                f"blocks {list(bare)} of {self.n_layers} cannot be those without attention; one must have it."
+            )
+
+    def with_blocks(self, order: Sequence[int]) -> ModelConfig:
+        """The configuration of a model that runs these blocks in this order."""
+        bare = tuple(new for new, old in enumerate(order) if old in self.without_attention)
+        return replace(self, n_layers=len(order), without_attention=bare)
+
+    @property
+    def attention_layers(self) -> list[int]:
+        """The blocks that have attention, and so a cache."""
+        return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
@@ -62,11 +78,12 @@ class ModelConfig:
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
-            shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
-            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
-            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            if layer not in self.without_attention:
+                shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+                shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+                shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
             shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
             shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
@@ -82,7 +99,7 @@ class ModelConfig:
         for name, shape in self.tensor_shapes().items():
             if name.endswith("_proj.weight"):
                 shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
-        for layer in range(self.n_layers):
+        for layer in self.attention_layers:
             for norm in ("q_norm", "k_norm"):
                 shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
         return shapes

@@ -3,6 +3,8 @@
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
 
+A block without attention (ModelConfig.without_attention) begins at its second norm and has no cache.
+
 A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
 Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
 were joined (`edgec/passes/join_projections.py`).
@@ -168,7 +170,8 @@ def lower(
 ) -> Graph:
     """The graph of one run of at most `rows` tokens over a cache of `context` positions.
 
-    Of the constants only shapes and types matter. layers: of the first so many blocks only.
+    Of the constants only shapes and types matter. layers: of the first so many blocks that have attention only, as
+    those ask for most of the compute memory.
     """
     config = model.config
     b = _Builder(Graph(name, rows), model, consts)
@@ -179,7 +182,7 @@ def lower(
     inputs = {"tokens": "tokens", **b.packed(table, matrix)}
     attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
     x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
-    for layer in range(config.n_layers if layers is None else layers):
+    for layer in range(config.n_layers) if layers is None else config.attention_layers[:layers]:
         x = _block(b, x, layer, context)
     if rows > 1:
         x = b.add("last_row", "last", {"x": x}, {}, "model.norm")["y"]
@@ -193,9 +196,15 @@ def lower(
 
 
 def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+    if layer not in b.model.config.without_attention:
+        x = _attention(b, x, layer, context)
+    return _feed_forward(b, x, layer)
+
+
+def _attention(b: _Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
-    attn, mlp = f"{source}.self_attn", f"{source}.mlp"
+    attn = f"{source}.self_attn"
     kv, d = config.n_kv_heads, config.head_dim
     heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
 
@@ -223,8 +232,13 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, attrs, attn)
     a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
-    x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
+    return b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
+
+def _feed_forward(b: _Builder, x: str, layer: int) -> str:
+    config = b.model.config
+    p, source = f"l{layer}", f"model.layers.{layer}"
+    mlp = f"{source}.mlp"
     h = b.norm(x, f"{p}.mlp_norm", f"{source}.post_attention_layernorm")
     widths = {"gate": config.ffn_dim, "up": config.ffn_dim}
     gated, joint = _projections(b, h, f"{source}.post_attention_layernorm", p, mlp, widths)

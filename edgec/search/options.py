@@ -173,8 +173,8 @@ def _patterns(recipe: Recipe) -> list[Option]:
 
 def _depth(recipe: Recipe, config: ModelConfig) -> list[Option]:
     """One block less, two less, ... as long as some may go."""
-    if any(isinstance(s, Depth) for s in recipe.stages):
-        return []
+    if config.without_attention or any(isinstance(s, Depth) for s in recipe.stages):
+        return []  # which of unlike blocks go, and so what is saved, only their text could tell
     safe = Depth(blocks=1).protect_first + Depth(blocks=1).protect_last
     return [
         _stage_first(

@@ -122,10 +122,9 @@ class LoraTraining:
         training.run(self._update)
         size = options.batch * options.accumulate * self.data.shape[1]
         self.work.notes |= {
-            "updates": training.step,
+            **training.notes(),
             "tokens": training.step * size,
             "trained_parameters": sum(p.numel() for p in self.parameters.values()),
-            "losses": training.sampled_losses(),
         }
 
     def _update(self, step: int, done: float) -> float:

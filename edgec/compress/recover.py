@@ -60,7 +60,7 @@ class Recover:
             seed = work.seed * len(names) + len(latents)
             latents[name] = LatentWeights(tensor, start, name in model.patterns, self.rank, seed)
         training = RecoverTraining(self, model, latents, work).run()
-        work.notes |= {"steps": training.step, "losses": training.sampled_losses()}
+        work.notes |= {"steps": training.step, "losses": training.sampled(training.losses)}
         made = {name: latent.packed() for name, latent in latents.items()}
         changed = sum(int((latents[n].codes() != latents[n].codes_of(packed[n])).sum()) for n in names)
         weights = sum(len(tensor.packed) * tensor.k for tensor in packed.values())

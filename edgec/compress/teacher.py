@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
 from edgec.compress.head_loss import Head
+from edgec.compress.substituted import Substituted
 from edgec.compress.torch_model import Matrix, TorchModel, load_torch
 from edgec.frontend.checkpoint import Checkpoint
 
@@ -30,6 +33,11 @@ class Teacher:
                     self._kept[i] = self.module.model.norm(states.float())[0].half()
         return torch.stack([self._kept[i] for i in picked]).float()
 
+    def states(self, tokens: Tensor) -> list[Tensor]:
+        """Hidden states [batch, tokens, hidden] after every block, before the norm; nothing is kept."""
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
+            return Substituted({}).states(self.module, tokens)
+
 
 def forward_blocks(module: TorchModel, tokens: Tensor) -> Tensor:
     """Hidden states after the last block, before the norm."""
@@ -39,8 +47,8 @@ def forward_blocks(module: TorchModel, tokens: Tensor) -> Tensor:
     return hidden
 
 
-def halve(module: TorchModel) -> None:
-    """The blocks' frozen matrices in bfloat16: what autocast would make of them again in every pass."""
-    for part in module.modules():
-        if isinstance(part, Matrix):
+def halve(module: TorchModel, keep: Collection[str] = ()) -> None:
+    """All matrices but those of `keep` in bfloat16: what autocast would make of them again in every pass."""
+    for name, part in module.named_modules():
+        if isinstance(part, Matrix) and f"{name}.weight" not in keep:
             part.weight.data = part.weight.data.bfloat16()

@@ -70,6 +70,7 @@ class Training:
         tables = [{"params": list(group.parameters.values()), "lr": group.rate} for group in groups]
         self.optimizer = torch.optim.AdamW(tables, betas=betas, weight_decay=decay)
         self.losses: list[float] = []
+        self.shares: list[float] = []  # what was done before each step
         self.step = 0
         self.seconds = 0.0  # of all steps done
         self.spent = 0.0  # share of the time limit that is over; kept apart so that an ample one changes nothing
@@ -111,9 +112,13 @@ class Training:
                 if self.step % self.save_every == 0 and self.done < 1:
                     self._save()
 
-    def sampled_losses(self) -> list[float]:
-        """About 20 of the losses, for the notes."""
-        return [float(f"{loss:.4g}") for loss in self.losses[:: max(1, len(self.losses) // 20)]]
+    def sampled(self, values: Sequence[float]) -> list[float]:
+        """About 20 of one value a step, for the notes."""
+        return [float(f"{value:.4g}") for value in values[:: max(1, len(values) // 20)]]
+
+    def notes(self) -> dict[str, Any]:
+        """What every stage that trains records."""
+        return {"updates": self.step, "losses": self.sampled(self.losses)}
 
     def _report(self) -> None:
         recent = self.losses[-10:]
@@ -125,6 +130,7 @@ class Training:
             rate = max(group.rate for group in self.groups)
             raise RecipeError(f"the {self.method} stage diverged at step {self.step + 1}; lower its rate of {rate}.")
         self.losses.append(loss)
+        self.shares.append(self.done)
         factor = self.factor(self.step, self.planned)
         for group, table in zip(self.groups, self.optimizer.param_groups, strict=True):
             table["lr"] = group.rate * factor
@@ -136,6 +142,7 @@ class Training:
         arrays: dict[str, Any] = {
             "numbers": np.array([self.step, self.seconds, self.spent]),
             "losses": np.array(self.losses),
+            "shares": np.array(self.shares),
         }
         for name, parameter in self.parameters.items():
             arrays[f"{name}.value"] = parameter.detach().numpy()
@@ -150,7 +157,7 @@ class Training:
             return
         step, self.seconds, self.spent = arrays["numbers"].tolist()
         self.step = int(step)
-        self.losses = arrays["losses"].tolist()
+        self.losses, self.shares = arrays["losses"].tolist(), arrays["shares"].tolist()
         for name, parameter in self.parameters.items():
             parameter.data.copy_(torch.from_numpy(arrays[f"{name}.value"]))
             self.optimizer.state[parameter] = {key: torch.from_numpy(arrays[f"{name}.{key}"]) for key in KEPT}

@@ -25,6 +25,7 @@ from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions, takes
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure, matrix_of
 
 FADES = ("linear", "exponential")
 INITS = ("svd", "random")
@@ -71,19 +72,24 @@ class Abaco(TrainingOptions):
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged. Raises RecipeError for a rank that a matrix cannot have."""
-        self.ranks(config)
+        self.structure(Structure(config))
         return config
 
-    def ranks(self, config: ModelConfig) -> dict[str, int]:
-        """The rank of every matrix that becomes a product."""
+    def structure(self, structure: Structure) -> Structure:
+        """With the products that `run` makes."""
+        return structure.with_factors(self.ranks(structure))
+
+    def ranks(self, structure: Structure) -> dict[str, int]:
+        """The rank of every stored matrix that becomes a product; those that are one already stay as they are."""
+        shapes = structure.shapes()
         found = {}
-        for name, shape in config.tensor_shapes().items():
-            if name.endswith("_proj.weight") and takes(self.roles, name):
-                n, k = shape
+        for name in structure.stored_matrices():
+            if takes(self.roles, name) and matrix_of(name) == name:
+                n, k = shapes[name]
                 found[name] = self.rank or max(1, int(self.ratio * n * k / (n + k)))
                 if found[name] > min(n, k):
                     raise RecipeError(
-                        f"abaco.rank {self.rank} is more than {name} {list(shape)} can have, {min(n, k)}; lower it or "
+                        f"abaco.rank {self.rank} is more than {name} [{n}, {k}] can have, {min(n, k)}; lower it or "
                         "leave the role out."
                     )
         return found
@@ -92,18 +98,19 @@ class Abaco(TrainingOptions):
         """The model with products in place of the matrices; branches and pruned zeros of these go with them.
 
         work.notes get `ranks`, `losses`, `alphas` beside them, and `settled`, the updates without W_0. Raises
-        RecipeError for packed matrices, and if training diverges.
+        RecipeError for packed matrices, if there is nothing to replace, and if training diverges.
         """
-        ranks = self.ranks(model.config)
+        ranks = self.ranks(model.structure)
+        if not ranks:
+            raise RecipeError("all matrices that abaco takes are products already; put one such stage in the recipe.")
         if packed := [name for name in ranks if name in model.packed]:
             raise RecipeError(
-                f"the abaco stage trains float matrices, {packed[0]} is quantised; put it before quantize."
+                f"the abaco stage trains float matrices, but {packed[0]} is quantised; put it before quantize."
             )
         from edgec.compress.abaco_training import train
 
-        made = train(model, ranks, self, work)
         work.notes["ranks"] = ranks
-        return model.with_factors(made, branches={n: b for n, b in model.branches.items() if n not in made})
+        return model.with_factors(train(model, ranks, self, work))
 
 
 STAGE = Abaco

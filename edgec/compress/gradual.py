@@ -1,4 +1,4 @@
-"""Pruning that goes on while a model trains: what has been of least importance for a while goes first, little by little.
+"""Pruning that goes on while a model trains: little by little, what has been of least importance for a while goes.
 
     importance    I <- memory I + (1 - memory) |w dL/dw|        what the loss would change by without the weight
     share gone    1 - (1 - x)^3                                 x from 0 to 1 between `first` and `last` of the training

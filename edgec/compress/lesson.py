@@ -2,9 +2,9 @@
 
     loss = (1 - distill) CE(text) + distill T^2 KL(teacher || student) + hidden_loss E
 
-CE and KL are means over predicted tokens (compress/head_loss.py), the distributions of KL softened by a temperature T. E
-is the squared distance of hidden states relative to the teacher's own, |s - t|^2 / |t|^2, a mean over all tokens and
-blocks: a few tokens have activations thousands of times larger than the others', and a plain mean would see these alone.
+CE and KL are means over predicted tokens (compress/head_loss.py), the distributions of KL softened by a temperature T.
+E is the squared distance of hidden states relative to the teacher's own, |s - t|^2 / |t|^2, a mean over all tokens and
+blocks: a few tokens have activations thousands of times larger than the others', and a plain mean would see only these.
 """
 
 from __future__ import annotations

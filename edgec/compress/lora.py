@@ -51,7 +51,9 @@ class Lora(TrainingOptions):
 
         Raises RecipeError for packed matrices that an update cannot be merged into, and if training diverges.
         """
-        names = [name for name in model.matrix_names() if takes(self.roles, name)]
+        names = [name for name in model.stored_matrices() if takes(self.roles, name)]
+        if owned := next((name for name in names if name in model.shared.values()), None):
+            raise RecipeError(f"the lora stage trains every matrix for itself, but blocks share {owned}; use distill.")
         if self.merge and any(name in model.packed for name in names):
             raise RecipeError(
                 "the lora stage cannot merge into matrices that are quantised already; put it before quantize, or set "

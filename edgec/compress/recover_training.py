@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from edgec.compress.chip_numerics import ChipActivations
+from edgec.compress.chip_numerics import ChipActivations, group_sizes
 from edgec.compress.rounding import LatentWeights
 from edgec.compress.stage import Work
 from edgec.compress.substituted import Substituted
@@ -28,7 +28,8 @@ class RecoverTraining:
     def __init__(self, options: Recover, model: Checkpoint, latents: dict[str, LatentWeights], work: Work) -> None:
         self.options, self.latents, self.work = options, latents, work
         self.teacher, self.student = load_torch(work.original()), load_torch(model)
-        self.student.act = ChipActivations({name: latent.tensor.group_size for name, latent in latents.items()})
+        groups = {name: latent.tensor.group_size for name, latent in latents.items()}
+        self.student.act = ChipActivations(group_sizes(model.structure, groups))
         self.data = torch.from_numpy(work.tokens(model, options.steps * options.batch, at_most=True))
         self.fast = options.low_precision and fast_bfloat16()
 

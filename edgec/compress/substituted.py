@@ -24,25 +24,25 @@ class Trained(Protocol):
 
 
 class Substituted:
-    """The matrices of one step in place of the model's own of those names; `leaves` are what passes see.
+    """The matrices of one step in place of a model's own: `weights` by stored name, for all places that share one.
 
-    `users` are further names that a matrix has in the model, with the name in `weights`.
+    `leaves` are what passes see.
     """
 
-    def __init__(self, weights: Mapping[str, Trained], users: Mapping[str, str] | None = None) -> None:
+    def __init__(self, weights: Mapping[str, Trained]) -> None:
         self._made = {name: weight() for name, weight in weights.items()}
         self.leaves = {
             name: w if w.is_leaf and w.requires_grad else w.detach().requires_grad_(True)
             for name, w in self._made.items()
         }
-        self._given = self.leaves | {user: self.leaves[name] for user, name in (users or {}).items()}
 
     def states(self, model: TorchModel, tokens: Tensor) -> list[Tensor]:
         """Hidden states [batch, tokens, hidden] after every block."""
+        applied = {user: leaf for name, leaf in self.leaves.items() for user in model.structure.users(name)}
         hidden, found = model.embed(tokens), []
         for layer, block in enumerate(model.blocks):
             prefix = f"model.layers.{layer}."
-            given = {n.removeprefix(prefix): w for n, w in self._given.items() if n.startswith(prefix)}
+            given = {n.removeprefix(prefix): w for n, w in applied.items() if n.startswith(prefix)}
             arguments = (hidden, model.rope(tokens.shape[1]), model.act)
             hidden = torch.func.functional_call(block, given, arguments) if given else block(*arguments)
             found.append(hidden)

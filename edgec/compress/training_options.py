@@ -7,8 +7,7 @@ from math import ceil
 from typing import ClassVar
 
 from edgec.errors import RecipeError
-
-ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+from edgec.frontend.structure import BLOCK_ROLES, role_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class TrainingOptions:
         """Updates over a text of so many windows."""
         return self.steps or max(1, ceil(self.epochs * windows / (self.batch * self.accumulate)))
 
-    def check_roles(self, roles: tuple[str, ...], known: tuple[str, ...] = (*ROLES, "all")) -> None:
+    def check_roles(self, roles: tuple[str, ...], known: tuple[str, ...] = (*BLOCK_ROLES, "all")) -> None:
         """Raises RecipeError for a role that there is not, and for none at all."""
         for role in roles:
             if role not in known:
@@ -55,5 +54,5 @@ class TrainingOptions:
 
 
 def takes(roles: tuple[str, ...], name: str) -> bool:
-    """Whether a block's matrix has one of the roles."""
-    return "all" in roles or name.split(".")[-2].removesuffix("_proj") in roles
+    """Whether a block's matrix, or a factor of it, has one of the roles."""
+    return "all" in roles or role_of(name) in roles

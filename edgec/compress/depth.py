@@ -67,7 +67,8 @@ class Depth:
             )
         if self.blocks == n:
             raise RecipeError(f"depth cannot remove all {n} blocks.")
-        return replace(config, n_layers=n - (len(self.remove) or self.blocks))
+        left = [layer for layer in range(n) if layer not in self.remove]
+        return config.with_layers(left[: n - self.blocks] if self.blocks else left)
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model without the blocks, those behind them renumbered.
@@ -131,7 +132,7 @@ def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
 
     return replace(
         model,
-        config=replace(model.config, n_layers=len(kept)),
+        config=model.config.with_layers(kept),
         readers=renumbered(model.readers),
         packed=renumbered(model.packed),
         branches=renumbered(model.branches),

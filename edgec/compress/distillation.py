@@ -131,7 +131,7 @@ def _hidden(model: TorchModel, tokens: Tensor, weights: dict[str, Tensor]) -> Te
     for layer, block in enumerate(model.blocks):
         prefix = f"model.layers.{layer}."
         given = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-        arguments = (hidden, model.rope(tokens.shape[1]), model.act)
+        arguments = (hidden, model.rope(tokens.shape[1], layer), model.act)
         hidden = torch.func.functional_call(block, given, arguments) if given else block(*arguments)
     return hidden
 

@@ -21,7 +21,7 @@ IN_PLACE = [
     ("add", {"b": "a", "y": "a"}),
     ("silu_mul", {"y": "gate"}),
     ("silu_mul", {"y": "up"}),
-    ("rmsnorm", {"y": "x"}),
+    *((name, {"y": "x"}) for name in ("rmsnorm", "layernorm", "gelu_tanh", "gelu_erf", "add_positions")),
     ("rope", {"y": "x"}),
     *((f"matmul_w{bits}a8", {"y": "addend"}) for bits in range(2, 9)),
     ("matmul_w4a8_2_4", {"y": "addend"}),

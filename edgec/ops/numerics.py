@@ -40,9 +40,6 @@ EXP2_POLY = tuple(
 ONE_127TH = f32(1.0 / 127.0)
 ONE_255TH = f32(1.0 / 255.0)
 F16_MAX = f32(65504.0)
-# 2 sqrt(2/pi), and that times 0.044715: GELU's tanh formula with 0.5 (1 + tanh(u/2)) = 1 / (1 + exp(-u)).
-GELU_LINEAR = f32(1.5957691216057308)
-GELU_CUBIC = f32(0.07135481627260025)
 
 
 def rint_i32(x: F32) -> I32:
@@ -71,14 +68,6 @@ def rsqrt(x: F32) -> F32:
     half = f32(0.5) * x
     for _ in range(4):
         y = y * (f32(1.5) - (half * y) * y)
-    return y
-
-
-def gelu_tanh(x: F32) -> F32:
-    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as x / (1 + exp(-u)) (Hendrycks & Gimpel 2016)."""
-    with np.errstate(over="ignore"):  # the cube of a huge x; exp clamps
-        u = x * (GELU_LINEAR + GELU_CUBIC * (x * x))
-    y: F32 = x / (f32(1.0) + exp(-u))
     return y
 
 

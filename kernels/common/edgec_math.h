@@ -136,16 +136,6 @@ static inline float edgec_rsqrt(float x) {
     return y;
 }
 
-/* 2 sqrt(2/pi), and that times 0.044715. */
-#define EDGEC_GELU_LINEAR 1.5957691216057308f
-#define EDGEC_GELU_CUBIC  0.07135481627260025f
-
-/* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as x / (1 + exp(-u)). */
-static inline float edgec_gelu_tanh(float x) {
-    const float u = x * (EDGEC_GELU_LINEAR + EDGEC_GELU_CUBIC * (x * x));
-    return x / (1.0f + edgec_exp(-u));
-}
-
 /* cap tanh(x / cap), as cap - 2 cap / (1 + exp(2 x / cap)); slope = 2 / cap, cap > 0. */
 static inline float edgec_capped(float x, float cap, float slope) {
     return cap - (cap + cap) / (1.0f + edgec_exp(x * slope));

@@ -1,4 +1,4 @@
-/* gelu_mul: y = gelu(gate) * up, float32, with edgec_gelu_tanh.
+/* gelu_mul: y = gelu(gate) * up, float32, GELU in its tanh form.
  *
  * Rows of gate and up are ldx elements apart: the two may be the halves of one matrix's rows.
  * Units: elements. y may be the same memory as gate or up where ldx = k; partial overlap is not allowed.

@@ -1,6 +1,6 @@
 #include "gelu_mul.h"
 
-#include "edgec_math.h"
+#include "edgec_gelu.h"
 
 void edgec_gelu_mul(const edgec_gelu_mul_args *a, uint32_t core, uint32_t n_cores) {
     const edgec_range mine = edgec_split(a->rows * a->k, core, n_cores);
@@ -14,7 +14,7 @@ void edgec_gelu_mul(const edgec_gelu_mul_args *a, uint32_t core, uint32_t n_core
         /* Of one row. */
         const float *stop = y + (a->k - column) < end ? y + (a->k - column) : end;
         for (; y < stop; y++) {
-            *y = edgec_gelu_tanh(*gate++) * *up++;
+            *y = edgec_gelu_of_tanh(*gate++) * *up++;
         }
         column = 0;
         gate += a->ldx - a->k;

@@ -49,6 +49,21 @@ def add(rng: Rng) -> Args:
     return {"a": _f32(rng, n), "b": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
 
 
+def add_positions(rng: Rng) -> Args:
+    """Rows of a table of any finite binary16, subnormals among them."""
+    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    table = rng.integers(0, 0x7C00, size=m * k) | rng.choice([0, 0x8000], size=m * k)
+    halves = table.astype(np.uint16).view(np.float16)
+    return {"x": _f32(rng, m * k), "table": halves, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k}
+
+
+def gelu(rng: Rng) -> Args:
+    """Inputs from tiny to huge; squares may be infinite."""
+    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    x = _f32(rng, rows * k, -4, 4 if rng.random() < 0.9 else 30)
+    return {"x": x, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k}
+
+
 def silu_mul(rng: Rng) -> Args:
     """Gates from tiny to huge."""
     rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
@@ -90,6 +105,17 @@ def rmsnorm(rng: Rng) -> Args:
         x[:k] = 0
     gain, y = _f32(rng, k, -1, 1), _junk(rng, rows * k + 3, f32)
     return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
+
+
+def layernorm(rng: Rng) -> Args:
+    """rmsnorm's rows, some of them far from zero, constant, or zeros of both signs."""
+    args = rmsnorm(rng)
+    x, k = args["x"], args["k"]
+    if rng.random() < 0.3:
+        x += f32(20) * np.abs(x).max()
+    if rng.random() < 0.3:
+        x[:k] = rng.choice([0.0, -0.0, 3.7])
+    return {**args, "bias": _f32(rng, k, -1, 1)}
 
 
 def rmsnorm_quantize(rng: Rng) -> Args:
@@ -366,7 +392,8 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(add, add_positions, layernorm),
+    *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
     *(attention_limits, softcap),
@@ -434,6 +461,7 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     "gelu_mul": silu_mul,
+    **{f"gelu_{form}": gelu for form in ("tanh", "erf")},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
     neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),

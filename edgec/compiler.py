@@ -250,7 +250,9 @@ def _facts(
     source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
 ) -> dict[str, Any]:
     """What build.json says of model, recipe and plan."""
-    config = {k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor")}
+    config = {
+        k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor", "local_inv_freq")
+    }
     parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
     parameters += sum(f.size for f in model.floats.values())
     return {

@@ -36,8 +36,10 @@ _KV = {"x": "[rows / heads][ldx] of which [heads][k]", "shift": "[heads][k]", "s
 # By kernel, or by op where all its kernels are alike.
 SHAPES: dict[str, Shapes] = {
     "add": dict.fromkeys(("a", "b", "y"), "[rows][k]"),
+    "add_positions": dict.fromkeys(("x", "table", "y"), "[m][k]"),
     "attention_scores": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE, "k_scale": _TILE_SCALES, "s": _SCORES},
     "attention_scores_i4": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE_I4, "k_scale": _TILE_SCALES, "s": _SCORES},
+    "attention_limits": {"s": _SCORES},
     "attention_softmax": {"s": _SCORES, "v_scale": _SEEN_SCALES, "p": _SCORES, "p_scale": _FACTORS},
     "attention_values": {"p": _SCORES, "v": _TILE, "acc": _HEADS},
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
@@ -48,8 +50,11 @@ SHAPES: dict[str, Shapes] = {
         **{"q_scale": _FACTORS, "s": _SCORES, "p": _SCORES, "p_scale": _FACTORS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
+    "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
+    "gelu_mul": {**_GATED, "y": "[rows][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},
     "kv_append_i4": {**_KV, "q": "[rows][k / 2]"},
+    "layernorm": {"x": "[rows][k]", "gain": "[k]", "bias": "[k]", "y": "[rows][k]"},
     "last_row": {"x": "[m][k]", "y": "[k]"},
     "matmul_w4a8": {**_ACTIVATIONS, "x_sums": "[m][groups]", "w": "[n][row_bytes]", **_CHANNELS, **_COLUMNS},
     "matmul_w4a8_neureka": {
@@ -70,6 +75,7 @@ SHAPES: dict[str, Shapes] = {
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
     "silu_mul": {**_GATED, "y": "[rows][k]"},
     "silu_mul_quantize": {**_GATED, **_QUANTISED},
+    "softcap": dict.fromkeys(("x", "y"), "[n]"),
 }
 
 

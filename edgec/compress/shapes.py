@@ -14,6 +14,7 @@ from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.compress.rtn import role_of
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import POSITIONS
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
 
@@ -36,7 +37,7 @@ def planned_model(config: ModelConfig, extras: Iterable[str], recipe: Recipe) ->
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) == 1 or name == POSITIONS:
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.errors import ModelError
+from edgec.frontend import bert
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.checks import (
     ATTENTION_BIAS,
@@ -41,6 +42,9 @@ def read_architecture(folder: Path) -> Architecture:
     """The architecture that `folder`/config.json describes. Raises ModelError if edgec does not lower it."""
     where = str(folder / "config.json")
     raw = read_json(folder / "config.json")
+    if raw.get("model_type") in bert.FAMILIES:
+        encoder, _, notes = bert.read_encoder(folder)
+        return Architecture(encoder, frozenset(), notes)
     _refuse_unknown(where, raw)
     stored = raw.get("quantization_config")
     quantization = None if stored is None else read_quantization(where, stored)
@@ -105,7 +109,9 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
     """Refuse, before transformers is imported, what no parsing can make computable."""
     family = raw.get("model_type")
     if family not in FAMILIES:
-        raise ModelError(f"{where}: edgec does not lower architecture {family!r}; known: {', '.join(FAMILIES)}.")
+        raise ModelError(
+            f"{where}: edgec does not lower architecture {family!r}; known: {', '.join((*FAMILIES, *bert.FAMILIES))}."
+        )
     if isinstance(custom := raw.get("auto_map"), dict) and "AutoModelForCausalLM" in custom:
         raise ModelError(f"{where} replaces the {family} model by code of its own, which edgec neither runs nor knows.")
 

@@ -49,12 +49,15 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """Adds nodes and values to a graph of a model."""
+
     graph: Graph
     model: QuantizedModel
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        """A constant, declared when it is first read."""
         if name not in self.graph.values:
             array = self.consts[name]
             kind = TensorType(array.shape, NUMPY_TO_DTYPE[array.dtype.name])
@@ -63,6 +66,7 @@ class _Builder:
         return name
 
     def state(self, name: str, kind: TensorType, source: str) -> str:
+        """A state of this type."""
         self.graph.values[name] = Value(name, kind, "state", source)
         return name
 
@@ -91,6 +95,7 @@ class _Builder:
         return self.quantize_in(x, [self.model.matrices[name].group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
+        """x quantised in groups of these sizes, by size."""
         by_size: dict[int, dict[str, str]] = {}
         for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
@@ -126,12 +131,14 @@ class _Builder:
     def branch_matmul(
         self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
     ) -> str:
+        """x by one side of a branch."""
         inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
         inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 
     def norm(self, x: str, name: str, source: str) -> str:
+        """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
         return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
 
@@ -144,7 +151,7 @@ def lower(
     Of the constants only shapes and types matter. layers: of the first so many blocks only.
     """
     config = model.config
-    b = _Builder(Graph(name, rows), model, consts)
+    b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
@@ -165,7 +172,7 @@ def lower(
     return b.graph
 
 
-def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+def _block(b: Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
     attn, mlp = f"{source}.self_attn", f"{source}.mlp"
@@ -207,7 +214,7 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
 
 
 def _projections(
-    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+    b: Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))

@@ -143,11 +143,18 @@ class TextTokenizer:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     add_bos: bool  # a prompt starts with BOS
+    add_eos: bool = False  # and a text ends with the first of eos_ids: encoders
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with BOS in front where the model expects it."""
+        """Token ids of `text`, with BOS in front and EOS behind where the model expects them."""
         ids = list(self.backend.encode(text, add_special_tokens=False).ids)
+        ids += self.eos_ids[:1] if self.add_eos else ()
         return [self.bos_id, *ids] if self.add_bos and self.bos_id is not None else ids
+
+    def encode_within(self, text: str, most: int) -> list[int]:
+        """At most so many ids: a text that is longer is cut, what the model expects around it stays."""
+        ids = self.encode(text)
+        return ids if len(ids) <= most else ids[:most] if not self.add_eos else [*ids[: most - 1], ids[-1]]
 
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`, special tokens left out."""

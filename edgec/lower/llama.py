@@ -63,12 +63,15 @@ def rope_tables(config: ModelConfig, context: int) -> dict[str, Array]:
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """Adds nodes and values to a graph of a model."""
+
     graph: Graph
     model: QuantizedModel
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        """A constant, declared when it is first read; what stands for another is that one."""
         name = self.model.shared.get(name, name)
         if name not in self.graph.values:
             array = self.consts[name]
@@ -78,6 +81,7 @@ class _Builder:
         return name
 
     def state(self, name: str, kind: TensorType, source: str) -> str:
+        """A state of this type."""
         self.graph.values[name] = Value(name, kind, "state", source)
         return name
 
@@ -115,6 +119,7 @@ class _Builder:
         return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
+        """x quantised in groups of these sizes, by size."""
         by_size: dict[int, dict[str, str]] = {}
         for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
@@ -165,12 +170,14 @@ class _Builder:
     def branch_matmul(
         self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
     ) -> str:
+        """x by one side of a branch."""
         inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
         inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 
     def norm(self, x: str, name: str, source: str) -> str:
+        """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
         return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
 
@@ -184,7 +191,7 @@ def lower(
     those ask for most of the compute memory.
     """
     config = model.config
-    b = _Builder(Graph(name, rows), model, consts)
+    b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
@@ -210,13 +217,13 @@ def lower(
     return b.graph
 
 
-def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+def _block(b: Builder, x: str, layer: int, context: int) -> str:
     if layer not in b.model.config.without_attention:
         x = _attention(b, x, layer, context)
     return _feed_forward(b, x, layer)
 
 
-def _attention(b: _Builder, x: str, layer: int, context: int) -> str:
+def _attention(b: Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
     attn = f"{source}.self_attn"
@@ -255,7 +262,7 @@ def _attention(b: _Builder, x: str, layer: int, context: int) -> str:
     return b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
 
-def _feed_forward(b: _Builder, x: str, layer: int) -> str:
+def _feed_forward(b: Builder, x: str, layer: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
     mlp, before_mlp = f"{source}.mlp", f"{source}.{config.mlp_norm}"
@@ -271,7 +278,7 @@ def _feed_forward(b: _Builder, x: str, layer: int) -> str:
 
 
 def _projections(
-    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+    b: Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))

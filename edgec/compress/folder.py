@@ -48,10 +48,10 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = standard_tensors(model)
-    family_form = in_family_names(standard_config(model.config), tensors)
-    write_file(folder / "model.safetensors", save(family_form, {"format": "pt"}))
-    kept = {name: tensors[name] for name in changed_by_storing(model.config, tensors)}
-    del tensors, family_form
+    standard = standard_config(model.config)
+    write_file(folder / "model.safetensors", save(in_family_names(standard, tensors), {"format": "pt"}))
+    kept = {name: tensors[name] for name in changed_by_storing(standard, tensors)}
+    del tensors
     write_file(folder / "config.json", _json(hf_config(model)))
     for name, content in _tokenizer_files(model).items():
         write_file(folder / name, content)

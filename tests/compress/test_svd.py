@@ -115,7 +115,7 @@ def test_each_basis_is_fed_its_own_statistics(
             "asvd": lambda: asvd(w, np.abs(flat).mean(0), 0.7, 6),  # noqa: B023
             "whitened": lambda: whitened(w, moment, 0.02, 6),  # noqa: B023
             "drone": lambda: drone(w, moment, 6),  # noqa: B023
-            "fisher": lambda: fisher(w, None, (by_weight**2).mean(0).sum(0), 6),  # noqa: B023
+            "fisher": lambda: fisher(w, (by_weight**2).mean(0).sum(1), None, 6),  # noqa: B023
         }[basis]().of_rank(6)
         assert np.allclose(product(made, name), wanted.product(), atol=2e-3 * np.abs(wanted.product()).max()), name
     assert not np.allclose(product(made, Q0), plain(source.tensor(Q0), 6).of_rank(6).product(), atol=1e-3)
@@ -125,7 +125,7 @@ def test_fisher_sides(source: Checkpoint, calibration: Calibration) -> None:
     tokens = work_for(source, calibration).tokens(source, 64, at_most=True)
     square = (gradients_of(source, tokens, DOWN)[0] ** 2).mean(0)
     w = source.tensor(DOWN)
-    for side, rows, columns in (("outputs", square.sum(1), None), ("both", square.sum(1), square.sum(0))):
+    for side, rows, columns in (("inputs", None, square.sum(0)), ("both", square.sum(1), square.sum(0))):
         made = Svd(rank=6, basis="fisher", side=side, roles=("down",)).run(source, work_for(source, calibration))
         wanted = fisher(w, rows, columns, 6).of_rank(6).product()
         assert np.allclose(product(made, DOWN), wanted, atol=2e-3 * np.abs(wanted).max())
@@ -143,6 +143,55 @@ def test_data_aware_factors_come_nearer_to_the_models_outputs(source: Checkpoint
         )
     assert missed["whitened"] == pytest.approx(missed["drone"], rel=1e-3)
     assert missed["whitened"] < missed["asvd"] < missed["plain"]
+
+
+def outputs_missed(model: Checkpoint, made: Checkpoint, tokens: np.ndarray, name: str) -> float:
+    """|W X - B A X'|^2 for the inputs X of the model and X' of what became of it."""
+    wanted = inputs_of(model, tokens)[name] @ model.tensor(name).T.astype(np.float64)
+    return float(((wanted - inputs_of(made, tokens)[factor_names(name)[0]] @ product(made, name).T) ** 2).sum())
+
+
+def test_refitted_left_factors_are_the_best_for_what_reaches_them(source: Checkpoint, calibration: Calibration) -> None:
+    options: dict[str, Any] = {"rank": 6, "guided": False, "roles": ("q", "v", "down")}
+    model = checkpoint(config(**SHAPE), biases=True)
+    plain_cut = Svd(damp=0.0, **options).run(model, work_for(model, calibration))
+    made = Svd(refit=True, damp=0.0, **options).run(model, work_for(model, calibration))
+    tokens = work_for(model, calibration).tokens(model, 64, at_most=True)
+    assert made.structure == plain_cut.structure
+    first = "model.layers.0.self_attn.q_proj.weight"
+    assert np.allclose(product(made, first), product(plain_cut, first), atol=1e-3)  # nothing before it has changed
+    rng = np.random.default_rng(0)
+    for name in ("model.layers.1.self_attn.q_proj.weight", "model.layers.2.self_attn.v_proj.weight"):
+        a, b = (made.tensor(part) for part in factor_names(name))
+        assert np.allclose(a, plain_cut.tensor(factor_names(name)[0]), atol=1e-5)
+        missed = outputs_missed(model, made, tokens, name)
+        for _ in range(3):
+            other = made.with_tensors(
+                {factor_names(name)[1]: b + 0.01 * rng.standard_normal(b.shape).astype(np.float32)}
+            )
+            assert outputs_missed(model, other, tokens, name) > missed
+        old = made.with_tensors({factor_names(name)[1]: plain_cut.tensor(factor_names(name)[1])})
+        assert missed < 0.99 * outputs_missed(model, old, tokens, name)
+    stiff = Svd(refit=True, damp=1e9, **options).run(model, work_for(model, calibration))
+    kept = Svd(damp=1e9, **options).run(model, work_for(model, calibration))
+    assert all(np.allclose(product(stiff, name), product(kept, name), atol=1e-5) for name in made.factors)
+
+
+def test_a_refitted_shared_matrix_fits_all_its_users(source: Checkpoint, calibration: Calibration) -> None:
+    names = [f"model.layers.{i}.mlp.down_proj.weight" for i in range(3)]
+    model = source.with_shared({names[1]: names[0], names[2]: names[0]})
+    options: dict[str, Any] = {"rank": 6, "roles": ("down",), "guided": False}
+    cut = Svd(damp=0.0, **options).run(model, work_for(model, calibration))
+    made = Svd(refit=True, damp=0.0, **options).run(model, work_for(model, calibration))
+    assert made.structure == cut.structure
+    tokens = work_for(model, calibration).tokens(model, 64, at_most=True)
+    x, now = inputs_of(model, tokens), inputs_of(cut, tokens)
+    z = np.concatenate([now[factor_names(name)[0]].reshape(-1, 64) for name in names]) @ cut.tensor(
+        factor_names(names[0])[0]
+    ).T.astype(np.float64)
+    wanted = np.concatenate([x[name].reshape(-1, 64) for name in names]) @ model.tensor(names[0]).T
+    best = np.linalg.lstsq(z, wanted, rcond=None)[0].T
+    assert np.allclose(made.tensor(factor_names(names[2])[1]), best, atol=2e-3 * np.abs(best).max())
 
 
 def test_ranks_by_ratio_energy_and_multiples(source: Checkpoint) -> None:
@@ -276,8 +325,8 @@ def test_a_shared_matrix_becomes_shared_factors_for_all_its_inputs(
     assert {made.owner(factor_names(name)[0]) for name in names} == {factor_names(names[0])[0]}
     fisher_made = Svd(rank=6, roles=("down",), basis="fisher").run(model, work_for(model, calibration))
     together = sum(gradients_of_each(model, work.tokens(model, 64, at_most=True), names))
-    columns = (together**2).mean(0).sum(0)
-    wanted = fisher(model.tensor(names[0]), None, columns, 6).of_rank(6).product()
+    rows = (together**2).mean(0).sum(1)
+    wanted = fisher(model.tensor(names[0]), rows, None, 6).of_rank(6).product()
     assert np.allclose(product(fisher_made, names[2]), wanted, atol=2e-3 * np.abs(wanted).max())
 
 
@@ -307,7 +356,7 @@ def test_the_structure_is_known_without_weights(source: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"budget": 0.6}, {"ratio": 0.5, "basis": "fisher"}, {"ratio": 0.5, "basis": "asvd"}]
+    "options", [{"budget": 0.6, "refit": True}, {"ratio": 0.5, "basis": "fisher"}, {"ratio": 0.5, "basis": "asvd"}]
 )
 def test_same_data_same_bytes_and_a_killed_run_goes_on(
     source: Checkpoint, calibration: Calibration, tmp_path: Path, options: dict[str, Any]
@@ -329,6 +378,26 @@ def test_same_data_same_bytes_and_a_killed_run_goes_on(
     again = Svd(**options).run(source, work_for(source, calibration, tmp_path))
     assert stamps == [path.stat().st_mtime_ns for path in kept]
     assert whole.factors == again.factors and whole.shared == again.shared
+    for name in whole.stored_tensors():
+        assert whole.tensor(name).tobytes() == again.tensor(name).tobytes(), name
+
+
+def test_a_run_killed_while_it_refits_goes_on(source: Checkpoint, calibration: Calibration, tmp_path: Path) -> None:
+    source = source.with_shared({"model.layers.2.mlp.up_proj.weight": "model.layers.0.mlp.up_proj.weight"})
+    options: dict[str, Any] = {"rank": 8, "refit": True}
+    whole = Svd(**options).run(source, work_for(source, calibration))
+
+    def kill(message: str, done: int, total: int) -> None:
+        if message.startswith("left factors") and done == 2:
+            raise KeyboardInterrupt
+
+    killed = work_for(source, calibration, tmp_path)
+    killed.say = kill
+    with pytest.raises(KeyboardInterrupt):
+        Svd(**options).run(source, killed)
+    stamp = (tmp_path / "refit1.npz").stat().st_mtime_ns
+    again = Svd(**options).run(source, work_for(source, calibration, tmp_path))
+    assert stamp == (tmp_path / "refit1.npz").stat().st_mtime_ns
     for name in whole.stored_tensors():
         assert whole.tensor(name).tobytes() == again.tensor(name).tobytes(), name
 
@@ -363,7 +432,7 @@ def test_the_model_computes_with_the_products(source: Checkpoint) -> None:
         ({"rank": 4, "multiple": 0}, "at least 1"),
         ({"rank": 4, "basis": "pca"}, "known: plain, asvd, whitened, fisher, drone"),
         ({"rank": 4, "sensitivity": "guess"}, "known: gradient, measured, none"),
-        ({"rank": 4, "side": "top"}, "known: inputs, outputs, both"),
+        ({"rank": 4, "side": "top"}, "known: outputs, inputs, both"),
         ({"rank": 4, "samples": 0}, "at least 1 sample"),
         ({"rank": 4, "damp": -0.1}, "at least 0"),
         ({"rank": 4, "roles": ("head",)}, "no role 'head'"),

@@ -98,7 +98,7 @@ def _after(state: State, stage: Any) -> State:
     """The state behind a stage; one that changes neither shapes nor storage leaves it as it is."""
     state = _restructured(state, stage)
     shapes = state.matrices()
-    if stage.method == "width":
+    if hasattr(stage, "patterns"):  # width, and what prunes as it does
         # A matrix that lost more already keeps the stricter pattern, as in compress/width.py.
         new = stage.patterns(state.structure)
         old = {r: p for r, p in state.patterns.items() if r in new and p[0] * new[r][1] >= new[r][0] * p[1]}

@@ -161,9 +161,9 @@ def timeline(report: Report, program: str, resources: Sequence[str]) -> Figure:
 
 
 def op_times(report: Report) -> Figure:
-    """Where the time of a decoded token and of a prefill run goes, as shares by op."""
+    """Where the time of each kind of run goes, as shares by op."""
     data = []
-    costs = {"decode": report.decode.by_op, "prefill": report.prefill.by_op}
+    costs = {name: speed.by_op for name, speed in report.runs.items()}
     ops = list(dict.fromkeys(c.op for each in costs.values() for c in each))
     colours = op_colours(report)
     for op in ops:

@@ -45,7 +45,7 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
     yield ("build", "target"), report.target
     yield ("build", "context"), report.context
     yield ("build", "longest context"), report.max_context
-    yield ("build", "prefill chunk"), report.chunk
+    yield ("build", "tokens of a run"), report.chunk
     for memory in report.memory:
         if memory.used:
             yield ("memory, B", memory.name), memory.used
@@ -53,13 +53,15 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
         for kind, size in report.breakdown[memory.name].items():
             if size:
                 yield ("at the peak, B", f"{memory.name} {kind}"), size
-    for name, speed in (("decode", report.decode), ("prefill", report.prefill)):
+    for name, speed in report.runs.items():
         yield ("speed", f"{name} cycles"), speed.cycles
         yield ("speed", f"{name} tokens/s"), speed.tokens_per_second
         for cost in sorted(speed.by_op, key=lambda c: c.op):
             yield ("cycles", f"{name} {cost.op}"), cost.cycles
         for link, size in sorted(speed.link_bytes.items()):
             yield ("traffic, B", f"{name} {link}"), size
+    for text in report.texts:
+        yield ("speed", f"text of {text.tokens} tokens, cycles"), text.cycles
     yield ("model", "parameters"), report.model["parameters"]
     yield ("model", "weights, B"), report.model["weight_bytes"]
     yield ("model", "bits per weight"), report.model["bits_per_weight"]
@@ -68,7 +70,7 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
         if key.endswith("_bytes"):
             yield ("program, B", key.removesuffix("_bytes")), size
     for entry in report.quality:
-        for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits"):
+        for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits", "cosine_mean", "cosine_min"):
             if key in entry:
                 yield ("quality", f"{entry.get('text', 'a text')}: {key.replace('_', ' ')}"), entry[key]
     metric = measured_by(report.stages)

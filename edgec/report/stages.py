@@ -15,10 +15,17 @@ HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "se
 PERPLEXITY, BITS = "perplexity", "bits_per_byte"
 SHOWN = {
     "depth": ("blocks",),
+    "skip": ("order", "skip", "repeat"),
+    "vocab": ("size",),
+    "neurons": ("ffn", "heads", "attention"),
     "width": ("pattern", "sparsity"),
+    "sparsegpt": ("pattern", "sparsity"),
+    "svd": ("basis", "rank", "ratio", "energy", "budget"),
+    "mass": ("by", "blocks"),
+    "global_fact": ("init", "rank", "ratio"),
+    "abaco": ("rank",),
     "quantize": ("bits", "group_size"),
     "lora": ("rank",),
-    "vocab": ("size",),
 }
 
 
@@ -105,5 +112,7 @@ def _count(number: int) -> str:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    options = [str(row[key]) for key in SHOWN.get(row["method"], ()) if row.get(key) not in (None, "", 0, 0.0)]
-    return " ".join([row["method"], *options])
+    keys = SHOWN.get(row["method"], ())
+    found = {key: row[key] for key in keys if row.get(key)}
+    shown = {k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for k, v in found.items()}
+    return " ".join([row["method"], *(f"{k} {v}" if len(keys) > 2 else v for k, v in shown.items())])

@@ -14,6 +14,7 @@ from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.vocab import Vocab
 from edgec.compress.width import Width
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.encoder_config import encodes
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (
     CACHE_4_BITS,
@@ -52,6 +53,8 @@ def ladders(recipe: Recipe, model: QuantizedModel, kept: bool) -> dict[str, list
         ends = model.matrices["model.embed_tokens.weight"].bits
         found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe)}
         found["depth"] = _depth(recipe, model.config)
+    if encodes(model.config):  # stages work on decoders, and an encoder's cache has 8 bits
+        found = {kind: ladder for kind, ladder in found.items() if kind in ("chunk", "bits", "ends", "groups")}
     return {kind: ladder for kind, ladder in found.items() if ladder}
 
 
@@ -173,8 +176,8 @@ def _patterns(recipe: Recipe) -> list[Option]:
 
 def _depth(recipe: Recipe, config: ModelConfig) -> list[Option]:
     """One block less, two less, ... as long as some may go."""
-    if any(isinstance(s, Depth) for s in recipe.stages):
-        return []
+    if config.without_attention or any(isinstance(s, Depth) for s in recipe.stages):
+        return []  # which of unlike blocks go, and so what is saved, only their text could tell
     safe = Depth(blocks=1).protect_first + Depth(blocks=1).protect_last
     return [
         _stage_first(

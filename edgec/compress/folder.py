@@ -1,9 +1,10 @@
 """A compressed model as a standard Hugging Face folder, with two files more that only edgec reads.
 
 config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
-                                                                dequantised, with branches added
-edgec.json          history (`stages`), patterns, and what config.json cannot say exactly
-edgec.safetensors   packed matrices, branches and the matrices beside them, as edgec computes with them
+                                                                dequantised, with branches added, products multiplied
+                                                                out, shared tensors repeated
+edgec.json          history (`stages`), patterns, sharing, and what config.json cannot say exactly
+edgec.safetensors   packed matrices, branches and the matrices beside them, factors, as edgec computes with them
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
 from edgec.frontend.rope import rotary
 from edgec.frontend.safetensors_file import read_header
+from edgec.frontend.structure import factor_names
 from edgec.output import write_file
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         exact |= {f"{name}.lora_a": branch.a, f"{name}.lora_b": branch.b}
         if name not in model.packed:
             exact[f"{name}.base"] = model.tensor(name)
+    factors = [part for name in model.factors for part in factor_names(name) if part in model.readers]
+    exact |= {name: model.tensor(name) for name in factors if name not in (*model.packed, *model.branches)}
     exact |= {f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()}
     if exact:
         write_file(folder / EXACT, save({name: np.ascontiguousarray(array) for name, array in exact.items()}))
@@ -66,6 +70,8 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
+        "factors": dict(model.factors),
+        "shared": dict(model.shared),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "rope_factor": model.config.rope_factor,
         "provenance": model.provenance | {"source": Path(str(model.provenance.get("source", ""))).name},
@@ -94,6 +100,11 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         branches = {n: LowRank(stored[f"{n}.lora_a"].read(), stored[f"{n}.lora_b"].read()) for n in record["branches"]}
         for name in branches.keys() - packed.keys():
             readers[name] = stored[f"{name}.base"].read
+        factors = {name: int(rank) for name, rank in record.get("factors", {}).items()}
+        shared = {str(name): str(owner) for name, owner in record.get("shared", {}).items()}
+        parts = [part for name in factors for part in factor_names(name) if part not in shared]
+        readers |= {part: stored[part].read for part in parts if part not in readers}
+        readers = {name: read for name, read in readers.items() if name not in factors and name not in shared}
         return replace(
             model,
             config=config,
@@ -101,6 +112,8 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             packed=packed,
             branches=branches,
             key_centres={attn: stored[f"{attn}.k_centre"].read() for attn in record.get("key_centres", ())},
+            factors=factors,
+            shared=shared,
             patterns={name: (int(n), int(m)) for name, (n, m) in record["patterns"].items()},
             stages=tuple(record["stages"]),
             provenance=model.provenance | {"original": record["provenance"]},

@@ -1,7 +1,7 @@
-"""rope_append: rope of queries and keys and kv_append in one call, with the bits of one after the other.
+"""rope_append: rope of queries and keys and kv_append of keys and values in one call, bit for bit as one by one.
 
-x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, as joined matrices give
-them. Keys are rotated where they are, so nothing else may read x.
+x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined
+matrices. Keys are rotated where they are, so nothing else may read x.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
             "n_heads": int(queries.attrs["width"]) // d,
             "n_kv_heads": int(keys.attrs["width"]) // d,
         }
-        attrs |= {"head_dim": d, "unit": keys.attrs["unit"]}
+        attrs |= {"head_dim": d, "unit": float(keys.attrs["unit"])}
         outputs = {"y": queries.outputs["y"], **node.outputs}
         fused[node.name] = Node(node.name, "rope_append", inputs, outputs, attrs, node.source)
         gone |= {queries.name, keys.name}

@@ -1,6 +1,6 @@
 #include "attention.h"
 
-#include "attention_head_generic.h"
+#include "edgec_softmax.h"
 
 void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t core, uint32_t n_cores) {
     const edgec_range mine = edgec_split(a->m * a->n_heads, core, n_cores);
@@ -10,7 +10,7 @@ void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t cor
         const uint32_t row = unit / a->n_heads;
         const uint32_t j = unit % a->n_heads / per_kv;
         const size_t at = (size_t)unit * a->lds;
-        a->p_scale[unit] =
-            edgec_softmax_row(a->s + at, a->p + at, a->v_scale + j, a->pos + row + 1u, a->m - row - 1u, kv);
+        a->p_scale[unit] = edgec_softmax_of_row(a->s + at, a->p + at, a->v_scale + j, a->pos + row + 1u,
+                                                a->m - row - 1u, kv);
     }
 }

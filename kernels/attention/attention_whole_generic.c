@@ -19,7 +19,7 @@ void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_co
         const float q_scale = edgec_quantize_group(a->q + (size_t)unit * d, q8, d, &sum);
         edgec_scores_head(q8, a->k + (size_t)j * d, stride, d, q_scale * a->factor, a->k_scale + j, kv, s,
                           length);
-        const float scale = edgec_softmax_row(s, p, a->v_scale + j, length, 0, kv);
+        const float scale = edgec_softmax_of_row(s, p, a->v_scale + j, length, 0, kv);
         float *y = a->y + (size_t)unit * d; /* [head_dim] */
         for (uint32_t i = 0; i < d; i += EDGEC_BLOCK) {
             const uint32_t width = d - i < EDGEC_BLOCK ? d - i : EDGEC_BLOCK;

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgec.memory.offsets import Placed
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
@@ -174,12 +175,16 @@ class Buffer:
 
 @dataclass
 class Program:
-    """The steps of one kind of run, at most `rows` tokens long."""
+    """The steps of one kind of run, at most `rows` tokens long.
+
+    how: by level how the buffers' offsets were found; not part of the plan's file. Empty if step by step, first fit.
+    """
 
     name: str
     rows: int
     steps: list[Step]
     buffers: list[Buffer]
+    how: dict[str, Placed] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass

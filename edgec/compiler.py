@@ -45,6 +45,7 @@ from edgec.planning import context_of, longest_decode, models, plan_model, refus
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.explain import effects
 from edgec.report.files import write_report
+from edgec.report.placements import placements
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target, target_path
@@ -276,6 +277,7 @@ def _facts(
         "context": made.context,
         "chunk": made.chunk,
         "max_context": longest,
+        "placements": placements(made),
         "program": None,
         "constants": {},
         "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},

@@ -16,6 +16,7 @@ from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
+from edgec.memory.collector import no_cycle_search
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan, short_levels
 from edgec.memory.repeat import Decisions
@@ -90,6 +91,7 @@ def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
     return replace(model, config=config, matrices=model.matrices | rows)
 
 
+@no_cycle_search()
 def plan_model(
     model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
 ) -> tuple[dict[str, Graph], Plan]:
@@ -111,7 +113,8 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            chunk //= 2
+            alone = {"decode": graphs["decode"]}  # where a token alone is too much already no chunk helps
+            chunk = 1 if target.compute in short_levels(alone, target, context, known) else chunk // 2
 
 
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:

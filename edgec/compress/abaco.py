@@ -7,13 +7,12 @@
 
     fade = "linear"            alpha = max(0, start (1 - t))
            "exponential"       alpha = start base^(-speed t) before t = 1, then 0
-    init = "svd"               A and B from the rank's part of W_0's SVD, S^1/2 on each side, B times 1 - start
-           "random"            A normal with variance 1/k, B zero; nothing of W_0 is in them
+    init = "svd"               B A is the rank's part of W_0's SVD, S^1/2 on each side, and only the rest of W_0 fades
+           "random"            A normal with variance 1/k, B zero: nothing of W_0 is in them
 
 t runs from 0 to 1 over the training but for its last part, `settle`, in which alpha is 0 and W_0 is gone: what an
 exponential jumps by in the end (1/32 of W_0 by default) is trained away in it. A limit of time moves t along. With
-start = 1 the factors of both kinds begin with a product of zero, so that training begins at the model as it was; those
-of the SVD already look at the inputs that W_0 looks at most.
+start = 1 training begins at the model as it was; with start = 0 there is no W_0 from the first update on.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Abaco(TrainingOptions):
 
     def alpha(self, done: float, steps: int) -> float:
         """The factor on W_0 at a share of a training of so many steps; exactly 0 in the last one at least."""
-        fading = 1 - max(self.settle, 1 / steps)
+        fading = min(1 - self.settle, (steps - 1) / steps)
         if done >= fading:
             return 0.0
         t = done / fading

@@ -32,8 +32,9 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
     consts = llama.constants(model, context)
     del consts["rope.table"]
     consts[TABLE] = consts.pop(POSITIONS)[:context].astype(np.float16)
-    hidden = model.config.hidden_dim
-    consts[UNIT] = np.full(hidden, hidden**-0.5, np.float32)
+    config = model.config
+    if isinstance(config, EncoderConfig) and config.normalize:
+        consts[UNIT] = np.full(config.hidden_dim, config.hidden_dim**-0.5, np.float32)
     return consts
 
 

@@ -97,9 +97,11 @@ def _planned(
 
 def _finished(made: Plan, choices: Choices) -> Plan:
     """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
-    if choices.compaction:
-        for name, program in made.programs.items():
+    for name, program in made.programs.items():
+        if choices.compaction:
             made.programs[name] = _compacted(program, made.buffers, made.target, made.context, choices)
+        else:
+            made.programs[name] = relocate(program, program.buffers)
     return made
 
 
@@ -112,7 +114,7 @@ def _compacted(program: Program, permanent: list[Buffer], target: Target, contex
             return prefetched(relocate(program, buffers), found.early)
     buffers = packed(program.buffers, permanent)
     grown = any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
-    return program if grown else relocate(program, buffers)
+    return relocate(program, program.buffers if grown else buffers)
 
 
 def _end(buffers: list[Buffer], level: str) -> int:

@@ -134,7 +134,8 @@ def _ops(report: Report, console: Console) -> None:
 
 
 def _layers(report: Report, console: Console) -> None:
-    heading, *rows = layer_cells(report.layers, layer_errors(report.stages, report.quantization))
+    errors = layer_errors(report.stages, report.quantization)
+    heading, *rows = layer_cells(report.layers, errors, next(iter(report.runs)))
     table = plain_table(*heading)
     for row in rows:
         table.add_row(*row)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from edgec.compress.torch_model import TorchModel
+from edgec.compress.torch_model import TorchModel, softcap
 
 ROWS = 256  # positions whose logits exist at once
 
@@ -33,7 +33,12 @@ class Head:
 
     def logits(self, normed: Tensor) -> Tensor:
         """float32 [rows, vocabulary] of normed hidden states [rows, hidden]."""
-        return F.linear(normed.to(self.weight.dtype), self.weight).float()
+        return softcap(F.linear(normed.to(self.weight.dtype), self.weight).float(), self.model.config.logit_softcap)
+
+    def below_cap(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """A gradient at logits as one at what the cap was laid on: d tanh(x) = 1 - tanh(x)^2."""
+        cap = self.model.config.logit_softcap
+        return gradient * (1 - (logits / cap) ** 2) if cap else gradient
 
 
 def next_token_loss(
@@ -71,6 +76,7 @@ def next_token_loss(
             q = log_q.exp()
             total += distill * temperature**2 * float((q * (log_q - log_p)).sum())
             gradient += distill * temperature * (log_p.exp_() - q)
+        gradient = head.below_cap(gradient, logits)
         slope[part] = (gradient.to(head.weight.dtype) @ head.weight).float()
         if head.gradient is not None:
             head.gradient.addmm_(gradient.T, flat[part], alpha=1 / len(flat))

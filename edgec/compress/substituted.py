@@ -43,7 +43,7 @@ class Substituted:
         for layer, block in enumerate(model.blocks):
             prefix = f"model.layers.{layer}."
             given = {n.removeprefix(prefix): w for n, w in applied.items() if n.startswith(prefix)}
-            arguments = (hidden, model.rope(tokens.shape[1]), model.act)
+            arguments = (hidden, model.rope(tokens.shape[1], layer), model.act)
             hidden = torch.func.functional_call(block, given, arguments) if given else block(*arguments)
             found.append(hidden)
         return found

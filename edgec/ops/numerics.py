@@ -71,6 +71,12 @@ def rsqrt(x: F32) -> F32:
     return y
 
 
+def capped(x: F32, cap: np.float32) -> F32:
+    """cap tanh(x / cap), as cap - 2 cap / (1 + exp(2 x / cap)): off by 3e-7 cap at most; cap > 0."""
+    y: F32 = cap - (cap + cap) / (f32(1.0) + exp(x * (f32(2.0) / cap)))
+    return y
+
+
 def exp2_q15(i: I32) -> I32:
     """2^(i/4096) for i <= 0 as a Q15 integer in [0, 32768], truncated; 0 below i = -16 * 4096.
 

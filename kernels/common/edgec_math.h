@@ -136,6 +136,11 @@ static inline float edgec_rsqrt(float x) {
     return y;
 }
 
+/* cap tanh(x / cap), as cap - 2 cap / (1 + exp(2 x / cap)); slope = 2 / cap, cap > 0. */
+static inline float edgec_capped(float x, float cap, float slope) {
+    return cap - (cap + cap) / (1.0f + edgec_exp(x * slope));
+}
+
 /* 2^(i/4096) for i <= 0 in Q15, truncated: 32768 at 0, and 0 at -16 * 4096 and below. */
 static inline uint32_t edgec_exp2_q15(int32_t i) {
     const uint32_t down = i < -65536 ? 65536u : 0u - (uint32_t)i; /* -i, so that every shift is unsigned */

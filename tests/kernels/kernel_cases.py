@@ -20,6 +20,7 @@ from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 Args = dict[str, Any]
 Rng = np.random.Generator
 f32 = np.float32
+USED_UP = ("attention", "attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
 
 
 def _int(rng: Rng, low: int, high: int) -> int:
@@ -37,6 +38,11 @@ def _f32(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.float3
     return x
 
 
+def positions(args: Args) -> int:
+    """Positions that score rows have."""
+    return int(args["positions"] if "positions" in args else args["pos"] + args["m"])
+
+
 def _junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
     """What an output holds before the call: finite, so that untouched places compare as numbers too."""
     return rng.integers(1, 100, size=size).astype(dtype)
@@ -49,12 +55,33 @@ def add(rng: Rng) -> Args:
     return {"a": _f32(rng, n), "b": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
 
 
+def add_positions(rng: Rng) -> Args:
+    """Rows of a table of any finite binary16, subnormals among them."""
+    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    table = rng.integers(0, 0x7C00, size=m * k) | rng.choice([0, 0x8000], size=m * k)
+    halves = table.astype(np.uint16).view(np.float16)
+    return {"x": _f32(rng, m * k), "table": halves, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k}
+
+
+def gelu(rng: Rng) -> Args:
+    """Inputs from tiny to huge; squares may be infinite."""
+    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    x = _f32(rng, rows * k, -4, 4 if rng.random() < 0.9 else 30)
+    return {"x": x, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k}
+
+
 def silu_mul(rng: Rng) -> Args:
     """Gates from tiny to huge."""
     rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
     ldx = k + int(rng.choice([0, 0, k]))
     gate, up = _f32(rng, rows * ldx), _f32(rng, rows * ldx)
     return {"gate": gate, "up": up, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k, "ldx": ldx}
+
+
+def softcap(rng: Rng) -> Args:
+    """Elements far below and far above the cap."""
+    n = _int(rng, 1, 100)
+    return {"x": _f32(rng, n), "y": _junk(rng, n + 3, f32), "n": n, "cap": f32(rng.choice([0.5, 30.0, 72.1]))}
 
 
 def silu_mul_quantize(rng: Rng) -> Args:
@@ -68,6 +95,19 @@ def _quantised(rng: Rng, rows: int, k: int, group_size: int) -> Args:
     groups = rows * n_groups(k, group_size)
     q, sums = _junk(rng, rows * k + 5, np.int8), _junk(rng, groups + 2, np.int32)
     return {"q": q, "scale": _junk(rng, groups + 2, f32), "sums": sums}
+
+
+def copy_rows(rng: Rng) -> Args:
+    """Some rows."""
+    args = last_row(rng)
+    return {**args, "y": _junk(rng, args["x"].size + 3, f32)}
+
+
+def pool(rng: Rng) -> Args:
+    """Rows at the start of a text or behind others."""
+    m, k, pos = _int(rng, 1, 9), _int(rng, 1, 60), int(rng.choice([0, 0, 5, 200]))
+    rows = {"x": _f32(rng, m * k), "sum": _f32(rng, k), "y": _junk(rng, k + 2, f32)}
+    return {**rows, "m": m, "k": k, "pos": pos, "mean": _int(rng, 0, 1)}
 
 
 def last_row(rng: Rng) -> Args:
@@ -84,6 +124,17 @@ def rmsnorm(rng: Rng) -> Args:
         x[:k] = 0
     gain, y = _f32(rng, k, -1, 1), _junk(rng, rows * k + 3, f32)
     return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
+
+
+def layernorm(rng: Rng) -> Args:
+    """rmsnorm's rows, some of them far from zero, constant, or zeros of both signs."""
+    args = rmsnorm(rng)
+    x, k = args["x"], args["k"]
+    if rng.random() < 0.3:
+        x += f32(20) * np.abs(x).max()
+    if rng.random() < 0.3:
+        x[:k] = rng.choice([0.0, -0.0, 3.7])
+    return {**args, "bias": _f32(rng, k, -1, 1)}
 
 
 def rmsnorm_quantize(rng: Rng) -> Args:
@@ -161,7 +212,8 @@ def embed(rng: Rng) -> Args:
     m, k, bits = _int(rng, 1, 4), _int(rng, 1, 150), _int(rng, 2, 8)
     group_size = int(rng.choice([8, 32, 64, 252]))
     weights = _weights(rng, m, k, bits, group_size)
-    return {**weights, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k, "bits": bits, "group_size": group_size}
+    numbers = {"m": m, "k": k, "bits": bits, "group_size": group_size, "factor": f32(rng.choice([1.0, 25.298221]))}
+    return {**weights, "y": _junk(rng, m * k + 3, f32), **numbers}
 
 
 def matmul(bits: int) -> Callable[[Rng], Args]:
@@ -237,6 +289,24 @@ def attention_softmax(rng: Rng) -> Args:
         "pos": pos,
         "lds": lds,
     }
+
+
+def attention_limits(rng: Rng) -> Args:
+    """Score rows with a window, a cap, both or neither."""
+    h, pos = _heads(rng), _int(rng, 0, 60)
+    lds = pos + h["m"] + _int(rng, 0, 4)
+    s = _f32(rng, h["m"] * h["n_heads"] * lds, -2, 4)
+    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.0, 0.7, 72.1]))
+    numbers = {"m": h["m"], "n_heads": h["n_heads"], "pos": pos, "lds": lds, "window": window, "cap": cap}
+    return {"s": s, **numbers}
+
+
+def attention_softmax_full(rng: Rng) -> Args:
+    """attention_softmax's rows, of which a part of the positions belongs to the text."""
+    args = attention_softmax(rng)
+    whole = positions(args)
+    del args["pos"]
+    return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
 
 
 def attention_values(rng: Rng) -> Args:
@@ -349,9 +419,11 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(add, add_positions, attention_softmax_full, copy_rows, layernorm, pool),
+    *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
+    *(attention_limits, softcap),
 )
 
 
@@ -415,6 +487,8 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
 
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
+    "gelu_mul": silu_mul,
+    **{f"gelu_{form}": gelu for form in ("tanh", "erf")},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
     neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),

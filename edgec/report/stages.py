@@ -14,7 +14,7 @@ MANY = 10_000_000
 HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds")
 SHOWN = {
     "depth": ("blocks",),
-    "skip": ("order", "skip", "repeat"),
+    "skip": ("skip", "repeat"),
     "neurons": ("ffn", "heads", "attention"),
     "width": ("pattern", "sparsity"),
     "sparsegpt": ("pattern", "sparsity"),
@@ -98,7 +98,6 @@ def _count(number: int) -> str:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    keys = SHOWN.get(row["method"], ())
-    found = {key: row[key] for key in keys if row.get(key)}
-    shown = {k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for k, v in found.items()}
-    return " ".join([row["method"], *(f"{k} {v}" if len(keys) > 2 else v for k, v in shown.items())])
+    found = (row[key] for key in SHOWN.get(row["method"], ()) if row.get(key))
+    shown = (",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value) for value in found)
+    return " ".join([row["method"], *shown])

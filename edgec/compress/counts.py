@@ -101,7 +101,7 @@ def _after(state: State, stage: Any) -> State:
         stage.check_patterns(state.structure, state.patterns)
     state = _restructured(state, stage)
     shapes = state.matrices()
-    if stage.method in ("width", "sparsegpt"):
+    if hasattr(stage, "patterns"):  # width, and what prunes as it does
         return replace(state, patterns=merged_patterns(state.patterns, stage.patterns(state.structure)))
     if stage.method == "quantize":
         widths = {name: int(stage.bits_of.get(role_of(name), stage.bits)) for name in shapes}

@@ -13,6 +13,7 @@ import numpy as np
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import POSITIONS
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
@@ -38,7 +39,7 @@ def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], rec
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) == 1 or name == POSITIONS:
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)

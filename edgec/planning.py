@@ -61,7 +61,7 @@ def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf
     def make(changed: Recipe) -> QuantizedModel:
         if loaded.packed and changed.stages == recipe.stages and changed.quantize == recipe.quantize:
             return replace(built, kv_bits=KV_BITS[changed.build.kv])
-        return planned_model(loaded.config, extras, changed)
+        return planned_model(loaded.structure, extras, changed)
 
     return make
 

@@ -14,10 +14,11 @@ Embedding, final norm and head are never candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
 
+from edgec.compress.blocks import with_blocks
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
@@ -67,8 +68,17 @@ class Depth:
             )
         if self.blocks == n:
             raise RecipeError(f"depth cannot remove all {n} blocks.")
-        left = [layer for layer in range(n) if layer not in self.remove]
-        return config.with_layers(left[: n - self.blocks] if self.blocks else left)
+        return config.with_layers(self._left(n))
+
+    def order(self, config: ModelConfig) -> list[int]:
+        """The blocks that stay. Where a ranking decides, as if the last ones that may go went: all are of a size."""
+        self.shape(config)
+        return self._left(config.n_layers)
+
+    def _left(self, n: int) -> list[int]:
+        last = n - self.protect_last
+        removed = self.remove or range(last - self.blocks, last)
+        return [layer for layer in range(n) if layer not in removed]
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model without the blocks, those behind them renumbered.
@@ -115,30 +125,8 @@ def original_layers(model: Checkpoint) -> list[int]:
 
 
 def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
-    """The model without these blocks; packed matrices, branches, patterns and key centres move with their tensors."""
-    kept = [layer for layer in range(model.config.n_layers) if layer not in removed]
-    place = {str(old): str(new) for new, old in enumerate(kept)}
-
-    def renumbered(table: Mapping[str, Any]) -> dict[str, Any]:
-        found = {}
-        for name, value in table.items():
-            parts = name.split(".")
-            if name.startswith("model.layers."):
-                if parts[2] not in place:
-                    continue
-                parts[2] = place[parts[2]]
-            found[".".join(parts)] = value
-        return found
-
-    return replace(
-        model,
-        config=model.config.with_layers(kept),
-        readers=renumbered(model.readers),
-        packed=renumbered(model.packed),
-        branches=renumbered(model.branches),
-        patterns=renumbered(model.patterns),
-        key_centres=renumbered(model.key_centres),
-    )
+    """The model without these blocks."""
+    return with_blocks(model, [layer for layer in range(model.config.n_layers) if layer not in removed])
 
 
 STAGE = Depth

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgec.compress.chip_numerics import ChipActivations
+from edgec.compress.chip_numerics import ChipActivations, group_sizes
 from edgec.compress.rounding import LatentWeights
 from edgec.compress.stage import Work
 from edgec.compress.torch_model import TorchModel, load_torch
@@ -28,7 +28,8 @@ class Distillation:
     def __init__(self, options: Recover, model: Checkpoint, latents: dict[str, LatentWeights], work: Work) -> None:
         self.options, self.latents, self.work = options, latents, work
         self.teacher, self.student = load_torch(work.original()), load_torch(model)
-        self.student.act = ChipActivations({name: latent.tensor.group_size for name, latent in latents.items()})
+        groups = {name: latent.tensor.group_size for name, latent in latents.items()}
+        self.student.act = ChipActivations(group_sizes(model.structure, groups))
         self.data = torch.from_numpy(work.tokens(model, options.steps * options.batch, at_most=True))
         self.losses: list[float] = []
         self.fast = options.low_precision and _fast_bfloat16()
@@ -70,11 +71,12 @@ class Distillation:
         rounded = {name: latent() for name, latent in self.latents.items()}
         # Leaves collect the gradients of all parts, so that rounding and its gradient are computed once a step.
         leaves = {name: w.detach().requires_grad_(True) for name, w in rounded.items()}
+        applied = {user: leaf for name, leaf in leaves.items() for user in self.student.structure.users(name)}
         for part in batch.split(2):
             with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
                 with torch.no_grad():
                     wanted = _hidden(self.teacher, part, {})
-                hidden = _hidden(self.student, part, leaves)
+                hidden = _hidden(self.student, part, applied)
                 loss, gradient = self._loss(wanted, hidden, part, count)
             hidden.backward(gradient)
             total += loss

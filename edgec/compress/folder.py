@@ -1,9 +1,10 @@
 """A compressed model as a standard Hugging Face folder, with two files more that only edgec reads.
 
 config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
-                                                                dequantised, with branches added
-edgec.json          history (`stages`), patterns, and what config.json cannot say exactly
-edgec.safetensors   packed matrices, branches and the matrices beside them, as edgec computes with them
+                                                                dequantised, with branches added, products multiplied
+                                                                out, shared tensors repeated
+edgec.json          history (`stages`), patterns, sharing, and what config.json cannot say exactly
+edgec.safetensors   packed matrices, branches and the matrices beside them, factors, as edgec computes with them
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
 from edgec.frontend.layouts import changed_by_storing, in_family_names
 from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.safetensors_file import read_header
+from edgec.frontend.structure import factor_names
 from edgec.output import write_file
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         exact |= {f"{name}.lora_a": branch.a, f"{name}.lora_b": branch.b}
         if name not in model.packed:
             exact[f"{name}.base"] = model.tensor(name)
+    factors = [part for name in model.factors for part in factor_names(name) if part in model.readers]
+    exact |= {name: model.tensor(name) for name in factors if name not in (*model.packed, *model.branches)}
     exact |= {f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()}
     exact |= {f"{name}.kept": tensor for name, tensor in kept.items()}
     if exact:
@@ -72,6 +76,8 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
         "kept": sorted(kept),
+        "factors": dict(model.factors),
+        "shared": dict(model.shared),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "local_inv_freq": list(model.config.local_inv_freq),
         "rope_factor": model.config.rope_factor,
@@ -102,6 +108,11 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         branches = {n: LowRank(stored[f"{n}.lora_a"].read(), stored[f"{n}.lora_b"].read()) for n in record["branches"]}
         for name in branches.keys() - packed.keys():
             readers[name] = stored[f"{name}.base"].read
+        factors = {name: int(rank) for name, rank in record.get("factors", {}).items()}
+        shared = {str(name): str(owner) for name, owner in record.get("shared", {}).items()}
+        parts = [part for name in factors for part in factor_names(name) if part not in shared]
+        readers |= {part: stored[part].read for part in parts if part not in readers}
+        readers = {name: read for name, read in readers.items() if name not in factors and name not in shared}
         return replace(
             model,
             config=config,
@@ -109,6 +120,8 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             packed=packed,
             branches=branches,
             key_centres={attn: stored[f"{attn}.k_centre"].read() for attn in record.get("key_centres", ())},
+            factors=factors,
+            shared=shared,
             patterns={name: (int(n), int(m)) for name, (n, m) in record["patterns"].items()},
             stages=tuple(record["stages"]),
             provenance=model.provenance | {"original": record["provenance"]},

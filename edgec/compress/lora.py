@@ -17,6 +17,7 @@ from edgec.compress.masks import mask
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError, ToolError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.structure import role_of
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -73,7 +74,9 @@ class Lora:
 
         Raises RecipeError for packed matrices that an update cannot be merged into, and if training diverges.
         """
-        names = [name for name in model.matrix_names() if self._takes(name)]
+        names = [name for name in model.stored_matrices() if self._takes(name)]
+        if owned := next((name for name in names if name in model.shared.values()), None):
+            raise RecipeError(f"the lora stage trains every matrix for itself, but blocks share {owned}; use distill.")
         if self.merge and any(name in model.packed for name in names):
             raise RecipeError(
                 "the lora stage cannot merge into matrices that are quantised already; put it before quantize, or set "
@@ -91,7 +94,7 @@ class Lora:
         return model.with_tensors({n: merged(model.tensor(n), u, kept.get(n)) for n, u in updates.items()})
 
     def _takes(self, name: str) -> bool:
-        return "all" in self.roles or name.split(".")[-2].removesuffix("_proj") in self.roles
+        return "all" in self.roles or role_of(name) in self.roles
 
 
 def merged(w: FloatArray, update: LowRank, kept: Any) -> FloatArray:

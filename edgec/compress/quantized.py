@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.frontend.checkpoint import FloatArray, ModelConfig
+from edgec.frontend.structure import Structure
 from edgec.ops.embed import dequantize
 from edgec.packing_nm import Pattern, kept, spread, unpack_codes, unpack_places
 
@@ -59,6 +60,7 @@ class QuantizedModel:
     """A model ready for lowering: its shape, packed matrices, float norms and biases, and how well each was hit.
 
     `branches` are low-rank paths beside matrices, by the matrix's name: packed a [rank, k] and b [n, rank].
+    All tables go by the names of what is stored.
     """
 
     config: ModelConfig
@@ -70,3 +72,10 @@ class QuantizedModel:
     key_centres: dict[str, FloatArray] = field(default_factory=dict)  # by attention module, see compress/smooth_keys.py
     kv_bits: int = 8  # of the cache: 8 or 4
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices
+    factors: dict[str, int] = field(default_factory=dict)  # matrices that are products, and their ranks
+    shared: dict[str, str] = field(default_factory=dict)  # tensors that stand for others (frontend/structure.py)
+
+    @property
+    def structure(self) -> Structure:
+        """What is stored of this shape."""
+        return Structure(self.config, self.factors, self.shared)

@@ -44,7 +44,7 @@ class Recover:
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with better codes and scales. Raises RecipeError if nothing is packed."""
-        names = [name for name in model.matrix_names() if name in model.packed]
+        names = [name for name in model.stored_matrices() if name in model.packed]
         if not names:
             raise RecipeError("the recover stage trains packed matrices; put a quantize stage before it.")
         packed = {name: model.packed[name]() for name in names}

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.structure import role_of
 
 SMALLEST = 1e-6  # of a pair, relative to the largest: a dead pair is not blown up
 
@@ -53,11 +54,17 @@ class SmoothKeys:
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The same function with balanced keys. Raises RecipeError if q or k are packed already."""
         config = model.config
-        names = [n for n in model.matrix_names() if n.endswith(("q_proj.weight", "k_proj.weight"))]
+        # Of a product, the factor that gives the outputs.
+        names = [model.structure.parts(n)[-1] for n in model.matrix_names() if role_of(n) in ("q", "k")]
         if self.power and any(name in model.packed or name in model.branches for name in names):
             raise RecipeError(
                 "smooth_keys evens out channels in the float weights of q and k, which are packed or have branches "
                 "here; put it before quantize, or set its power to 0, which only centres."
+            )
+        if self.power and not {*model.shared, *model.shared.values()}.isdisjoint(names):
+            raise RecipeError(
+                "smooth_keys scales the keys of every block by themselves, but blocks share q or k here; set its power "
+                "to 0, which only centres."
             )
         means, sizes = key_statistics(model, work, self.samples)
         centres = dict(model.key_centres)
@@ -83,6 +90,7 @@ class SmoothKeys:
                     tensors[norm] = model.tensor(norm) * (both[0] if role == "q" else 1 / both[0])
                     continue
                 weight, bias = f"{attn}.{role}_proj.weight", f"{attn}.{role}_proj.bias"
+                weight = model.structure.parts(weight)[-1]
                 tensors[weight] = model.tensor(weight) * factor[:, None]
                 if bias in model:
                     tensors[bias] = model.tensor(bias) * factor

@@ -96,7 +96,15 @@ class Work:
 
 
 class Stage(Protocol):
-    """One compression step. Subclasses are frozen dataclasses; impossible options raise RecipeError when made."""
+    """One compression step. Subclasses are frozen dataclasses; impossible options raise RecipeError when made.
+
+    A stage that changes more than the configuration says so without weights, by one of two methods more:
+
+        order(config) -> Sequence[int]            which blocks run in its model, by their numbers in the one before
+        structure(structure) -> Structure         which matrices are products or shared (frontend/structure.py)
+
+    They raise RecipeError where that depends on the weights.
+    """
 
     method: ClassVar[str]
 

@@ -21,7 +21,10 @@ BATCH = 2
 
 
 def token_weights(model: TorchModel, tokens: Tokens, work: Work) -> dict[str, Tensor]:
-    """For every matrix of the blocks float32 [samples, length] of mean 1, from one pass forward and back."""
+    """For every matrix of the blocks, by every name that it is applied under, float32 [samples, length] of mean 1.
+
+    From one pass forward and back.
+    """
     kept = work.load("token_weights")
     if kept is not None:
         return {name: torch.from_numpy(array) for name, array in kept.items()}

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.structure import Structure, factor_names
 
 
 class Activations:
@@ -58,20 +59,37 @@ def softcap(x: Tensor, cap: float) -> Tensor:
     return cap * (x / cap).tanh() if cap else x
 
 
+class Factored(nn.Module):
+    """A matrix stored as a product: x A^T B^T + bias. The factors are matrices like any other."""
+
+    def __init__(self, k: int, n: int, rank: int, bias: bool) -> None:
+        super().__init__()
+        self.factor_a, self.factor_b = Matrix(k, rank, bias=False), Matrix(rank, n, bias=False)
+        self.bias = nn.Parameter(torch.empty(n)) if bias else None
+
+    def through(self, x: Tensor, name: str, act: Activations) -> Tensor:
+        """Outputs [..., n]; what goes into each factor passes `act`."""
+        a, b = factor_names(name)
+        y = self.factor_b(act.into_matrix(self.factor_a(act.into_matrix(x, a)), b))
+        return y if self.bias is None else y + self.bias
+
+
+def through(matrix: nn.Module, x: Tensor, name: str, act: Activations) -> Tensor:
+    """The matrix `name`, a product or not, of inputs that pass `act` first."""
+    return matrix.through(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
+
+
 class Attention(nn.Module):
     """Grouped-query attention over a whole text, rotary embedding inside. window: positions that one sees; 0: all."""
 
-    def __init__(self, config: ModelConfig, extras: set[str], path: str, window: int = 0) -> None:
+    def __init__(self, structure: Structure, extras: set[str], path: str, window: int = 0) -> None:
         super().__init__()
-        self.config, self.path, self.window = config, path, window
-        d, hidden = config.head_dim, config.hidden_dim
-        sizes = {"q": config.n_heads * d, "k": config.n_kv_heads * d, "v": config.n_kv_heads * d}
-        for role, size in sizes.items():
-            setattr(self, f"{role}_proj", Matrix(hidden, size, f"{path}.{role}_proj.bias" in extras))
-        self.o_proj = Matrix(sizes["q"], hidden, f"{path}.o_proj.bias" in extras)
+        self.config, self.path, self.window = structure.config, path, window
+        for role in "qkvo":
+            setattr(self, f"{role}_proj", _matrix(structure, extras, f"{path}.{role}_proj"))
         for role in "qk":
             if f"{path}.{role}_norm.weight" in extras:
-                setattr(self, f"{role}_norm", RmsNorm(d, config.norm_eps))
+                setattr(self, f"{role}_norm", RmsNorm(self.config.head_dim, self.config.norm_eps))
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
@@ -79,13 +97,13 @@ class Attention(nn.Module):
         heads = {}
         for role in "qkv":
             name = f"{self.path}.{role}_proj.weight"
-            y = getattr(self, f"{role}_proj")(act.into_matrix(x, name)).view(batch, length, -1, self.config.head_dim)
+            y = through(getattr(self, f"{role}_proj"), x, name, act).view(batch, length, -1, self.config.head_dim)
             if norm := getattr(self, f"{role}_norm", None):
                 y = norm(y)
             y = y.transpose(1, 2)
             heads[role] = act.heads(y if role == "v" else rotate(y, rope), role)
         y = self.mixed(heads).transpose(1, 2).reshape(batch, length, -1)
-        return self.o_proj(act.into_matrix(y, f"{self.path}.o_proj.weight"))
+        return through(self.o_proj, y, f"{self.path}.o_proj.weight", act)
 
     def mixed(self, heads: dict[str, Tensor]) -> Tensor:
         """Values weighted by the softmax of queries times keys, [batch, n_heads, tokens, head_dim]."""
@@ -107,34 +125,30 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """down(act(gate x) * up x)."""
 
-    def __init__(self, config: ModelConfig, extras: set[str], path: str) -> None:
+    def __init__(self, structure: Structure, extras: set[str], path: str) -> None:
         super().__init__()
-        self.path, self.activation = path, config.activation
-        for role in ("gate", "up"):
-            bias = f"{path}.{role}_proj.bias" in extras
-            setattr(self, f"{role}_proj", Matrix(config.hidden_dim, config.ffn_dim, bias))
-        self.down_proj = Matrix(config.ffn_dim, config.hidden_dim, f"{path}.down_proj.bias" in extras)
+        self.path, self.activation = path, structure.config.activation
+        for role in ("gate", "up", "down"):
+            setattr(self, f"{role}_proj", _matrix(structure, extras, f"{path}.{role}_proj"))
 
     def forward(self, x: Tensor, act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
-        gate, up = (
-            getattr(self, f"{r}_proj")(act.into_matrix(x, f"{self.path}.{r}_proj.weight")) for r in ("gate", "up")
-        )
+        gate, up = (through(getattr(self, f"{r}_proj"), x, f"{self.path}.{r}_proj.weight", act) for r in ("gate", "up"))
         h = (F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
-        return self.down_proj(act.into_matrix(h, f"{self.path}.down_proj.weight"))
+        return through(self.down_proj, h, f"{self.path}.down_proj.weight", act)
 
 
 class Block(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, config: ModelConfig, extras: set[str], layer: int) -> None:
+    def __init__(self, structure: Structure, extras: set[str], layer: int) -> None:
         super().__init__()
-        path = f"model.layers.{layer}"
+        config, path = structure.config, f"model.layers.{layer}"
         self.double_norms = config.double_norms
         self.input_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
-        self.self_attn = Attention(config, extras, f"{path}.self_attn", config.window(layer))
+        self.self_attn = Attention(structure, extras, f"{path}.self_attn", config.window(layer))
         self.post_attention_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
-        self.mlp = Mlp(config, extras, f"{path}.mlp")
+        self.mlp = Mlp(structure, extras, f"{path}.mlp")
         if config.double_norms:
             self.pre_feedforward_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
             self.post_feedforward_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
@@ -150,15 +164,19 @@ class Block(nn.Module):
 
 
 class TorchModel(nn.Module):
-    """A decoder whose parts can be run one by one. `act` may be exchanged at any time."""
+    """A decoder whose parts can be run one by one. `act` may be exchanged at any time.
 
-    def __init__(self, config: ModelConfig, extras: set[str]) -> None:
+    Tensors that stand for others are one parameter with them.
+    """
+
+    def __init__(self, structure: Structure, extras: set[str]) -> None:
         super().__init__()
-        self.config = config
+        self.structure, self.config = structure, structure.config
+        config = self.config
         self.act = Activations()
         self.model = nn.Module()
         self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_dim)
-        self.model.layers = nn.ModuleList(Block(config, extras, i) for i in range(config.n_layers))
+        self.model.layers = nn.ModuleList(Block(structure, extras, i) for i in range(config.n_layers))
         self.model.norm = RmsNorm(config.hidden_dim, config.norm_eps)
         self.lm_head = None if config.tied_embeddings else Matrix(config.hidden_dim, config.vocab_size, bias=False)
         self._rope: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
@@ -191,14 +209,14 @@ class TorchModel(nn.Module):
         return self.head(hidden)
 
     def linear(self, name: str) -> Matrix:
-        """The module of a matrix, by the checkpoint's tensor name."""
+        """The module of a matrix or a factor, by the checkpoint's tensor name."""
         return self.get_submodule(name.removesuffix(".weight"))
 
     def matrices(self) -> Iterator[tuple[str, Matrix]]:
-        """The blocks' matrices by tensor name, in the order of computation."""
-        for name in self.config.tensor_shapes():
-            if name.endswith("_proj.weight"):
-                yield name, self.linear(name)
+        """The blocks' matrices by tensor name, in the order of computation: factors in place of products, and those
+        that stand for others too."""
+        for name in self.structure.applied_matrices():
+            yield name, self.linear(name)
 
     def rope(self, length: int, layer: int) -> tuple[Tensor, Tensor]:
         """cos and sin [length, head_dim/2] of the positions in a layer, computed in float64."""
@@ -222,20 +240,29 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 def load_torch(checkpoint: Checkpoint) -> TorchModel:
     """The checkpoint as a module in evaluation mode; branches beside their matrices."""
-    config = checkpoint.config
-    extras = {name for name in config.optional_shapes() if name in checkpoint}
+    extras = {name for name in checkpoint.config.optional_shapes() if name in checkpoint}
     with torch.device("meta"):
-        model = TorchModel(config, extras)
+        model = TorchModel(checkpoint.structure, extras)
     model = model.to_empty(device="cpu")
     state: dict[str, Any] = {}
-    for name in [*config.tensor_shapes(), *extras]:
+    for name in checkpoint.stored_tensors():
         state[name] = torch.from_numpy(checkpoint.tensor(name).copy())
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(state, assign=True, strict=not checkpoint.shared)
+    for name, owner in checkpoint.shared.items():
+        path, _, field = name.rpartition(".")
+        setattr(model.get_submodule(path), field, model.get_parameter(owner))
     for name, branch in checkpoint.branches.items():
         set_branch(model, name, branch)
     return model.eval().requires_grad_(False)
 
 
 def set_branch(model: TorchModel, name: str, branch: LowRank | None) -> None:
-    """Put a low-rank branch beside a matrix, or take it away."""
-    model.linear(name).branch = None if branch is None else (torch.from_numpy(branch.a), torch.from_numpy(branch.b))
+    """Put a low-rank branch beside a stored matrix, wherever it is used, or take it away."""
+    for user in model.structure.users(name):
+        model.linear(user).branch = None if branch is None else (torch.from_numpy(branch.a), torch.from_numpy(branch.b))
+
+
+def _matrix(structure: Structure, extras: set[str], path: str) -> nn.Module:
+    weight, bias = f"{path}.weight", f"{path}.bias" in extras
+    n, k = structure.config.tensor_shapes()[weight]
+    return Factored(k, n, structure.factors[weight], bias) if weight in structure.factors else Matrix(k, n, bias)

@@ -21,6 +21,7 @@ from edgec.compress.masks import Mask, keep_highest, pruned_codes
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure, role_of
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 METRICS = ("wanda", "magnitude")
@@ -55,15 +56,16 @@ class Width:
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged. Raises RecipeError if the pattern does not divide a row."""
-        self.patterns(config)
+        self.patterns(Structure(config))
         return config
 
-    def patterns(self, config: ModelConfig) -> dict[str, tuple[int, int]]:
-        """(removed, of) for every matrix that is pruned in a model of this shape."""
+    def patterns(self, structure: Structure) -> dict[str, tuple[int, int]]:
+        """(removed, of) for every stored matrix that is pruned in a model of this structure."""
         found = {}
-        for name, shape in config.tensor_shapes().items():
-            if name.endswith("_proj.weight") and name.split(".")[-2].removesuffix("_proj") in self.roles:
-                k = shape[1]
+        shapes = structure.shapes()
+        for name in structure.stored_matrices():
+            if role_of(name) in self.roles:
+                k = shapes[name][1]
                 removed, of = _parse(self.pattern) if self.pattern else (round(self.sparsity * k), k)
                 if k % of:
                     raise RecipeError(
@@ -83,7 +85,7 @@ class Width:
 
         Raises RecipeError for a text too short for one window, and for packed matrices whose grid has no zero.
         """
-        patterns = self.patterns(model.config)
+        patterns = self.patterns(model.structure)
         kept, lost = self._choose(model, patterns, work)
         # A grid with a minimum rarely holds zero: such matrices (of a GGUF file) become float.
         on_grid = {n for n in patterns if n in model.packed and model.packed[n]().minimum is None}

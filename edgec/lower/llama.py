@@ -6,8 +6,9 @@ embed → [norm → q, k, v → rope → cache → attention → o → add → n
 That is LLaMA. What other families do differently is in `ModelConfig`: norms before both adds, another activation,
 windows and caps of scores, a cap of the logits.
 
-A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x). q, k and v, and gate and up, are one
-matmul each in a model whose matrices were joined (`edgec/passes/join_projections.py`).
+A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
+Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
+were joined (`edgec/passes/join_projections.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import find, rope
@@ -66,6 +68,7 @@ class _Builder:
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        name = self.model.shared.get(name, name)
         if name not in self.graph.values:
             array = self.consts[name]
             kind = TensorType(array.shape, NUMPY_TO_DTYPE[array.dtype.name])
@@ -86,6 +89,15 @@ class _Builder:
         self.graph.nodes.append(Node(name, op, inputs, outputs, attrs, source))
         return outputs
 
+    def known(self, name: str) -> bool:
+        """Whether the model has this constant, be it another one's."""
+        return self.model.shared.get(name, name) in self.consts
+
+    def matrix(self, weight: str) -> QuantizedTensor:
+        """The packed matrix that is applied as `weight`; of a product the factor that inputs meet first."""
+        first = self.model.structure.parts(weight)[0]
+        return self.model.matrices[self.model.shared.get(first, first)]
+
     def packed(self, weight: str, matrix: QuantizedTensor) -> dict[str, str]:
         """A matrix's constants by role."""
         inputs = {"w": self.const(weight), "w_scale": self.const(f"{weight}.scale")}
@@ -99,7 +111,7 @@ class _Builder:
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
         """x quantised in the groups of the matrices that will read it, by group size."""
-        return self.quantize_in(x, [self.model.matrices[name].group_size for name in consumers], source)
+        return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
         by_size: dict[int, dict[str, str]] = {}
@@ -111,9 +123,23 @@ class _Builder:
     def matmul(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
         """x W^T + bias of the matrix `source`.weight."""
         weight = f"{source}.weight"
-        matrix: QuantizedTensor = self.model.matrices[weight]
+        if weight in self.model.factors:
+            return self.product(quantized, name, source)
+        return self.single(quantized, name, source, source)
+
+    def product(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+        """(x A^T) B^T + bias; what A gives is quantised for B."""
+        a, b = (part.removesuffix(".weight") for part in factor_names(f"{source}.weight"))
+        low = self.single(quantized, f"{name}.factor_a", a, a)
+        return self.single(self.quantize(low, [f"{b}.weight"], a), name, b, source)
+
+    def single(self, quantized: dict[int, dict[str, str]], name: str, path: str, source: str) -> str:
+        """x by the stored matrix `path`.weight, with the bias of `source`."""
+        weight = f"{path}.weight"
+        matrix = self.matrix(weight)
+        weight = self.model.shared.get(weight, weight)
         inputs = quantized[matrix.group_size] | self.packed(weight, matrix)
-        if f"{source}.bias" in self.consts:
+        if self.known(f"{source}.bias"):
             inputs["bias"] = self.const(f"{source}.bias")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         op = f"matmul_w{matrix.bits}a8"
@@ -123,12 +149,13 @@ class _Builder:
             op = f"{op}_{matrix.layout}"
         if matrix.pattern is not None or matrix.layout:
             del inputs["x_sums"]
-        y = self.add(op, name, inputs, attrs, source)["y"]
-        return self.branch(y, quantized, name, source) if weight in self.model.branches else y
+        y = self.add(op, name, inputs, attrs, path)["y"]
+        return self.branch(y, quantized, name, weight) if weight in self.model.branches else y
 
-    def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+    def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, weight: str) -> str:
         """y + B (A x), where A reads x as its matrix does and A's outputs are quantised for B."""
-        a, b = self.model.branches[f"{source}.weight"]
+        a, b = self.model.branches[weight]
+        source = weight.removesuffix(".weight")
         low = self.branch_matmul(quantized, a, f"{name}.lora_a", f"{source}.lora_a")
         rounded = self.quantize_in(low, [b.group_size], f"{source}.lora_a")
         high = self.branch_matmul(rounded, b, f"{name}.lora_b", f"{source}.lora_b")
@@ -195,7 +222,7 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     widths = {"q": config.n_heads * d, "k": kv * d, "v": kv * d}
     projected, first = _projections(b, h, f"{source}.input_layernorm", p, attn, widths)
     for r in "qk":
-        if f"{attn}.{r}_norm.weight" in b.consts:
+        if b.known(f"{attn}.{r}_norm.weight"):
             projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
         inputs = {"x": projected[r], "table": b.const("rope.local" if local else "rope.table")}
         attrs: dict[str, Attr] = {"head_dim": d, "unit": (1.0 if local else config.rope_factor) / rope.ONE}
@@ -236,7 +263,7 @@ def _projections(
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))
-    names = [joint] if f"{joint}.weight" in b.model.matrices else [f"{module}.{role}_proj" for role in widths]
+    names = [joint] if b.known(f"{joint}.weight") else [f"{module}.{role}_proj" for role in widths]
     quantized = b.quantize(x, [f"{name}.weight" for name in names], norm)
     made = [b.matmul(quantized, f"{block}.{name.rpartition('.')[2].removesuffix('_proj')}", name) for name in names]
     if names != [joint]:

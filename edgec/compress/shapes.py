@@ -12,7 +12,7 @@ import numpy as np
 
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import POSITIONS, Checkpoint, ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
@@ -36,7 +36,7 @@ def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], rec
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) == 1 or name == POSITIONS:
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)
@@ -74,8 +74,10 @@ def shapes_only(checkpoint: Checkpoint) -> QuantizedModel:
     """A model of the checkpoint's shape for lowering: 8-bit matrices of one group a row."""
     config = checkpoint.config
     shapes = config.tensor_shapes() | {n: s for n, s in config.optional_shapes().items() if n in checkpoint}
-    matrices = {name: empty(*shape, 8, shape[1]) for name, shape in shapes.items() if len(shape) == 2}
-    floats = {name: _zeros(shape, np.float32) for name, shape in shapes.items() if len(shape) == 1}
+    matrices = {
+        name: empty(*shape, 8, shape[1]) for name, shape in shapes.items() if len(shape) == 2 and name != POSITIONS
+    }
+    floats = {name: _zeros(shape, np.float32) for name, shape in shapes.items() if name not in matrices}
     return QuantizedModel(config, matrices, floats)
 
 

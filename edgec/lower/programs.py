@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants, lower, rope_tables
+from edgec.lower.llama import constants, lower
 from edgec.memory.choices import ALL, Choices
 from edgec.passes.fuse import fuse
 from edgec.passes.join_projections import join_projections
@@ -51,12 +51,12 @@ def programs(
 def on_shapes(
     model: QuantizedModel, rows_of: Mapping[str, int], target: Target
 ) -> Callable[[int, int], dict[str, Graph]]:
-    """programs() by (context, layers) for any context, its tables of angles being shapes alone."""
+    """programs() by (context, layers) for any context, its tables by position being shapes alone."""
     consts = constants(model, 1)
-    tables = rope_tables(model.config, 1)
+    rows = {name: array for name, array in consts.items() if name.endswith(".table")}
 
     def make(context: int, layers: int) -> dict[str, Graph]:
-        shaped = consts | {name: np.broadcast_to(row, (context, row.shape[1])) for name, row in tables.items()}
+        shaped = consts | {name: np.broadcast_to(row, (context, row.shape[1])) for name, row in rows.items()}
         return programs(model, shaped, rows_of, context, target, ALL, layers)
 
     return make

@@ -32,7 +32,7 @@ def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Arra
     found = {name: parts(name) for name in names if all(part in checkpoint for part in parts(name))}
     floats = {name: np.concatenate([checkpoint.tensor(part) for part in made]) for name, made in found.items()}
     floats |= _branches(checkpoint, {name: graph.type_of(name).shape[0] for name in names if ".lora_" in name})
-    floats |= {name: table for name, table in consts.items() if name.startswith("rope.")}
+    floats |= {name: table for name, table in consts.items() if name.endswith(".table")}
     return ReferenceRunner({"score": graph}, floats, ideal=True)
 
 

@@ -23,6 +23,10 @@ GEMMA: dict[str, Any] = {
     **{"activation": "gelu_tanh", "double_norms": True, "embed_scale": 5.5, "query_scale": 0.2},
     **{"tied_embeddings": True, "n_layers": 3, "head_dim": 12},
 }
+GPT: dict[str, Any] = {
+    **{"activation": "gelu_tanh", "gated": False, "layer_norms": True, "learned_positions": True},
+    **{"rope_inv_freq": (), "n_kv_heads": 4, "tied_embeddings": True},
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "phi3": {"family": "phi3", "windows": (7, 7)},
     "gemma2": {"family": "gemma2", **GEMMA, "windows": (9, 0, 9), "score_softcap": 2.0, "logit_softcap": 3.0},
@@ -31,17 +35,23 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "local_inv_freq": tuple(100.0 ** (-i / 6) for i in range(6)),
     },
 }
+FAMILIES |= {
+    "gpt2": {"family": "gpt2", **GPT},
+    "gpt_neo": {"family": "gpt_neo", **GPT, "activation": "gelu", "head_dim": 9, "query_scale": 1.0, "windows": (0, 7)},
+}
 OPS = {
     "phi3": {"attention"},
     "gemma2": {"gelu_mul", "softcap"},
     "gemma3_text": {"gelu_mul", "rmsnorm"},
+    "gpt2": {"add_positions", "layernorm", "gelu"},
+    "gpt_neo": {"add_positions", "layernorm", "gelu"},
 }
 
 
 def case_of(family: str, target: str, context: int = 40, chunk: int = 5) -> Case:
     config = tiny_models.config(**FAMILIES[family])
     recipe = tiny_models.recipe(bits=4, group_size=32, context=context, chunk=chunk)
-    return Case(config, recipe, target, 3, biases=False, qk_norms=family == "gemma3_text")
+    return Case(config, recipe, target, 3, biases=family == "gpt2", qk_norms=family == "gemma3_text")
 
 
 @pytest.mark.parametrize("target", ["siracusa", "small", "everything in L3", "host"])
@@ -70,6 +80,7 @@ def test_exact_with_a_cache_of_4_bits(family: str, tmp_path: Path, objects: Path
 def test_planned_from_the_shape_alone(family: str) -> None:
     case = case_of(family, "siracusa")
     extras = {"self_attn.q_norm.weight", "self_attn.k_norm.weight"} if case.qk_norms else set()
+    extras |= {f"self_attn.{role}_proj.bias" for role in "qkv"} if case.biases else set()
     model = quantize_model(source_of(case), case.recipe.quantize)
     plans = [buffers(made, case.recipe) for made in (model, planned_model(case.config, extras, case.recipe))]
     assert plans[0] == plans[1]

@@ -10,14 +10,17 @@ import pytest
 import tiny_models
 from random_cases import Case, prove, source_of
 
+from edgec import compiler
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
+from edgec.errors import MismatchError
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.lower.programs import ready
 from edgec.planning import plan_model
 from edgec.recipe import Recipe
 from edgec.target import load_target
+from edgec.verify.chain import verify
 
 GEMMA: dict[str, Any] = {
     **{"activation": "gelu_tanh", "double_norms": True, "embed_scale": 5.5, "query_scale": 0.2},
@@ -99,6 +102,37 @@ def test_a_long_row_of_logits_is_capped_in_tiles(tmp_path: Path, objects: Path) 
     decode = artifact.plan.programs["decode"]
     (step,) = [s for s in decode.steps if s.op == "softcap"]
     assert sum(phase.call is not None for phase in step.phases) > 1
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "before", "after", "op"),
+    [
+        ("phi3", "attention/attention_limits_generic.c", "length - a->window", "length - a->window - 1u", "attention"),
+        (
+            "gemma2",
+            "attention/attention_limits_generic.c",
+            "t = before; t < length",
+            "t = before + 1u; t < length",
+            "att",
+        ),
+        ("gemma2", "softcap/softcap_generic.c", "2.0f / a->cap", "1.9f / a->cap", "softcap"),
+        ("gemma3_text", "common/edgec_gelu.h", "* z + 1.5957691216f", "* z + 1.5957681216f", "gelu_mul"),
+        ("gemma2", "embed/embed_generic.c", "y[j] *= a->factor", "y[j] *= 5.4f", "embed"),
+    ],
+)
+def test_a_wrong_kernel_is_found(
+    family: str, file: str, before: str, after: str, op: str, tmp_path: Path, objects: Path
+) -> None:
+    case = case_of(family, "siracusa")
+    source = source_of(case)
+    with tiny_models.quick(source, objects):
+        artifact = compiler.build("memory", recipe=case.recipe, out=tmp_path / "out")
+        kernel = artifact.path / "project/kernels" / file
+        text = kernel.read_text()
+        assert before in text
+        kernel.write_text(text.replace(before, after))
+        with pytest.raises(MismatchError, match=f"first in {op}"):
+            verify(artifact, ("host",))
 
 
 def test_layers_keep_their_windows_when_others_go() -> None:

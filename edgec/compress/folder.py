@@ -2,7 +2,8 @@
 
 config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
                                                                 dequantised, with branches added, products multiplied
-                                                                out, shared tensors repeated
+                                                                out, shared tensors repeated, and with idle parts where
+                                                                it must have some (compress/standard_form.py)
 edgec.json          history (`stages`), patterns, sharing, and what config.json cannot say exactly
 edgec.safetensors   packed matrices, branches and the matrices beside them, factors, as edgec computes with them
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
 from edgec.frontend.layouts import changed_by_storing, in_family_names
@@ -46,9 +48,10 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: model.effective(name) for name in _names(model)}
-    write_file(folder / "model.safetensors", save(in_family_names(model.config, tensors), {"format": "pt"}))
-    kept = {name: tensors[name] for name in changed_by_storing(model.config, tensors)}
+    tensors = standard_tensors(model)
+    standard = standard_config(model.config)
+    write_file(folder / "model.safetensors", save(in_family_names(standard, tensors), {"format": "pt"}))
+    kept = {name: tensors[name] for name in changed_by_storing(standard, tensors)}
     del tensors
     write_file(folder / "config.json", _json(hf_config(model)))
     for name, content in _tokenizer_files(model).items():
@@ -76,9 +79,11 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
-        "kept": sorted(kept),
+        "heads": [model.config.n_heads, model.config.n_kv_heads],
+        "without_attention": list(model.config.without_attention),
         "factors": dict(model.factors),
         "shared": dict(model.shared),
+        "kept": sorted(kept),
         "rope_inv_freq": list(model.config.rope_inv_freq),
         "local_inv_freq": list(model.config.local_inv_freq),
         "rope_factor": model.config.rope_factor,
@@ -99,8 +104,11 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             rope_inv_freq=tuple(float(f) for f in record["rope_inv_freq"]),
             local_inv_freq=tuple(float(f) for f in record.get("local_inv_freq", ())),
             rope_factor=float(record["rope_factor"]),
+            without_attention=tuple(int(layer) for layer in record.get("without_attention", ())),
         )
-        readers = dict(model.readers) | {name: stored[f"{name}.kept"].read for name in record.get("kept", ())}
+        n_heads, n_kv_heads = record.get("heads", (config.n_heads, config.n_kv_heads))
+        config = replace(config, n_heads=int(n_heads), n_kv_heads=int(n_kv_heads))
+        readers = readers_of(model, config) | {name: stored[f"{name}.kept"].read for name in record.get("kept", ())}
         packed: dict[str, Callable[[], QuantizedTensor]] = {}
         for name, grid in record["packed"].items():
             sizes = {key: int(grid[key]) for key in ("k", "bits", "group_size")}
@@ -152,7 +160,7 @@ def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
 
 def hf_config(model: Checkpoint) -> dict[str, Any]:
     """config.json of a model of this shape."""
-    config = model.config
+    config = standard_config(model.config)
     if config.learned_positions:
         return gpt_config(config) | _ends(model)
     biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
@@ -282,10 +290,6 @@ def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
         "tokenizer_config.json": _json(settings),
         "generation_config.json": _json(generation),
     }
-
-
-def _names(model: Checkpoint) -> list[str]:
-    return [*model.config.tensor_shapes(), *(name for name in model.config.optional_shapes() if name in model)]
 
 
 def _json(value: Any) -> str:

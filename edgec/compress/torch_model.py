@@ -61,11 +61,6 @@ class Matrix(nn.Linear):
         return y if self.branch is None else y + (x @ self.branch[0].T) @ self.branch[1].T
 
 
-def softcap(x: Tensor, cap: float) -> Tensor:
-    """cap tanh(x / cap), or x itself for a cap of 0."""
-    return cap * (x / cap).tanh() if cap else x
-
-
 class Factored(nn.Module):
     """A matrix stored as a product: x A^T B^T + bias. The factors are matrices like any other."""
 
@@ -84,6 +79,11 @@ class Factored(nn.Module):
 def through(matrix: nn.Module, x: Tensor, name: str, act: Activations) -> Tensor:
     """The matrix `name`, a product or not, of inputs that pass `act` first."""
     return matrix.through(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
+
+
+def softcap(x: Tensor, cap: float) -> Tensor:
+    """cap tanh(x / cap), or x itself for a cap of 0."""
+    return cap * (x / cap).tanh() if cap else x
 
 
 class Attention(nn.Module):
@@ -154,15 +154,17 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer."""
+    """One decoder layer; `self_attn` is None in one that is a feed-forward part alone."""
 
     def __init__(self, structure: Structure, extras: set[str], layer: int) -> None:
         super().__init__()
         config, path = structure.config, f"model.layers.{layer}"
+        attends = layer not in config.without_attention
         self.double_norms = config.double_norms
-        self.input_layernorm = norm(config)
-        self.self_attn = Attention(structure, extras, f"{path}.self_attn", config.window(layer))
-        self.post_attention_layernorm = norm(config)
+        self.input_layernorm = norm(config) if attends else None
+        self.self_attn = Attention(structure, extras, f"{path}.self_attn", config.window(layer)) if attends else None
+        if attends or not config.double_norms:
+            self.post_attention_layernorm = norm(config)
         self.mlp = Mlp(structure, extras, f"{path}.mlp")
         if config.double_norms:
             self.pre_feedforward_layernorm = norm(config)
@@ -170,12 +172,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
-        attended = self.self_attn(self.input_layernorm(x), rope, act)
-        if not self.double_norms:
-            x = x + attended
-            return x + self.mlp(self.post_attention_layernorm(x), act)
-        x = x + self.post_attention_layernorm(attended)
-        return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x), act))
+        if self.self_attn is not None and self.input_layernorm is not None:
+            attended = self.self_attn(self.input_layernorm(x), rope, act)
+            x = x + (self.post_attention_layernorm(attended) if self.double_norms else attended)
+        return self.feed_forward(x, act)
+
+    def feed_forward(self, x: Tensor, act: Activations) -> Tensor:
+        """The second half, [batch, tokens, hidden] to the same."""
+        if self.double_norms:
+            return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x), act))
+        return x + self.mlp(self.post_attention_layernorm(x), act)
 
 
 class TorchModel(nn.Module):

@@ -49,9 +49,8 @@ class ModelConfig:
     rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
-    activation: str = (
-        "silu"  # of the feed-forward network: "silu", "gelu_tanh" (GELU's tanh formula) or "gelu" (its erf)
-    )
+    without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
+    activation: str = "silu"  # of the feed-forward network: "silu", "gelu_tanh" (GELU's tanh formula) or "gelu" (erf)
     gated: bool = True  # feed-forward down(act(gate x) * up x); else down(act(up x))
     layer_norms: bool = False  # norms subtract the mean and have a bias (not those of single heads)
     learned_positions: bool = False  # a table of max_seq_len rows is added to the embeddings; no rotation
@@ -73,6 +72,22 @@ class ModelConfig:
                 raise ModelError(f"{len(frequencies)} rotary frequencies for head_dim {self.head_dim}.")
         if self.windows and len(self.windows) != self.n_layers:
             raise ModelError(f"{len(self.windows)} attention windows for {self.n_layers} layers.")
+        bare = self.without_attention
+        if sorted(set(bare) & set(range(self.n_layers))) != list(bare) or (bare and not self.attention_layers):
+            raise ModelError(
+                f"blocks {list(bare)} of {self.n_layers} cannot be those without attention; one must have it."
+            )
+
+    def with_blocks(self, order: Sequence[int]) -> ModelConfig:
+        """The configuration of a model that runs these blocks in this order."""
+        bare = tuple(new for new, old in enumerate(order) if old in self.without_attention)
+        windows = tuple(self.windows[old] for old in order) if self.windows else ()
+        return replace(self, n_layers=len(order), without_attention=bare, windows=windows)
+
+    @property
+    def attention_layers(self) -> list[int]:
+        """The blocks that have attention, and so a cache."""
+        return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
 
     @property
     def mlp_norm(self) -> str:
@@ -86,11 +101,6 @@ class ModelConfig:
     def is_local(self, layer: int) -> bool:
         """Whether a layer rotates by local_inv_freq."""
         return bool(self.local_inv_freq) and self.window(layer) > 0
-
-    def with_layers(self, kept: Sequence[int]) -> ModelConfig:
-        """The shape of the model of these layers only."""
-        windows = tuple(self.windows[layer] for layer in kept) if self.windows else ()
-        return replace(self, n_layers=len(kept), windows=windows)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
@@ -106,12 +116,14 @@ class ModelConfig:
 
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
-            norm(p + "input_layernorm")
-            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
-            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
-            norm(p + "post_attention_layernorm")
+            if layer not in self.without_attention:
+                norm(p + "input_layernorm")
+                shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+                shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            if layer not in self.without_attention or not self.double_norms:
+                norm(p + "post_attention_layernorm")
             if self.double_norms:
                 norm(p + "pre_feedforward_layernorm")
             if self.gated:
@@ -131,7 +143,7 @@ class ModelConfig:
         for name, shape in self.tensor_shapes().items():
             if name.endswith("_proj.weight"):
                 shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
-        for layer in range(self.n_layers):
+        for layer in self.attention_layers:
             for norm in ("q_norm", "k_norm"):
                 shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
         return shapes
@@ -145,11 +157,18 @@ class TextTokenizer:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     add_bos: bool  # a prompt starts with BOS
+    add_eos: bool = False  # and a text ends with the first of eos_ids: encoders
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with BOS in front where the model expects it."""
+        """Token ids of `text`, with BOS in front and EOS behind where the model expects them."""
         ids = list(self.backend.encode(text, add_special_tokens=False).ids)
+        ids += self.eos_ids[:1] if self.add_eos else ()
         return [self.bos_id, *ids] if self.add_bos and self.bos_id is not None else ids
+
+    def encode_within(self, text: str, most: int) -> list[int]:
+        """At most so many ids: a text that is longer is cut, what the model expects around it stays."""
+        ids = self.encode(text)
+        return ids if len(ids) <= most else ids[:most] if not self.add_eos else [*ids[: most - 1], ids[-1]]
 
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`, special tokens left out."""

@@ -26,9 +26,9 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     """The checkpoint in `folder`. Every tensor's presence and shape is checked here, its values when it is read."""
     architecture = read_architecture(folder)
     config, notes = architecture.config, list(architecture.notes)
-    weight_files = _weight_files(folder)
+    paths = weight_files(folder)
     stored: dict[str, StoredTensor] = {}
-    for path in weight_files:
+    for path in paths:
         for name, tensor in read_header(path).items():
             if name in stored:
                 raise ModelError(f"tensor {name} is stored twice, in {stored[name].path} and in {path}.")
@@ -55,7 +55,7 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
         tensors[name].check_dtype()
 
     tokenizer = tokenizer or folder_tokenizer(folder)
-    files = [*weight_files, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
+    files = [*paths, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
     readers = {name: tensor.read for name, tensor in tensors.items() if name not in harmless}
     provenance = describe(source, "huggingface", files, notes) | {"rope_parameters": architecture.rope_parameters}
     readers |= {name: partial(_dequantized, matrix) for name, matrix in packed.items()}
@@ -72,7 +72,7 @@ def _dequantized(matrix: PackedMatrix) -> FloatArray:
     return matrix.read().dequantized()
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of the folder. Raises ModelError if it has none, pickles included."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgec.errors import ModelError
+from edgec.frontend import bert
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.checks import (
     ATTENTION_BIAS,
@@ -50,6 +51,9 @@ def read_architecture(folder: Path) -> Architecture:
     """The architecture that `folder`/config.json describes. Raises ModelError if edgec does not lower it."""
     where = str(folder / "config.json")
     raw = read_json(folder / "config.json")
+    if raw.get("model_type") in bert.FAMILIES:
+        encoder, _, notes = bert.read_encoder(folder)
+        return Architecture(encoder, frozenset(), notes)
     _refuse_unknown(where, raw)
     stored = raw.get("quantization_config")
     quantization = None if stored is None else read_quantization(where, stored)
@@ -209,7 +213,7 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
     family = raw.get("model_type")
     if family not in FAMILIES:
         hint = " (the text model alone is gemma3_text)" if family == "gemma3" else ""
-        known = ", ".join(FAMILIES)
+        known = ", ".join((*FAMILIES, *bert.FAMILIES))
         raise ModelError(f"{where}: edgec does not lower architecture {family!r}{hint}; known: {known}.")
     if isinstance(custom := raw.get("auto_map"), dict) and "AutoModelForCausalLM" in custom:
         raise ModelError(f"{where} replaces the {family} model by code of its own, which edgec neither runs nor knows.")

@@ -4,7 +4,8 @@ embed → [norm → q, k, v → rope → cache → attention → o → add → n
       → last_row → norm → head → sample
 
 That is LLaMA. What other families do differently is in `ModelConfig`: norms before both adds or with means and biases,
-another activation, without a gate, windows and caps of scores, a cap of the logits, learned positions.
+another activation, without a gate, windows and caps of scores, a cap of the logits, learned positions. A block without
+attention (ModelConfig.without_attention) begins at its second norm and has no cache.
 
 A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
 Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
@@ -68,12 +69,15 @@ def tables(config: ModelConfig, context: int, positions: Array | None) -> dict[s
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """Adds nodes and values to a graph of a model."""
+
     graph: Graph
     model: QuantizedModel
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        """A constant, declared when it is first read; what stands for another is that one."""
         name = self.model.shared.get(name, name)
         if name not in self.graph.values:
             array = self.consts[name]
@@ -83,6 +87,7 @@ class _Builder:
         return name
 
     def state(self, name: str, kind: TensorType, source: str) -> str:
+        """A state of this type."""
         self.graph.values[name] = Value(name, kind, "state", source)
         return name
 
@@ -120,6 +125,7 @@ class _Builder:
         return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
+        """x quantised in groups of these sizes, by size."""
         by_size: dict[int, dict[str, str]] = {}
         for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
@@ -170,12 +176,14 @@ class _Builder:
     def branch_matmul(
         self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
     ) -> str:
+        """x by one side of a branch."""
         inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
         inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 
     def norm(self, x: str, name: str, source: str) -> str:
+        """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
         if self.known(f"{source}.bias"):
             inputs = {"x": x, "gain": self.const(f"{source}.weight"), "bias": self.const(f"{source}.bias")}
@@ -188,10 +196,11 @@ def lower(
 ) -> Graph:
     """The graph of one run of at most `rows` tokens over a cache of `context` positions.
 
-    Of the constants only shapes and types matter. layers: of the first so many blocks only.
+    Of the constants only shapes and types matter. layers: of the first so many blocks that have attention only, as
+    those ask for most of the compute memory.
     """
     config = model.config
-    b = _Builder(Graph(name, rows), model, consts)
+    b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
@@ -204,7 +213,7 @@ def lower(
     if config.learned_positions:
         inputs = {"x": x, "table": b.const("positions.table")}
         x = b.add("add_positions", "positions", inputs, {}, "model.embed_positions")["y"]
-    for layer in range(config.n_layers if layers is None else layers):
+    for layer in range(config.n_layers) if layers is None else config.attention_layers[:layers]:
         x = _block(b, x, layer, context)
     if rows > 1:
         x = b.add("last_row", "last", {"x": x}, {}, "model.norm")["y"]
@@ -220,10 +229,16 @@ def lower(
     return b.graph
 
 
-def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+def _block(b: Builder, x: str, layer: int, context: int) -> str:
+    if layer not in b.model.config.without_attention:
+        x = _attention(b, x, layer, context)
+    return _feed_forward(b, x, layer)
+
+
+def _attention(b: Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
-    attn, mlp = f"{source}.self_attn", f"{source}.mlp"
+    attn = f"{source}.self_attn"
     kv, d = config.n_kv_heads, config.head_dim
     heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
     limits = {"scale": config.query_scale, "window": config.window(layer), "softcap": config.score_softcap}
@@ -258,9 +273,13 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
     if config.double_norms:
         o = b.norm(o, f"{p}.attn_out_norm", f"{source}.post_attention_layernorm")
-    x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
+    return b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
-    before_mlp = f"{source}.{config.mlp_norm}"
+
+def _feed_forward(b: Builder, x: str, layer: int) -> str:
+    config = b.model.config
+    p, source = f"l{layer}", f"model.layers.{layer}"
+    mlp, before_mlp = f"{source}.mlp", f"{source}.{config.mlp_norm}"
     h = b.norm(x, f"{p}.mlp_norm", before_mlp)
     h = _activated(b, h, before_mlp, p, mlp)
     down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
@@ -269,7 +288,7 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]
 
 
-def _activated(b: _Builder, x: str, norm: str, block: str, module: str) -> str:
+def _activated(b: Builder, x: str, norm: str, block: str, module: str) -> str:
     """What goes into a block's down projection: act(gate x) * up x, or act(up x)."""
     config = b.model.config
     name = config.activation.partition("_")[0]
@@ -282,7 +301,7 @@ def _activated(b: _Builder, x: str, norm: str, block: str, module: str) -> str:
 
 
 def _projections(
-    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+    b: Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))

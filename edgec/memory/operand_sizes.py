@@ -41,6 +41,9 @@ SHAPES: dict[str, Shapes] = {
     "attention_scores_i4": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE_I4, "k_scale": _TILE_SCALES, "s": _SCORES},
     "attention_limits": {"s": _SCORES},
     "attention_softmax": {"s": _SCORES, "v_scale": _SEEN_SCALES, "p": _SCORES, "p_scale": _FACTORS},
+    "attention_softmax_full": {
+        **{"s": _SCORES, "v_scale": "[positions][n_kv_heads]", "length": "[1]", "p": _SCORES, "p_scale": _FACTORS},
+    },
     "attention_values": {"p": _SCORES, "v": _TILE, "acc": _HEADS},
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
@@ -65,6 +68,7 @@ SHAPES: dict[str, Shapes] = {
         **{**_ACTIVATIONS, "w": "[n][units][bits]", "w_pos": "[n][units][bytes of a unit]"},
         **{**_CHANNELS, **_COLUMNS},
     },
+    "pool": {"x": "[m][k]", "sum": "[k]", "y": "[k]"},
     "quantize_dynamic": {"x": "[rows][k]", **_QUANTISED},
     "rmsnorm": {"x": "[rows][k]", "gain": "[k]", "y": "[rows][k]"},
     "rmsnorm_quantize": {"x": "[rows][k]", "gain": "[k]", **_QUANTISED},
@@ -73,6 +77,7 @@ SHAPES: dict[str, Shapes] = {
         **{"table": "[m][head_dim]", "y": "[m][heads][head_dim]"},
     },
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
+    "copy_rows": dict.fromkeys(("x", "y"), "[m][k]"),
     "silu_mul": {**_GATED, "y": "[rows][k]"},
     "silu_mul_quantize": {**_GATED, **_QUANTISED},
     "softcap": dict.fromkeys(("x", "y"), "[n]"),
@@ -169,7 +174,10 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
 def _obeys(known: Numbers) -> None:
     """Rules of numbers beside each other."""
     if "lds" in known:
-        seen = known["first"] + known["count"] if "first" in known else known["pos"] + known["m"]
+        if "first" in known:
+            seen = known["first"] + known["count"]
+        else:
+            seen = known["positions"] if "positions" in known else known["pos"] + known["m"]
         if known["lds"] < seen:
             raise ValueError(f"score rows of {known['lds']} for {seen} positions")
     if "tile" in known and known["tile"] % COUT and known["tile"] != known["n"]:

@@ -137,5 +137,5 @@ def test_a_wrong_kernel_is_found(
 
 def test_layers_keep_their_windows_when_others_go() -> None:
     config: ModelConfig = tiny_models.config(**FAMILIES["gemma3_text"])
-    assert config.with_layers([0, 2]).windows == (6, 0)
-    assert tiny_models.config().with_layers([1]).windows == ()
+    assert config.with_blocks([0, 2]).windows == (6, 0)
+    assert tiny_models.config().with_blocks([1]).windows == ()

@@ -20,6 +20,7 @@ from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 Args = dict[str, Any]
 Rng = np.random.Generator
 f32 = np.float32
+USED_UP = ("attention", "attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
 
 
 def _int(rng: Rng, low: int, high: int) -> int:
@@ -35,6 +36,11 @@ def _i8(rng: Rng, *shape: int) -> NDArray[np.int8]:
 def _f32(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.float32]:
     x: NDArray[np.float32] = (rng.normal(size=size) * 10.0 ** rng.uniform(low, high)).astype(f32)
     return x
+
+
+def positions(args: Args) -> int:
+    """Positions that score rows have."""
+    return int(args["positions"] if "positions" in args else args["pos"] + args["m"])
 
 
 def _junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
@@ -89,6 +95,19 @@ def _quantised(rng: Rng, rows: int, k: int, group_size: int) -> Args:
     groups = rows * n_groups(k, group_size)
     q, sums = _junk(rng, rows * k + 5, np.int8), _junk(rng, groups + 2, np.int32)
     return {"q": q, "scale": _junk(rng, groups + 2, f32), "sums": sums}
+
+
+def copy_rows(rng: Rng) -> Args:
+    """Some rows."""
+    args = last_row(rng)
+    return {**args, "y": _junk(rng, args["x"].size + 3, f32)}
+
+
+def pool(rng: Rng) -> Args:
+    """Rows at the start of a text or behind others."""
+    m, k, pos = _int(rng, 1, 9), _int(rng, 1, 60), int(rng.choice([0, 0, 5, 200]))
+    rows = {"x": _f32(rng, m * k), "sum": _f32(rng, k), "y": _junk(rng, k + 2, f32)}
+    return {**rows, "m": m, "k": k, "pos": pos, "mean": _int(rng, 0, 1)}
 
 
 def last_row(rng: Rng) -> Args:
@@ -282,6 +301,14 @@ def attention_limits(rng: Rng) -> Args:
     return {"s": s, **numbers}
 
 
+def attention_softmax_full(rng: Rng) -> Args:
+    """attention_softmax's rows, of which a part of the positions belongs to the text."""
+    args = attention_softmax(rng)
+    whole = positions(args)
+    del args["pos"]
+    return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
+
+
 def attention_values(rng: Rng) -> Args:
     """One tile of values; the accumulators hold something before."""
     h, t = _heads(rng), _tile(rng)
@@ -392,7 +419,7 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, add_positions, layernorm),
+    *(add, add_positions, attention_softmax_full, copy_rows, layernorm, pool),
     *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),

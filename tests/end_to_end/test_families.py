@@ -14,7 +14,7 @@ from edgec import compiler
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
-from edgec.errors import MismatchError
+from edgec.errors import MismatchError, RecipeError
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.lower.programs import ready
 from edgec.planning import plan_model
@@ -87,6 +87,14 @@ def test_planned_from_the_shape_alone(family: str) -> None:
     model = quantize_model(source_of(case), case.recipe.quantize)
     plans = [buffers(made, case.recipe) for made in (model, planned_model(case.config, extras, case.recipe))]
     assert plans[0] == plans[1]
+
+
+def test_heads_of_odd_size_have_no_cache_of_4_bits() -> None:
+    """Nor does the search for a recipe that fits offer it."""
+    case = case_of("gpt_neo", "siracusa")
+    recipe = replace(case.recipe, build=replace(case.recipe.build, kv="int4"))
+    with pytest.raises(RecipeError, match="heads of 9 are odd"):
+        planned_model(case.config, (), recipe)
 
 
 def buffers(model: QuantizedModel, recipe: Recipe) -> list[tuple[str, str, int, int]]:

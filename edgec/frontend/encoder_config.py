@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.checkpoint import POSITIONS, ModelConfig
 
-POSITIONS = "model.embed_positions.weight"  # a table that stays float
 NORMS = ("self_attn_norm", "mlp_norm")
 
 

@@ -16,6 +16,7 @@ from math import ceil, comb, log2, prod
 from typing import Any
 
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 
@@ -59,6 +60,7 @@ class State:
 
 def state_after(structure: Structure, recipe: Any) -> State:
     """Structure, patterns, grids and ranks behind all stages. Raises RecipeError for one that it cannot have."""
+    refuse_stages(structure.config, [stage.method for stage in recipe.stages])
     state = State(structure)
     for stage in recipe.stages:
         state = _after(state, stage)

@@ -25,6 +25,7 @@ from edgec.compress.sizes import size_of
 from edgec.compress.stage import Work
 from edgec.errors import OutputError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.provenance import sha256
 from edgec.output import replaced_folder, write_file
@@ -62,6 +63,7 @@ def compress(
     Raises RecipeError for what the recipe cannot do to this model, before the first stage runs.
     """
     config = model.config
+    refuse_stages(config, [stage.method for stage in recipe.stages])
     for stage in recipe.stages:
         config = stage.shape(config)
     _check_data(recipe)

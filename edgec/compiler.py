@@ -23,6 +23,7 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
@@ -84,6 +85,7 @@ def build(
         unrounded, table = model, tuple(checkpoint.stages)
         refuse_for_encoder(checkpoint.config, recipe, explain)
         if recipe.stages:
+            recipe = replace(recipe, stages=settled(recipe.stages, checkpoint, recipe.calibration))
             stages_folder = out.with_name(out.name + ".stages")
             bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
             compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)
@@ -256,7 +258,9 @@ def _facts(
     source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
 ) -> dict[str, Any]:
     """What build.json says of model, recipe and plan."""
-    config = {k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor")}
+    config = {
+        k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor", "local_inv_freq")
+    }
     parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
     parameters += sum(f.size for f in model.floats.values())
     return {

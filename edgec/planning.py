@@ -7,6 +7,8 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import Vocab
+from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 from edgec.frontend.encoder_config import encodes, refuse_stages
@@ -15,6 +17,7 @@ from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
+from edgec.memory.collector import no_cycle_search
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan, short_levels
 from edgec.memory.repeat import Decisions
@@ -67,17 +70,30 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
 
 def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf:
     """What other recipes make of a checkpoint, by shape: `built` itself where its matrices stay as they arrived."""
-    first = "model.layers.0."
-    extras = [n.removeprefix(first) for n in loaded.config.optional_shapes() if n.startswith(first) and n in loaded]
+    found = (name.split(".", 3)[3] for name in loaded.config.optional_shapes() if name in loaded)
+    extras = list(dict.fromkeys(found))  # of any layer: some may have no attention
 
     def make(changed: Recipe) -> QuantizedModel:
-        if loaded.packed and changed.stages == recipe.stages and changed.quantize == recipe.quantize:
-            return replace(built, kv_bits=KV_BITS[changed.build.kv])
+        fewer = next((s for s in changed.stages if isinstance(s, Vocab) and s not in recipe.stages), None)
+        if fewer:
+            fewer.choice(loaded.tokenizer)  # which may not have as few tokens
+        same = tuple(s for s in changed.stages if s is not fewer) == recipe.stages
+        if loaded.packed and same and changed.quantize == recipe.quantize:
+            made = replace(built, kv_bits=KV_BITS[changed.build.kv])
+            return _with_tokens(made, fewer.size) if fewer else made
         return planned_model(loaded.structure, extras, changed)
 
     return make
 
 
+def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
+    """The model with the first `size` tokens: in shape what trimming the vocabulary leaves."""
+    rows = {name: model.matrices[name].rows(slice(size)) for name in ROWS if name in model.matrices}
+    config = replace(model.config, vocab_size=size)
+    return replace(model, config=config, matrices=model.matrices | rows)
+
+
+@no_cycle_search()
 def plan_model(
     model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
 ) -> tuple[dict[str, Graph], Plan]:
@@ -99,7 +115,8 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            chunk //= 2
+            alone = {"decode": graphs["decode"]}  # where a token alone is too much already no chunk helps
+            chunk = 1 if target.compute in short_levels(alone, target, context, known) else chunk // 2
 
 
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:

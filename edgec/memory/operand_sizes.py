@@ -39,6 +39,7 @@ SHAPES: dict[str, Shapes] = {
     "add_positions": dict.fromkeys(("x", "table", "y"), "[m][k]"),
     "attention_scores": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE, "k_scale": _TILE_SCALES, "s": _SCORES},
     "attention_scores_i4": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE_I4, "k_scale": _TILE_SCALES, "s": _SCORES},
+    "attention_limits": {"s": _SCORES},
     "attention_softmax": {"s": _SCORES, "v_scale": _SEEN_SCALES, "p": _SCORES, "p_scale": _FACTORS},
     "attention_softmax_full": {
         **{"s": _SCORES, "v_scale": "[positions][n_kv_heads]", "length": "[1]", "p": _SCORES, "p_scale": _FACTORS},
@@ -47,12 +48,12 @@ SHAPES: dict[str, Shapes] = {
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
-        **dict.fromkeys(("q", "q8", "acc", "y"), _HEADS),
-        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q_scale": _FACTORS, "s": _SCORES, "p": _SCORES, "p_scale": _FACTORS},
+        **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+        **{"q8": "[cores][head_dim]", "s": "[cores][lds]", "p": "[cores][lds]", "y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
     "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
+    "gelu_mul": {**_GATED, "y": "[rows][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},
     "kv_append_i4": {**_KV, "q": "[rows][k / 2]"},
     "layernorm": {"x": "[rows][k]", "gain": "[k]", "bias": "[k]", "y": "[rows][k]"},
@@ -74,10 +75,17 @@ SHAPES: dict[str, Shapes] = {
         "x": "[m][ldx] of which [m][heads][head_dim]",
         **{"table": "[m][head_dim]", "y": "[m][heads][head_dim]"},
     },
+    "rope_append": {
+        **{"x": "[m][n_heads + n_kv_heads + n_kv_heads][head_dim]", "table": "[m][head_dim]"},
+        **{"shift": "[n_kv_heads][head_dim]", "y": _HEADS},
+        **dict.fromkeys(("k_q", "v_q"), "[m][n_kv_heads][head_dim]"),
+        **dict.fromkeys(("k_scale", "v_scale"), "[m][n_kv_heads]"),
+    },
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
     "copy_rows": dict.fromkeys(("x", "y"), "[m][k]"),
     "silu_mul": {**_GATED, "y": "[rows][k]"},
     "silu_mul_quantize": {**_GATED, **_QUANTISED},
+    "softcap": dict.fromkeys(("x", "y"), "[n]"),
 }
 
 

@@ -17,7 +17,7 @@ A number may depend on the two run-time integers of a run, m (its rows) and pos 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from edgec.target import Target
 ALIGN = 16  # of every buffer's offset, in bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions)."""
 
@@ -48,7 +48,7 @@ class Extent:
         return self.times * self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """pos + add."""
 
@@ -72,7 +72,7 @@ def most(number: Number) -> int:
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """`size` bytes at `offset` of a level, holding bytes [at, at + size) of `value`.
 
@@ -96,7 +96,7 @@ class Region:
         return Region(self.level, self.offset + at, size, self.value, self.at + at)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """`rows` rows of row_bytes from source to destination over a link.
 
@@ -115,7 +115,7 @@ class Transfer:
     start: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One kernel call on an engine: regions (None for an absent optional operand) and numbers by parameter."""
 
@@ -125,7 +125,7 @@ class Call:
     numbers: Mapping[str, Number]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Phase:
     """Transfers that start together beside one call; the call is skipped in runs where `when` is 0."""
 
@@ -134,7 +134,7 @@ class Phase:
     when: Extent | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """A node's phases, and the values it writes (for tracing): value name, region, rows."""
 
@@ -142,11 +142,11 @@ class Step:
     node: str
     op: str
     source: str
-    phases: tuple[Phase, ...]
+    phases: Sequence[Phase]
     writes: tuple[tuple[str, Region, Number, int], ...]  # value, where, rows, bytes of a row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Buffer:
     """Bytes [offset, offset + size) of a level during steps [start, end) of a program ("" = always).
 

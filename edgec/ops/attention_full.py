@@ -18,9 +18,13 @@ from edgec.ops.attention import factor, mix, scores, softmax
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
+LIMITS = ("scale", "window", "softcap")  # attributes of attention that it does not have
+
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """q f32[m, n_heads * head_dim] over the cache's four states, with length i32[1], gives y of q's type."""
+    limits = [name for name in LIMITS if name in attrs]
+    require(not limits, f"attention_full has no {', '.join(limits)}")
     require(types["length"] == TensorType((1,), "i32"), f"attention_full's length is {types['length']}, not i32[1]")
     return attention.infer(types, attrs)
 
@@ -69,8 +73,9 @@ def run_softmax(a: dict[str, Any]) -> None:
 def example(rng: np.random.Generator) -> Example:
     """Attention's, over any part of the cache."""
     made = attention.example(rng)
+    attrs = {name: value for name, value in made.attrs.items() if name not in LIMITS}
     length = int(rng.integers(1, made.inputs["k_cache"].shape[0] + 1))
-    return Example({**made.inputs, "length": np.array([length], np.int32)}, made.attrs, made.pos)
+    return Example({**made.inputs, "length": np.array([length], np.int32)}, attrs, made.pos)
 
 
 KERNEL = Kernel(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgec.report.report import Report
+from edgec.report.stages import measured_by
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
         for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits", "cosine_mean", "cosine_min"):
             if key in entry:
                 yield ("quality", f"{entry.get('text', 'a text')}: {key.replace('_', ' ')}"), entry[key]
-    measured = [s for s in report.stages if (s.get("quality") or {}).get("perplexity")]
+    metric = measured_by(report.stages)
+    measured = [s for s in report.stages if (s.get("quality") or {}).get(metric)]
     if measured:
-        yield ("quality", "perplexity of the last stage"), measured[-1]["quality"]["perplexity"]
+        yield ("quality", f"{metric.replace('_', ' ')} of the last stage"), measured[-1]["quality"][metric]
 
 
 def diff_text(names: tuple[str, str], found: list[Change], everything: bool = False) -> str:

@@ -146,6 +146,8 @@ def model_lines(report: Report) -> list[str]:
     """The model, what it weighs and how far its context reaches, a fact a line."""
     m = report.model
     tied = ", tied embeddings" if m.get("tied_embeddings") else ""
+    if bare := m.get("without_attention"):
+        tied += f", no attention in {'layers' if len(bare) > 1 else 'layer'} {', '.join(map(str, bare))}"
     lines = [
         f"{m['family']}: {m['n_layers']} layers, hidden {m['hidden_dim']}, feed-forward {m['ffn_dim']}, "
         f"{m['n_heads']} heads ({m['n_kv_heads']} key/value) of {m['head_dim']}, vocabulary {m['vocab_size']:,}{tied}",

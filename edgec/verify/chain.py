@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
+from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
 from edgec.emit.project import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
@@ -294,6 +295,8 @@ def _float_leg(artifact: Artifact, text: Path | None, result: dict[str, Any]) ->
     """Float model against reference, if the checkpoint that was built is still there."""
     try:
         checkpoint = original(artifact)
+        if checkpoint.config.vocab_size != artifact.meta["model"]["vocab_size"]:
+            checkpoint = with_tokens_of(checkpoint, artifact.meta["stages"])
         passage = text.read_text(encoding="utf-8") if text else TEXT
     except (OSError, ValueError, EdgecError) as error:
         if text and not text.is_file():

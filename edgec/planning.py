@@ -10,7 +10,8 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import encodes, refuse_stages
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
@@ -35,10 +36,11 @@ def context_of(longest: int, recipe: Recipe) -> int:
     return context
 
 
-def refuse_for_encoder(recipe: Recipe, explain: bool = False) -> None:
-    """Raise RecipeError for what is made for models that continue text."""
-    if recipe.stages:
-        raise RecipeError(f"the stage {recipe.stages[0].method} works on models that continue text, not on an encoder.")
+def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
+    """Raise RecipeError for an encoder where something is made for models that continue text."""
+    if not encodes(config):
+        return
+    refuse_stages(config, [stage.method for stage in recipe.stages])
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
     if explain:

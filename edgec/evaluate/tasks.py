@@ -10,13 +10,20 @@ from typing import Any
 
 from edgec.artifact import Artifact
 from edgec.compress.calibration import read_text
+from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
 from edgec.evaluate.result import Evaluation
-from edgec.evaluate.scorer import FloatScorer, Scorer, built_scorer, quantised_scorer
+from edgec.evaluate.scorer import LONGEST, ROWS, FloatScorer, Scorer, built_scorer, quantised_scorer
 from edgec.evaluate.text import text_likelihood
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.load import load_checkpoint
+from edgec.lower.model import constants, lower
+from edgec.recipe import Quantize
+from edgec.verify.embeddings import SENTENCES, compare_embeddings
+from edgec.verify.original import original
 
+NOT_A_DECODER = "{} is an encoder and continues no text; measure its vectors with --task embeddings."
 QUESTION_CONTEXT = 2047  # positions of a reference that answers questions, less one
 
 
@@ -27,8 +34,12 @@ def scorer_of(
     path = Path(model)
     if (path / "build.json").is_file():
         artifact = Artifact.load(path)
+        if artifact.encodes:
+            raise EdgecError(NOT_A_DECODER.format(model))
         return built_scorer(artifact), {"name": path.name} | _built_size(artifact), path
     checkpoint = load_checkpoint(model, tokenizer)
+    if encodes(checkpoint.config):
+        raise EdgecError(NOT_A_DECODER.format(model))
     text = checkpoint.tokenizer
     if text is None:
         raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
@@ -66,6 +77,40 @@ def evaluate_text(
     scorer, described, folder = scorer_of(model, runner, tokenizer, window)
     metrics, protocol = text_evaluation(scorer, task, Path(data).name, text, window, windows, say)
     return Evaluation(task, metrics, protocol, described, 0.0), folder
+
+
+def evaluate_embeddings(
+    model: str, data: str, chars: int | None, limit: int | None, tokenizer: str | None
+) -> tuple[Evaluation, Path | None]:
+    """Cosines between the vectors of a built encoder, or of one quantised without a recipe, and its float model's.
+
+    Raises EdgecError for a model that is no encoder, or if the float checkpoint of a build is gone.
+    """
+    text, path = read_text(data)[:chars], Path(model)
+    if built := (path / "build.json").is_file():
+        artifact = Artifact.load(path)
+        if not artifact.encodes:
+            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+        checkpoint, graph, consts = original(artifact), artifact.graphs["encode"], artifact.constants()
+        described = {"name": path.name} | _built_size(artifact)
+    else:
+        checkpoint = load_checkpoint(model, tokenizer)
+        if not encodes(checkpoint.config):
+            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+        quantized = quantize_model(checkpoint, Quantize())
+        context = min(checkpoint.config.max_seq_len, LONGEST)
+        consts = constants(quantized, context)
+        graph = lower(quantized, consts, "encode", min(ROWS, context), context)
+        described = {"name": path.name or model}
+    words = checkpoint.tokenizer
+    if words is None:
+        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    found = compare_embeddings(checkpoint, graph, consts, words, text, Path(data).name, limit or SENTENCES)
+    arithmetic = "the reference of the built project" if built else "the reference, quantised without a recipe"
+    protocol = {"text": Path(data).name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "arithmetic": arithmetic}
+    protocol |= {key: found[key] for key in ("sentences", "tokens")}
+    metrics = {key: found[key] for key in ("cosine_mean", "cosine_min")}
+    return Evaluation("embeddings", metrics, protocol, described, 0.0), path if built else None
 
 
 def evaluate_questions(

@@ -18,13 +18,12 @@ import torch
 
 from edgec.analyze.cells import Cells, Say
 from edgec.analyze.variants import Variants
-from edgec.compress.masks import keep_highest
+from edgec.compress.masks import keep_highest, parse_pattern
 from edgec.compress.ranks import rank_of_ratio
 from edgec.compress.rtn import quantize_matrix
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray
 from edgec.frontend.structure import role_of
-from edgec.packing_nm import Pattern
 
 GROUP = 64
 
@@ -49,7 +48,7 @@ class Change:
             rank = rank_of_ratio(*w.shape, float(self.value))
             left, sizes, right = np.linalg.svd(w.astype(np.float64), full_matrices=False)
             return ((left[:, :rank] * sizes[:rank]) @ right[:rank]).astype(np.float32)
-        removed, of = _pattern(self.value)
+        removed, of = parse_pattern("analyze", self.value)
         if w.shape[1] % of:
             return None
         return np.where(keep_highest(np.abs(w), removed, of), w, np.float32(0))
@@ -64,7 +63,7 @@ def changes(bits: Sequence[int], ranks: Sequence[float], patterns: Sequence[str]
         if not 0 < share <= 1:
             raise RecipeError(f"a rank is given as a share of the matrix's parameters above 0 and at most 1, not {share}.")
     for pattern in patterns:
-        _pattern(pattern)
+        parse_pattern("analyze", pattern)
     made = [Change("bits", str(b)) for b in sorted(set(bits), reverse=True)]
     made += [Change("rank", f"{r:g}") for r in sorted(set(ranks), reverse=True)]
     return made + [Change("pattern", p) for p in dict.fromkeys(patterns)]
@@ -112,18 +111,8 @@ def sensitivity(
 
     wanted = {f"{name} {change.label}": loss(name, change) for name in names for change in tried}
     found = cells.fill(wanted, "matrices", say)
-    losses = {
-        name: {
-            change: found[key] - variants.dense
-            for change in tried
-            if np.isfinite(found[key := f"{name} {change.label}"]) or not np.isnan(found[key])
-        }
-        for name in names
-    }
+    losses: dict[str, dict[Change, float]] = {}
+    for name in names:
+        tries = {change: found[f"{name} {change.label}"] - variants.dense for change in tried}
+        losses[name] = {change: loss for change, loss in tries.items() if not np.isnan(loss)}
     return Sensitivity(variants.dense, tuple(tried), losses)
-
-
-def _pattern(text: str) -> Pattern:
-    from edgec.compress.width import Width
-
-    return Width(pattern=text).removed_of()

@@ -59,7 +59,9 @@ def rank_map(found: Sequence[Spectrum], share: float = SHARES[1]) -> Figure:
     z: list[list[float | None]] = [[None] * layers for _ in roles]
     for s in single:
         z[roles.index(s.role)][s.layer or 0] = round(s.rank(share) / min(s.shape), 4)
-    return _heat(z, list(range(layers)), roles, "share", "Viridis", f"%{{y}} of layer %{{x}}: %{{z:.3f}} at EV {share:g}")
+    return _heat(
+        z, list(range(layers)), roles, "share", "Viridis", f"%{{y}} of layer %{{x}}: %{{z:.3f}} at EV {share:g}"
+    )
 
 
 def exchange_map(found: Exchange, what: str) -> Figure:

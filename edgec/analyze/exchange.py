@@ -47,7 +47,9 @@ class Exchange:
         for (i, j), change in np.ndenumerate(self.replace):
             if np.isfinite(change):
                 difference = float(self.difference[i, j])
-                made.append({"part": self.part, "from": i, "to": j, "loss": self.dense + change, "change": float(change)})
+                made.append(
+                    {"part": self.part, "from": i, "to": j, "loss": self.dense + change, "change": float(change)}
+                )
                 made[-1]["difference"] = difference
         return made
 

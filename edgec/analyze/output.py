@@ -35,7 +35,8 @@ class Analysis:
         files = {
             f"{self.name}.csv": self._csv(),
             f"{self.name}.json": json.dumps(
-                {"title": self.title, "protocol": self.facts, "lines": list(self.lines), "rows": self._rounded()}, indent=1
+                {"title": self.title, "protocol": self.facts, "lines": list(self.lines), "rows": self._rounded()},
+                indent=1,
             )
             + "\n",
             f"{self.name}.html": self._html(),
@@ -46,7 +47,9 @@ class Analysis:
         return [folder / name for name in (*files, f"{self.name}.png")]
 
     def _rounded(self) -> list[dict[str, Any]]:
-        return [{k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in row.items()} for row in self.rows]
+        return [
+            {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in row.items()} for row in self.rows
+        ]
 
     def _csv(self) -> str:
         stream = io.StringIO()
@@ -58,13 +61,17 @@ class Analysis:
     def _html(self) -> str:
         ids = [f"chart{number}" for number in range(len(self.charts))]
         figures = {key: figure for key, (_, figure) in zip(ids, self.charts, strict=True)}
-        return environment().get_template("analysis.html.j2").render(
-            title=self.title,
-            lines=self.lines,
-            charts=[(title, key) for key, (title, _) in zip(ids, self.charts, strict=True)],
-            figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
-            plotly=plotly_script(),
-            table_heading="In short",
-            table=self.summary,
-            facts=self.facts.items(),
+        return (
+            environment()
+            .get_template("analysis.html.j2")
+            .render(
+                title=self.title,
+                lines=self.lines,
+                charts=[(title, key) for key, (title, _) in zip(ids, self.charts, strict=True)],
+                figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
+                plotly=plotly_script(),
+                table_heading="In short",
+                table=self.summary,
+                facts=self.facts.items(),
+            )
         )

@@ -48,7 +48,9 @@ def _line(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:
     line = trace.get("line", {})
     label = trace["name"] if trace.get("showlegend", True) else None
     marker = "." if "markers" in trace["mode"] else None
-    axes.plot(trace["x"], trace["y"], color=line.get("color"), linewidth=line.get("width", 1), label=label, marker=marker)
+    axes.plot(
+        trace["x"], trace["y"], color=line.get("color"), linewidth=line.get("width", 1), label=label, marker=marker
+    )
     axes.grid(True, alpha=0.25)
 
 

@@ -61,7 +61,9 @@ def changes(bits: Sequence[int], ranks: Sequence[float], patterns: Sequence[str]
             raise RecipeError(f"weights have 2 to 8 bits, not {width}.")
     for share in ranks:
         if not 0 < share <= 1:
-            raise RecipeError(f"a rank is given as a share of the matrix's parameters above 0 and at most 1, not {share}.")
+            raise RecipeError(
+                f"a rank is given as a share of the matrix's parameters above 0 and at most 1, not {share}."
+            )
     for pattern in patterns:
         parse_pattern("analyze", pattern)
     made = [Change("bits", str(b)) for b in sorted(set(bits), reverse=True)]

@@ -77,7 +77,9 @@ def spectra(
         by_role.setdefault(role, []).append(name)
         w = model.effective(name).astype(np.float64)
         shape = (w.shape[0], w.shape[1])
-        yield Spectrum(role, int(name.split(".")[2]), "", shape, _sizes(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w))
+        yield Spectrum(
+            role, int(name.split(".")[2]), "", shape, _sizes(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w)
+        )
     for done, (role, members) in enumerate(by_role.items()):
         say("joined", done, len(by_role))
         n, k = model.config.tensor_shapes()[members[0]]

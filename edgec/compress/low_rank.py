@@ -63,7 +63,9 @@ class Factors:
         """The best factors of this rank; zeros where the rank is more than W, seen through the basis, has."""
         missing = max(0, rank - len(self.a))
         a, b = self.a[:rank], self.b[:, :rank]
-        return LowRank(np.pad(a, ((0, missing), (0, 0))), np.pad(b, ((0, 0), (0, missing)))) if missing else LowRank(a, b)
+        return (
+            LowRank(np.pad(a, ((0, missing), (0, 0))), np.pad(b, ((0, 0), (0, missing)))) if missing else LowRank(a, b)
+        )
 
     def kept(self, rank: int) -> float:
         """The share of the energy (squared singular values) that this rank keeps; 1 for a matrix of zeros."""

@@ -49,7 +49,7 @@ class Link:
     max_bytes: int
     channel: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """`MRAM>L1`."""
         return f"{self.source}>{self.destination}"

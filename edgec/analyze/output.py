@@ -61,17 +61,14 @@ class Analysis:
     def _html(self) -> str:
         ids = [f"chart{number}" for number in range(len(self.charts))]
         figures = {key: figure for key, (_, figure) in zip(ids, self.charts, strict=True)}
-        return (
-            environment()
-            .get_template("analysis.html.j2")
-            .render(
-                title=self.title,
-                lines=self.lines,
-                charts=[(title, key) for key, (title, _) in zip(ids, self.charts, strict=True)],
-                figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
-                plotly=plotly_script(),
-                table_heading="In short",
-                table=self.summary,
-                facts=self.facts.items(),
-            )
+        template = environment().get_template("analysis.html.j2")
+        return template.render(
+            title=self.title,
+            lines=self.lines,
+            charts=[(title, key) for key, (title, _) in zip(ids, self.charts, strict=True)],
+            figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
+            plotly=plotly_script(),
+            table_heading="In short",
+            table=self.summary,
+            facts=self.facts.items(),
         )

@@ -153,7 +153,7 @@ def sensitivity_analysis(
     made = [(change.label, charts.sensitivity_map(found, change, roles)) for change in tried]
     worst = sorted(rows, key=lambda r: -r["change"])[:3]
     lines = [
-        f"dense loss {found.dense:.5g}; the table has mean changes of the loss over the layers, one matrix changed at a time",
+        f"dense loss {found.dense:.5g}; the table has mean changes over the layers, one matrix changed at a time",
         "worst: "
         + ", ".join(f"layer {r['layer']} {r['role']} at {r['kind']} {r['value']} +{r['change']:.3g}" for r in worst),
     ]

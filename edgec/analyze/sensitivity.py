@@ -45,9 +45,10 @@ class Change:
         if self.kind == "bits":
             return quantize_matrix(w, int(self.value), GROUP)[0].dequantized()
         if self.kind == "rank":
-            rank = rank_of_ratio(*w.shape, float(self.value))
+            rank = rank_of_ratio(w.shape[0], w.shape[1], float(self.value))
             left, sizes, right = np.linalg.svd(w.astype(np.float64), full_matrices=False)
-            return ((left[:, :rank] * sizes[:rank]) @ right[:rank]).astype(np.float32)
+            product: FloatArray = ((left[:, :rank] * sizes[:rank]) @ right[:rank]).astype(np.float32)
+            return product
         removed, of = parse_pattern("analyze", self.value)
         if w.shape[1] % of:
             return None

@@ -1,7 +1,7 @@
 """Explained variance of a model's matrices, alone and joined by role.
 
-With singular values s_1 >= s_2 >= ... of a matrix, EV_r = sum_{i <= r} s_i^2 / sum s_i^2 is the share of its energy that
-the best product of rank r keeps. The approximate rank at a share is the least r whose EV_r reaches it.
+With singular values s_1 >= s_2 >= ... of a matrix, EV_r = sum_{i <= r} s_i^2 / sum s_i^2 is the share of its energy
+that the best product of rank r keeps. The approximate rank at a share is the least r whose EV_r reaches it.
 
 A role's matrices W_j [n, k] of all blocks are joined in two ways:
 
@@ -94,4 +94,5 @@ def spectra(
 
 def _sizes(gram: Floats) -> Floats:
     """Singular values from a Gram matrix; what rounding made negative is zero."""
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))
+    sizes: Floats = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))
+    return sizes

@@ -71,7 +71,7 @@ class Variants:
 
     def _loss(self, hidden: Tensor) -> float:
         samples, length = self.tokens.shape
-        return summed_loss(self.module, hidden, self.tokens) / (samples * (length - 1))
+        return float(summed_loss(self.module, hidden, self.tokens)) / (samples * (length - 1))
 
     @contextmanager
     def _swapped(self, part: str, layer: int, other: int) -> Iterator[None]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import ceil, comb, log2, prod
 from typing import Any
 
+from edgec.compress.masks import merged_patterns
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
@@ -96,13 +97,12 @@ def ranked_bits(removed: int, of: int, bits: int = CODE_BITS) -> float:
 
 def _after(state: State, stage: Any) -> State:
     """The state behind a stage; one that changes neither shapes nor storage leaves it as it is."""
+    if stage.method == "neurons":
+        stage.check_patterns(state.structure, state.patterns)
     state = _restructured(state, stage)
     shapes = state.matrices()
-    if stage.method == "width":
-        # A matrix that lost more already keeps the stricter pattern, as in compress/width.py.
-        new = stage.patterns(state.structure)
-        old = {r: p for r, p in state.patterns.items() if r in new and p[0] * new[r][1] >= new[r][0] * p[1]}
-        return replace(state, patterns=state.patterns | new | old)
+    if hasattr(stage, "patterns"):  # width, and what prunes as it does
+        return replace(state, patterns=merged_patterns(state.patterns, stage.patterns(state.structure)))
     if stage.method == "quantize":
         widths = {name: int(stage.bits_of.get(role_of(name), stage.bits)) for name in shapes}
         return replace(state, grids={n: (widths[n], min(stage.group_size or k, k)) for n, (_, k) in shapes.items()})
@@ -119,12 +119,12 @@ def _after(state: State, stage: Any) -> State:
 def _restructured(state: State, stage: Any) -> State:
     """The state with the structure that a stage leaves, and tables of what is still a stored matrix there.
 
-    A stage says it by `order` (of blocks) or `structure`, see compress/stage.py; others leave it but for `shape`.
+    A stage says it by `block_order` or `structure`, see compress/stage.py; others leave it but for `shape`.
     """
     config = stage.shape(state.structure.config)
     structure, names = state.structure, None
-    if hasattr(stage, "order"):
-        structure, names = structure.with_blocks(stage.order(structure.config))
+    if hasattr(stage, "block_order"):
+        structure, names = structure.with_blocks(stage.block_order(structure.config))
     if hasattr(stage, "structure"):
         structure = stage.structure(structure)
     structure = replace(structure, config=config)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from edgec.compress.blocks import with_blocks
@@ -68,11 +68,15 @@ class Depth:
             )
         if self.blocks == n:
             raise RecipeError(f"depth cannot remove all {n} blocks.")
-        return replace(config, n_layers=n - (len(self.remove) or self.blocks))
+        if self.blocks and config.without_attention:
+            raise RecipeError(
+                "depth cannot rank blocks of which some have lost their attention, as the size left would depend on "
+                "the text; put it before neurons, or name the blocks in depth.remove."
+            )
+        return config.with_blocks(self.block_order(config))
 
-    def order(self, config: ModelConfig) -> list[int]:
+    def block_order(self, config: ModelConfig) -> list[int]:
         """The blocks that stay. Where a ranking decides, as if the last ones that may go went: all are of a size."""
-        self.shape(config)
         last = config.n_layers - self.protect_last
         removed = self.remove or range(last - self.blocks, last)
         return [layer for layer in range(config.n_layers) if layer not in removed]
@@ -114,9 +118,9 @@ class Depth:
 
 
 def original_layers(model: Checkpoint) -> list[int]:
-    """For every block its number before any depth pruning."""
+    """For every block its number before any stage that left blocks out or ran them again."""
     for stage in reversed(model.stages):
-        if stage.get("method") == "depth":
+        if stage.get("method") in ("depth", "skip"):
             return list(stage["notes"]["layers"])
     return list(range(model.config.n_layers))
 

@@ -8,7 +8,7 @@ matrix's exact zeros: nothing has to be stored beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgec.compress.quantized import QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.structure import Structure, role_of
 from edgec.packing import pack, unpack
 
 Mask = NDArray[np.bool_]
@@ -57,6 +58,15 @@ def pattern_of(method: str, pattern: str, sparsity: float, name: str, k: int) ->
             "some and leave some."
         )
     return removed, of
+
+
+def patterns_of(
+    method: str, pattern: str, sparsity: float, roles: Collection[str], structure: Structure
+) -> dict[str, Pattern]:
+    """(removed, of) for every stored matrix of these roles. Raises RecipeError if one cannot have them."""
+    shapes = structure.shapes()
+    names = [name for name in structure.stored_matrices() if role_of(name) in roles]
+    return {name: pattern_of(method, pattern, sparsity, name, shapes[name][1]) for name in names}
 
 
 def merged_patterns(old: Mapping[str, Pattern], new: Mapping[str, Pattern]) -> dict[str, Pattern]:

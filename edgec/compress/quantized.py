@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class QuantizedTensor:
             )
             return spread((codes.astype(np.float32) - zero) * scale, places, self.pattern[1])
         return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size, self.minimum)
+
+    def rows(self, kept: Any) -> QuantizedTensor:
+        """The matrix [len(kept), k] of these rows, their codes, scales and offsets as they are."""
+        tables = ("packed", "scale", "zero", "minimum", "places")
+        return replace(self, **{name: getattr(self, name)[kept] for name in tables if getattr(self, name) is not None})
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ which the result carries as proof of how near it is. What is left of the budget 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def break_even(n: int, k: int) -> int:
 
 
 def rank_of_ratio(n: int, k: int, ratio: float, multiple: int = 1) -> int:
-    """The highest rank (a multiple, at least one) whose product stores at most this share of the matrix's parameters."""
+    """The highest rank (a multiple, at least one) that stores at most this share of the matrix's parameters."""
     return max(int(ratio * n * k / (n + k)) // multiple, 1) * multiple
 
 
@@ -48,8 +49,7 @@ def rank_of_energy(sizes: Floats, energy: float, multiple: int = 1) -> int:
 class Curve:
     """What a matrix loses at each rank: weight times the dropped squared singular values."""
 
-    n: int
-    k: int
+    shape: tuple[int, ...]  # [n, k]
     sizes: Floats  # singular values, largest first
     weight: float = 1.0  # loss of a unit of energy
 
@@ -57,9 +57,10 @@ class Curve:
         """(rank, parameters, loss) by parameters; rank 0 stands for the dense matrix, the last point."""
         energy = self.sizes**2
         dropped = np.append(np.cumsum(energy[::-1])[::-1], 0.0)  # by rank: of rank 0 all
-        ranks = range(multiple, break_even(self.n, self.k) + 1, multiple)
-        made = [(r, r * (self.n + self.k), self.weight * float(dropped[min(r, len(energy))])) for r in ranks]
-        return [*made, (0, self.n * self.k, 0.0)]
+        n, k = self.shape
+        ranks = range(multiple, break_even(n, k) + 1, multiple)
+        made = [(r, r * (n + k), self.weight * float(dropped[min(r, len(energy))])) for r in ranks]
+        return [*made, (0, n * k, 0.0)]
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def allocate(curves: dict[str, Curve], budget: int, multiple: int = 1) -> Alloca
     steps = []  # (price, matrix, point after the step); sorted by price, a matrix's own steps stay in order
     for name, each in points.items():
         hull = _hull(each)
-        for before, after in zip(hull, hull[1:], strict=False):
-            steps.append(((before[2] - after[2]) / (after[1] - before[1]), name, after))
+        for before, after in pairwise(hull):
+            steps.append((_price(before, after), name, after))
     steps.sort(key=lambda step: -step[0])
     bound = float("inf")
     for price, name, after in steps:

@@ -8,7 +8,7 @@ without correcting their targets buys nothing, so it is not the default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from edgec.compress.token_weights import token_weights
 from edgec.compress.torch_model import TorchModel, load_torch
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.structure import Structure
 from edgec.packing import pack
 
 T = TypeVar("T")
@@ -88,8 +89,7 @@ def quantize_blocks(
         hidden = module.embed(torch.from_numpy(tokens))
         for layer in range(model.config.n_layers):
             work.say("blocks", layer, model.config.n_layers)
-            users = [u for u in layers_of(structure.applied_matrices(), layer) if structure.owner(u) in grids]
-            names = [structure.owner(u) for u in users if structure.users(structure.owner(u))[-1] == u]
+            users, names = due(structure, layer, grids)
             done = work.load(f"block{layer}")
             if done is None or len(names) < len(users):
                 for user, moment in _moments(module, layer, hidden, users, weights).items():
@@ -109,6 +109,12 @@ def quantize_blocks(
             hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
 
 
+def due(structure: Structure, layer: int, names: Collection[str]) -> tuple[list[str], list[str]]:
+    """The names under which a block applies these stored matrices, and those of which it is the last user."""
+    users = [user for user in layers_of(structure.applied_matrices(), layer) if structure.owner(user) in names]
+    return users, [structure.owner(u) for u in users if structure.users(structure.owner(u))[-1] == u]
+
+
 def _moments(
     module: TorchModel, layer: int, hidden: Tensor, names: list[str], weights: dict[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -121,7 +127,7 @@ def _moments(
             raise RecipeError(f"the inputs of {name} overflow on the calibration text; the checkpoint is damaged.")
         return x.T @ (x * weights[name].reshape(-1)[:, None] if weights else x)
 
-    return _each(names, lambda name: int(inputs[name].shape[1]), moment)
+    return each_alone(names, lambda name: int(inputs[name].shape[1]), moment)
 
 
 def _fit(
@@ -139,11 +145,11 @@ def _fit(
             f"{name}.error": np.float64(error(w, codes * expand(scale, group_size, w.shape[1]), h)),
         }
 
-    done = _each(list(grids), lambda name: module.linear(name).weight.numel(), fit_one)
+    done = each_alone(list(grids), lambda name: module.linear(name).weight.numel(), fit_one)
     return {key: value for name in grids for key, value in done[name].items()}
 
 
-def _each(names: list[str], size: Callable[[str], int], work: Callable[[str], T]) -> dict[str, T]:
+def each_alone(names: list[str], size: Callable[[str], int], work: Callable[[str], T]) -> dict[str, T]:
     """work(name) for all, the largest first, each on one thread.
 
     Thousands of short steps: two threads on each would wait for each other at every one, so each thread has a matrix.

@@ -13,6 +13,7 @@ import numpy as np
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import POSITIONS
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
@@ -32,11 +33,13 @@ def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], rec
     config = state.structure.config
     optional = config.optional_shapes()
     names = {f"model.layers.{layer}.{extra}" for layer in range(config.n_layers) for extra in extras}
-    shapes = state.structure.shapes() | {n: optional[n] for n in sorted(names) if n not in state.structure.shared}
+    shapes = state.structure.shapes() | {
+        n: optional[n] for n in sorted(names & optional.keys() - state.structure.shared.keys())
+    }
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) == 1 or name == POSITIONS:
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)
@@ -51,7 +54,7 @@ def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], rec
             branches[name] = empty(rank, k, wide, size), empty(n, rank, wide, size)
     if any(stage.method == "smooth_keys" and stage.centre for stage in recipe.stages):
         width = (config.n_kv_heads * config.head_dim,)
-        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in range(config.n_layers)}
+        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in config.attention_layers}
     kv_bits = KV_BITS[recipe.build.kv]
     return QuantizedModel(
         config,

@@ -9,8 +9,8 @@ Four starting points for G:
     cluster  the centres of all those vectors, clustered on the projective sphere (v and -v alike)
     stacked  the top right singular vectors of all W_j on top of each other: the least summed squared error there is
 
-Given G, each L_j is the least-squares solution (by QR, no inverse). `alternate` goes on from any start: G for the L_j,
-L_j for G, each the exact least-squares solution, so that the error never rises. All in float64.
+Given G, each L_j is the least-squares solution (by an orthogonal decomposition, no inverse). `alternate` goes on from
+any start: G for the L_j, L_j for G, each the least-squares solution, so that the error never rises. All in float64.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def stacked(matrices: Sequence[Floats], rank: int) -> Floats:
     """
     triangle = np.zeros((0, matrices[0].shape[1]))
     for w in matrices:
-        triangle = np.linalg.qr(np.concatenate([triangle, w]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, w]), mode="r"))
     return right_vectors(triangle, rank)
 
 
@@ -65,7 +65,7 @@ def aligned_mean(sets: Sequence[Floats]) -> Floats:
 
 def best_permutation(gain: Floats) -> NDArray[np.int64]:
     """The column for each row, all different, with the largest summed gain (in steps of a millionth)."""
-    from ortools.graph.python import linear_sum_assignment
+    from ortools.graph.python import linear_sum_assignment  # type: ignore[import-untyped]
 
     solver = linear_sum_assignment.SimpleLinearSumAssignment()
     rows, columns = np.indices(gain.shape)
@@ -127,14 +127,17 @@ def _settled(vectors: Floats, centres: Floats) -> tuple[Floats, float]:
 def left_factors(matrices: Sequence[Floats], g: Floats, moments: Sequence[Floats] | None = None) -> list[Floats]:
     """For each matrix the L [n, rank] with the least |W - L G|, or with input moments the least |(W - L G) X|.
 
-    By QR of G^T, with directions that G repeats left out.
+    Directions that G repeats are left out, as no inverse would.
     """
     if moments is None:
-        return [np.linalg.lstsq(g.T, w.T, rcond=None)[0].T for w in matrices]
-    return [
-        np.linalg.lstsq(g @ moment @ g.T, g @ moment @ w.T, rcond=None)[0].T
-        for w, moment in zip(matrices, moments, strict=True)
-    ]
+        return [_least_squares(g.T, w.T).T for w in matrices]
+    pairs = zip(matrices, moments, strict=True)
+    return [_least_squares(g @ moment @ g.T, g @ moment @ w.T).T for w, moment in pairs]
+
+
+def _least_squares(a: Floats, b: Floats) -> Floats:
+    """x with the least |a x - b|, the shortest of them."""
+    return np.asarray(np.linalg.lstsq(a, b, rcond=None)[0])
 
 
 def squared_error(
@@ -162,7 +165,7 @@ def alternate(
         if moments is None:
             gram = sum(left.T @ left for left in lefts)
             wanted = sum(left.T @ w for left, w in zip(lefts, matrices, strict=True))
-            g = np.linalg.lstsq(np.asarray(gram), np.asarray(wanted), rcond=None)[0]
+            g = _least_squares(np.asarray(gram), np.asarray(wanted))
         else:
             g = _shared_for_outputs(matrices, lefts, moments, g)
         lefts = left_factors(matrices, g, moments)

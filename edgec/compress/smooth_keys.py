@@ -70,7 +70,7 @@ class SmoothKeys:
         centres = dict(model.key_centres)
         tensors: dict[str, FloatArray] = {}
         spread = []
-        for layer, size in enumerate(sizes):  # [n_kv_heads, head_dim / 2]
+        for mean, size, layer in zip(means, sizes, config.attention_layers, strict=True):  # [n_kv_heads, head_dim / 2]
             attn = f"model.layers.{layer}.self_attn"
             normed = f"{attn}.k_norm.weight" in model
             if normed and self.power:  # one gain for all heads
@@ -80,7 +80,7 @@ class SmoothKeys:
             spread.append(float((size.max(axis=1) / np.median(size, axis=1)).mean()))
             both = np.concatenate([c, c], axis=1).astype(np.float32)  # [heads, head_dim]
             if self.centre:  # of the keys as they will be: divided
-                centres[attn] = (means[layer] / both).reshape(-1).astype(np.float32)
+                centres[attn] = (mean / both).reshape(-1).astype(np.float32)
             if not self.power:
                 continue
             queries = np.repeat(both, config.n_heads // len(both), axis=0)
@@ -101,8 +101,8 @@ class SmoothKeys:
 def key_statistics(
     model: Checkpoint, work: Work, samples: int
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Of every layer's rotated keys over calibration tokens: their mean [n_kv_heads, head_dim], and the root mean
-    square of each rotary pair's distance from it [n_kv_heads, head_dim / 2]."""
+    """Of the rotated keys over calibration tokens, for every layer that has attention: their mean [n_kv_heads,
+    head_dim], and the root mean square of each rotary pair's distance from it [n_kv_heads, head_dim / 2]."""
     import torch
 
     from edgec.compress.torch_model import Activations, load_torch
@@ -123,7 +123,7 @@ def key_statistics(
     module = load_torch(model)
     module.act = Keys()
     tokens = torch.from_numpy(work.tokens(model, samples, at_most=True))
-    shape = (config.n_layers, config.n_kv_heads, config.head_dim)
+    shape = (len(config.attention_layers), config.n_kv_heads, config.head_dim)
     means, squares = np.zeros(shape), np.zeros(shape)
     with torch.no_grad():
         for done, window in enumerate(tokens.split(1)):

@@ -11,7 +11,7 @@ Conventions that each front end must establish (so that nothing behind it knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,9 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a LLaMA-family decoder. All sizes in elements."""
+    """The shape of a decoder and what it computes. All sizes in elements; the defaults are the LLaMA family's."""
 
-    family: str  # "llama", "mistral", "qwen2", "qwen3"
+    family: str  # transformers' name of the architecture: "llama", "qwen2", "gemma3_text", ...
     vocab_size: int
     hidden_dim: int
     n_layers: int
@@ -47,14 +47,55 @@ class ModelConfig:
     rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
+    without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
+    activation: str = "silu"  # of the feed-forward network: "silu", or "gelu_tanh" (GELU with its tanh formula)
+    double_norms: bool = False  # what attention and feed-forward add is normalised first (Gemma 2 and 3)
+    embed_scale: float = 1.0  # factor on a token's embedding
+    query_scale: float = 0.0  # factor on q . k; 0: 1 / sqrt(head_dim)
+    score_softcap: float = 0.0  # scores s become c tanh(s / c), after query_scale; 0: they stay
+    logit_softcap: float = 0.0  # the same of the logits
+    windows: tuple[int, ...] = ()  # by layer: how many positions it sees, its own included (0: all); (): all see all
+    local_inv_freq: tuple[float, ...] = ()  # rope_inv_freq of layers with a window; (): they have no other
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
             raise ModelError(f"{self.n_heads} query heads cannot share {self.n_kv_heads} key/value heads evenly.")
         if self.head_dim % 2:
             raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
-        if len(self.rope_inv_freq) != self.head_dim // 2:
-            raise ModelError(f"{len(self.rope_inv_freq)} rotary frequencies for head_dim {self.head_dim}.")
+        for frequencies in (self.rope_inv_freq, self.local_inv_freq or self.rope_inv_freq):
+            if len(frequencies) != self.head_dim // 2:
+                raise ModelError(f"{len(frequencies)} rotary frequencies for head_dim {self.head_dim}.")
+        if self.windows and len(self.windows) != self.n_layers:
+            raise ModelError(f"{len(self.windows)} attention windows for {self.n_layers} layers.")
+        bare = self.without_attention
+        if sorted(set(bare) & set(range(self.n_layers))) != list(bare) or (bare and not self.attention_layers):
+            raise ModelError(
+                f"blocks {list(bare)} of {self.n_layers} cannot be those without attention; one must have it."
+            )
+
+    def with_blocks(self, order: Sequence[int]) -> ModelConfig:
+        """The configuration of a model that runs these blocks in this order."""
+        bare = tuple(new for new, old in enumerate(order) if old in self.without_attention)
+        windows = tuple(self.windows[old] for old in order) if self.windows else ()
+        return replace(self, n_layers=len(order), without_attention=bare, windows=windows)
+
+    @property
+    def attention_layers(self) -> list[int]:
+        """The blocks that have attention, and so a cache."""
+        return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
+
+    @property
+    def mlp_norm(self) -> str:
+        """The name of the norm in front of a layer's feed-forward network."""
+        return "pre_feedforward_layernorm" if self.double_norms else "post_attention_layernorm"
+
+    def window(self, layer: int) -> int:
+        """How many positions a layer sees, its own included; 0: all."""
+        return self.windows[layer] if self.windows else 0
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer rotates by local_inv_freq."""
+        return bool(self.local_inv_freq) and self.window(layer) > 0
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
@@ -62,15 +103,21 @@ class ModelConfig:
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
-            shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
-            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
-            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
-            shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+            if layer not in self.without_attention:
+                shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+                shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+                shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            if layer not in self.without_attention or not self.double_norms:
+                shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+            if self.double_norms:
+                shapes[p + "pre_feedforward_layernorm.weight"] = (self.hidden_dim,)
             shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.down_proj.weight"] = (self.hidden_dim, self.ffn_dim)
+            if self.double_norms:
+                shapes[p + "post_feedforward_layernorm.weight"] = (self.hidden_dim,)
         shapes["model.norm.weight"] = (self.hidden_dim,)
         if not self.tied_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_dim)
@@ -82,7 +129,7 @@ class ModelConfig:
         for name, shape in self.tensor_shapes().items():
             if name.endswith("_proj.weight"):
                 shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
-        for layer in range(self.n_layers):
+        for layer in self.attention_layers:
             for norm in ("q_norm", "k_norm"):
                 shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
         return shapes
@@ -96,11 +143,18 @@ class TextTokenizer:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     add_bos: bool  # a prompt starts with BOS
+    add_eos: bool = False  # and a text ends with the first of eos_ids: encoders
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with BOS in front where the model expects it."""
+        """Token ids of `text`, with BOS in front and EOS behind where the model expects them."""
         ids = list(self.backend.encode(text, add_special_tokens=False).ids)
+        ids += self.eos_ids[:1] if self.add_eos else ()
         return [self.bos_id, *ids] if self.add_bos and self.bos_id is not None else ids
+
+    def encode_within(self, text: str, most: int) -> list[int]:
+        """At most so many ids: a text that is longer is cut, what the model expects around it stays."""
+        ids = self.encode(text)
+        return ids if len(ids) <= most else ids[:most] if not self.add_eos else [*ids[: most - 1], ids[-1]]
 
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`, special tokens left out."""

@@ -123,7 +123,7 @@ class Structure:
                 here, stored = place + name, self.owner(source + name)
                 if first.setdefault(stored, here) != here:
                     shared[here] = first[stored]
-        config = replace(self.config, n_layers=len(order))
+        config = self.config.with_blocks(order)
         return replace(self, config=config, factors=factors, shared=shared), {new: old for old, new in first.items()}
 
     def _tensors_by_block(self) -> list[list[str]]:

@@ -1,7 +1,11 @@
-"""The LLaMA family's decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
+"""A decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
 
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
+
+That is LLaMA; what other families do differently is in `ModelConfig`: norms before both adds, another activation,
+windows and caps of scores, a cap of the logits. A block without attention (ModelConfig.without_attention) begins at its
+second norm and has no cache.
 
 A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
 Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
@@ -17,6 +21,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
+from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
@@ -46,17 +51,27 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
             consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
     consts.update(model.floats)
     consts.update({f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()})
-    consts["rope.table"] = rope.table(model.config.rope_inv_freq, context)
-    return consts
+    return consts | rope_tables(model.config, context)
+
+
+def rope_tables(config: ModelConfig, context: int) -> dict[str, Array]:
+    """The tables of angles by name: of all layers, and of those with a window where they have their own."""
+    tables = {"rope.table": config.rope_inv_freq}
+    if config.local_inv_freq:
+        tables["rope.local"] = config.local_inv_freq
+    return {name: rope.table(frequencies, context) for name, frequencies in tables.items()}
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """Adds nodes and values to a graph of a model."""
+
     graph: Graph
     model: QuantizedModel
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        """A constant, declared when it is first read; what stands for another is that one."""
         name = self.model.shared.get(name, name)
         if name not in self.graph.values:
             array = self.consts[name]
@@ -66,6 +81,7 @@ class _Builder:
         return name
 
     def state(self, name: str, kind: TensorType, source: str) -> str:
+        """A state of this type."""
         self.graph.values[name] = Value(name, kind, "state", source)
         return name
 
@@ -103,6 +119,7 @@ class _Builder:
         return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
+        """x quantised in groups of these sizes, by size."""
         by_size: dict[int, dict[str, str]] = {}
         for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
@@ -153,12 +170,14 @@ class _Builder:
     def branch_matmul(
         self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
     ) -> str:
+        """x by one side of a branch."""
         inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
         inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 
     def norm(self, x: str, name: str, source: str) -> str:
+        """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
         return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
 
@@ -168,36 +187,51 @@ def lower(
 ) -> Graph:
     """The graph of one run of at most `rows` tokens over a cache of `context` positions.
 
-    Of the constants only shapes and types matter. layers: of the first so many blocks only.
+    Of the constants only shapes and types matter. layers: of the first so many blocks that have attention only, as
+    those ask for most of the compute memory.
     """
     config = model.config
-    b = _Builder(Graph(name, rows), model, consts)
+    b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
     matrix = model.matrices[table]
     inputs = {"tokens": "tokens", **b.packed(table, matrix)}
     attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
+    if config.embed_scale != 1:
+        attrs["factor"] = config.embed_scale
     x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
-    for layer in range(config.n_layers if layers is None else layers):
+    for layer in range(config.n_layers) if layers is None else config.attention_layers[:layers]:
         x = _block(b, x, layer, context)
     if rows > 1:
         x = b.add("last_row", "last", {"x": x}, {}, "model.norm")["y"]
     x = b.norm(x, "norm", "model.norm")
     head = "model.embed_tokens" if config.tied_embeddings else "lm_head"
-    logits = b.matmul(b.quantize(x, [f"{head}.weight"], "model.norm"), "logits", head)
+    cap = config.logit_softcap
+    logits = b.matmul(b.quantize(x, [f"{head}.weight"], "model.norm"), "scores" if cap else "logits", head)
+    if cap:
+        logits = b.add("softcap", "logits", {"x": logits}, {"cap": cap}, head)["y"]
     token = b.add("sample", "token", {"logits": logits, "params": "sampling"}, {}, "sample")["token"]
     b.graph.outputs = [logits, token]
     verify_graph(b.graph, "lowering")
     return b.graph
 
 
-def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+def _block(b: Builder, x: str, layer: int, context: int) -> str:
+    if layer not in b.model.config.without_attention:
+        x = _attention(b, x, layer, context)
+    return _feed_forward(b, x, layer)
+
+
+def _attention(b: Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
-    attn, mlp = f"{source}.self_attn", f"{source}.mlp"
+    attn = f"{source}.self_attn"
     kv, d = config.n_kv_heads, config.head_dim
     heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
+    limits = {"scale": config.query_scale, "window": config.window(layer), "softcap": config.score_softcap}
+    heads |= {name: value for name, value in limits.items() if value}
+    local = config.is_local(layer)
 
     h = b.norm(x, f"{p}.attn_norm", f"{source}.input_layernorm")
     widths = {"q": config.n_heads * d, "k": kv * d, "v": kv * d}
@@ -205,8 +239,8 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     for r in "qk":
         if b.known(f"{attn}.{r}_norm.weight"):
             projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
-        inputs = {"x": projected[r], "table": b.const("rope.table")}
-        attrs: dict[str, Attr] = {"head_dim": d, "unit": config.rope_factor / rope.ONE}
+        inputs = {"x": projected[r], "table": b.const("rope.local" if local else "rope.table")}
+        attrs: dict[str, Attr] = {"head_dim": d, "unit": (1.0 if local else config.rope_factor) / rope.ONE}
         if first:
             attrs |= {"first": first[r], "width": widths[r]}
         projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, attrs, attn)["y"]
@@ -223,18 +257,28 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, attrs, attn)
     a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
-    x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
+    if config.double_norms:
+        o = b.norm(o, f"{p}.attn_out_norm", f"{source}.post_attention_layernorm")
+    return b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
-    h = b.norm(x, f"{p}.mlp_norm", f"{source}.post_attention_layernorm")
+
+def _feed_forward(b: Builder, x: str, layer: int) -> str:
+    config = b.model.config
+    p, source = f"l{layer}", f"model.layers.{layer}"
+    mlp, before_mlp = f"{source}.mlp", f"{source}.{config.mlp_norm}"
+    h = b.norm(x, f"{p}.mlp_norm", before_mlp)
     widths = {"gate": config.ffn_dim, "up": config.ffn_dim}
-    gated, joint = _projections(b, h, f"{source}.post_attention_layernorm", p, mlp, widths)
-    h = b.add("silu_mul", f"{p}.silu", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
+    gated, joint = _projections(b, h, before_mlp, p, mlp, widths)
+    gate = config.activation.partition("_")[0]
+    h = b.add(f"{gate}_mul", f"{p}.{gate}", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
     down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
+    if config.double_norms:
+        down = b.norm(down, f"{p}.mlp_out_norm", f"{source}.post_feedforward_layernorm")
     return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]
 
 
 def _projections(
-    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+    b: Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from edgec.memory.offsets import Piece, assign
 from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Phase, Program, Region, Step, Transfer
+from edgec.memory.repeat import Copied
 
 Moves = dict[str, tuple[list[int], list[int]]]  # by level: old offsets ascending, and what is added to each
 
@@ -65,25 +66,27 @@ def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
 
 
 def _moved(step: Step, moves: Moves) -> Step:
+    copied = step.phases if isinstance(step.phases, Copied) else None
     if not moves:
-        return step
+        return step if copied is None else replace(step, phases=copied.moved(None))
     done: dict[int, Region] = {}  # a slot's region is shared by the transfer into it and the call that reads it
 
-    def move(region: Region) -> Region:
-        here = moves.get(region.level)
+    def new_offset(level: str, offset: int) -> int:
+        here = moves.get(level)
         if here is None:
-            return region
+            return offset
+        at = bisect_right(here[0], offset) - 1
+        return offset + here[1][at] if at >= 0 else offset
+
+    def move(region: Region) -> Region:
         known = done.get(id(region))
         if known is None:
-            known = done[id(region)] = shifted(region, here)
+            offset = new_offset(region.level, region.offset)
+            known = region
+            if offset != region.offset:
+                known = Region(region.level, offset, region.size, region.value, region.at, region.row_bytes)
+            done[id(region)] = known
         return known
-
-    def shifted(region: Region, here: tuple[list[int], list[int]]) -> Region:
-        at = bisect_right(here[0], region.offset) - 1
-        by = here[1][at] if at >= 0 else 0
-        if not by:
-            return region
-        return Region(region.level, region.offset + by, region.size, region.value, region.at, region.row_bytes)
 
     def transfer(t: Transfer) -> Transfer:
         source, target = move(t.source), move(t.target)
@@ -99,4 +102,5 @@ def _moved(step: Step, moves: Moves) -> Step:
         return Phase(tuple([transfer(t) for t in p.transfers]), call, p.when)
 
     writes = tuple((value, move(region), rows, size) for value, region, rows, size in step.writes)
-    return Step(step.index, step.node, step.op, step.source, tuple([phase(p) for p in step.phases]), writes)
+    phases = tuple([phase(p) for p in step.phases]) if copied is None else copied.moved(new_offset)
+    return Step(step.index, step.node, step.op, step.source, phases, writes)

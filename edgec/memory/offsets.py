@@ -1,8 +1,10 @@
 """Offsets for pieces with lifetimes, with the least peak that can be found: static memory allocation in one level.
 
 No placement is lower than the most bytes that are alive at one time (`lower_bound`). Several greedy orders come first;
-what is still above the bound goes to CP-SAT (`offsets_cp.py`). A program of equal layers falls apart: pieces that live
-through much of it are stacked first, the others form groups that never meet in time, and equal groups are solved once.
+where all stay above the bound, the pieces that stick out are placed earlier and earlier (squeaky wheel optimisation,
+Joslin & Clements 1999); what is still above it goes to CP-SAT (`offsets_cp.py`). A program of equal layers falls apart:
+pieces that live through much of it are stacked first, the others form groups that never meet in time, and equal groups
+are solved once.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from edgec.memory.offsets_cp import improve
 
 LONG = 1 / 3  # of all steps: a piece that lives longer is placed before the others
+ROUNDS, ROUNDS_PIECES = 24, 6000  # how often an order is mended, and how many pieces all rounds may place
 Taken = list[tuple[int, int, int, int]]  # start, end, offset, size of what is placed already
 
 
@@ -94,15 +97,27 @@ def _groups(pieces: Sequence[Piece], members: list[int]) -> list[list[int]]:
 
 
 def _search(pieces: list[Piece], around: Taken, floor: int, goal: int) -> list[int]:
-    """Greedy orders until one stays within the goal, then the solver from the best of them."""
+    """Greedy orders and what mending makes of them until one stays within the goal, then the solver from the best."""
     best: list[int] = []
-    for order in _orders(pieces):
-        offsets = _greedy(pieces, order, around, floor)
-        if not best or _peak(pieces, offsets) < _peak(pieces, best):
-            best = offsets
-        if _peak(pieces, best) <= goal:
-            return best
+    orders = _orders(pieces)
+    for _ in range(max(2, min(ROUNDS, ROUNDS_PIECES // len(pieces)))):
+        mended = []
+        for order in orders:
+            offsets = _greedy(pieces, order, around, floor)
+            if not best or _peak(pieces, offsets) < _peak(pieces, best):
+                best = offsets
+            if _peak(pieces, best) <= goal:
+                return best
+            mended.append(_mended(pieces, order, offsets, goal))
+        orders = [new for new, old in zip(mended, orders, strict=True) if new != old]
     return improve([(p.size, p.start, p.end) for p in pieces], around, floor, goal, best)
+
+
+def _mended(pieces: list[Piece], order: list[int], offsets: list[int], goal: int) -> list[int]:
+    """The order with the pieces first that end above the goal."""
+    high = [i for i in order if offsets[i] + pieces[i].size > goal]
+    held = set(high)
+    return high + [i for i in order if i not in held]
 
 
 def _orders(pieces: list[Piece]) -> list[list[int]]:

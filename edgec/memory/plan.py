@@ -1,7 +1,7 @@
 """The Plan's vocabulary: where every byte lies, what moves when, what computes on what.
 
     Plan     = target, context, buffers that live for good (weights, cache, tables), programs
-    Program  = "decode" or "prefill": rows, steps in order, buffers that live for some steps
+    Program  = "decode", "prefill" or "encode": rows, steps in order, buffers that live for some steps
     Step     = one node of the graph: phases in order
     Phase    = transfers that start together, and at most one kernel call that runs beside them; the phase ends
                when all are done. Within a phase nothing touches what something else writes.
@@ -17,15 +17,17 @@ A number may depend on the two run-time integers of a run, m (its rows) and pos 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from edgec.ir.graph import sweeps
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions)."""
 
@@ -46,7 +48,7 @@ class Extent:
         return self.times * self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """pos + add."""
 
@@ -70,7 +72,7 @@ def most(number: Number) -> int:
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """`size` bytes at `offset` of a level, holding bytes [at, at + size) of `value`.
 
@@ -94,7 +96,7 @@ class Region:
         return Region(self.level, self.offset + at, size, self.value, self.at + at)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """`rows` rows of row_bytes from source to destination over a link.
 
@@ -113,7 +115,7 @@ class Transfer:
     start: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One kernel call on an engine: regions (None for an absent optional operand) and numbers by parameter."""
 
@@ -123,7 +125,7 @@ class Call:
     numbers: Mapping[str, Number]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Phase:
     """Transfers that start together beside one call; the call is skipped in runs where `when` is 0."""
 
@@ -132,7 +134,7 @@ class Phase:
     when: Extent | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """A node's phases, and the values it writes (for tracing): value name, region, rows."""
 
@@ -140,11 +142,11 @@ class Step:
     node: str
     op: str
     source: str
-    phases: tuple[Phase, ...]
+    phases: Sequence[Phase]
     writes: tuple[tuple[str, Region, Number, int], ...]  # value, where, rows, bytes of a row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Buffer:
     """Bytes [offset, offset + size) of a level during steps [start, end) of a program ("" = always).
 
@@ -181,6 +183,19 @@ class Program:
     steps: list[Step]
     buffers: list[Buffer]
 
+    @property
+    def sweeps(self) -> list[tuple[int, int]]:
+        """First step of each sweep over a text, and the one behind its last; a decoder's programs are one sweep."""
+        return sweeps(step.op for step in self.steps)
+
+
+Named = TypeVar("Named")
+
+
+def main(programs: Mapping[str, Named]) -> Named:
+    """Of graphs or programs by name the one that decides where things lie: decode, or encode where that is all."""
+    return programs["decode"] if "decode" in programs else programs["encode"]
+
 
 @dataclass
 class Plan:
@@ -191,6 +206,11 @@ class Plan:
     buffers: list[Buffer]
     programs: dict[str, Program]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def chunk(self) -> int:
+        """The most tokens of any run."""
+        return max(program.rows for program in self.programs.values())
 
     def all_buffers(self) -> Iterator[Buffer]:
         """Permanent buffers, then each program's."""

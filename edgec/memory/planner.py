@@ -15,11 +15,12 @@ from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
 from edgec.ir.graph import Graph, Node
 from edgec.memory.choices import ALL, Choices
+from edgec.memory.collector import no_cycle_search
 from edgec.memory.compaction import packed, relocate
 from edgec.memory.homes import is_large, levels_of, place, place_permanent, rows_in_place
 from edgec.memory.near import with_near
 from edgec.memory.placement import align, blocks
-from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region, Step
+from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region, Step, main
 from edgec.memory.prefetch import find_early, prefetched
 from edgec.memory.repeat import OVERFLOW, Built, Decisions, Pattern, copied, form, pattern, situation
 from edgec.memory.residency import Cycles, savings, spills
@@ -36,6 +37,7 @@ CODE_ALIGN = 256  # of a chip's own program, as its linker script has it: cores 
 ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
 
 
+@no_cycle_search()
 def plan(
     graphs: Mapping[str, Graph],
     target: Target,
@@ -48,24 +50,25 @@ def plan(
     known: decisions of earlier plans for this target, which it adds to.
     """
     known = known or Decisions(target)
-    worth = _worth(graphs["decode"], target, context, known) if choices.residency else {}
+    worth = _worth(main(graphs), target, context, known) if choices.residency else {}
 
     def planned(near: Collection[str] = ()) -> Plan:
         return _finished(_planned(graphs, target, context, choices, worth, known, near), choices)
 
     made = planned()
-    if not choices.near or made.deficits():
+    if not choices.near or made.deficits() or "decode" not in graphs:
         return made
-    cycles = partial(_cycles_by_level, graphs["decode"], target, context, known)
+    cycles = partial(_cycles_by_level, main(graphs), target, context, known)
     return with_near(graphs, made, planned, cycles, choices.near_cache)
 
 
+@no_cycle_search()
 def short_levels(graphs: Mapping[str, Graph], target: Target, context: int, known: Decisions) -> Collection[str]:
     """The levels that lack bytes in plan(): not all of that plan has to be made to know it.
 
     Compaction never makes room smaller and none beats the lower bound; what stays near gives way where room is short.
     """
-    worth = _worth(graphs["decode"], target, context, known)
+    worth = _worth(main(graphs), target, context, known)
     made = _planned(graphs, target, context, ALL, worth, known, phases=False)
     capacity = {m.name: m.capacity_bytes for m in target.memories}
     if all(made.lower_bound(level) >= capacity[level] + ALIGN for level in made.deficits()):
@@ -94,9 +97,11 @@ def _planned(
 
 def _finished(made: Plan, choices: Choices) -> Plan:
     """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
-    if choices.compaction:
-        for name, program in made.programs.items():
+    for name, program in made.programs.items():
+        if choices.compaction:
             made.programs[name] = _compacted(program, made.buffers, made.target, made.context, choices)
+        else:
+            made.programs[name] = relocate(program, program.buffers)
     return made
 
 
@@ -109,7 +114,7 @@ def _compacted(program: Program, permanent: list[Buffer], target: Target, contex
             return prefetched(relocate(program, buffers), found.early)
     buffers = packed(program.buffers, permanent)
     grown = any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
-    return program if grown else relocate(program, buffers)
+    return relocate(program, program.buffers if grown else buffers)
 
 
 def _end(buffers: list[Buffer], level: str) -> int:
@@ -174,11 +179,10 @@ class _ProgramPlanner:
     patterns: dict[object, Pattern] = field(default_factory=dict)
 
     def run(self) -> Program:
-        activations = self._place_activations()
+        activations, alive = self._place_activations()
         steps, buffers, always = [], list(activations), blocks(self.permanent)
         for index, node in enumerate(self.graph.nodes):
-            alive = [*always, *(b for b in activations if b.start <= index < b.end)]
-            phases, made = self._plan_step(index, node, alive)
+            phases, made = self._plan_step(index, node, [*always, *alive[index]])
             context = self._context(node)
             writes = tuple(
                 (v, self.homes[v], context.rows_of(v), self.graph.type_of(v).row_bytes) for v in node.outputs.values()
@@ -189,23 +193,23 @@ class _ProgramPlanner:
 
     def cycles_of(self, indexes: list[int]) -> dict[int, float]:
         """Predicted cycles of some steps at the end of the context, each by itself."""
-        activations = self._place_activations()
+        alive = self._place_activations()[1]
         result = {}
         for index in indexes:
-            alive = [b for b in activations if b.start <= index < b.end]
             context = self._context(self.graph.nodes[index])
-            at = situation(context, alive, self.known)
+            at = situation(context, alive[index], self.known)
             if at not in self.known.chosen:
-                self._decide(context, at, index, alive)
+                self._decide(context, at, index, alive[index])
             number, result[index] = self.known.chosen[at]
             if number == OVERFLOW:
-                result[index] = self._cycles(self._built(context, number, index, alive))
+                result[index] = self._cycles(self._built(context, number, index, alive[index]))
         return result
 
     def _context(self, node: Node) -> StepContext:
         return StepContext(node, self.graph, self.homes, self.target, self.context, self.choices)
 
-    def _place_activations(self) -> list[Buffer]:
+    def _place_activations(self) -> tuple[list[Buffer], list[list[Buffer]]]:
+        """Buffers of activations, and those that are alive at each step."""
         last: dict[str, int] = {}
         first: dict[str, int] = {}
         for index, node in enumerate(self.graph.nodes):
@@ -216,19 +220,24 @@ class _ProgramPlanner:
         for name in self.graph.outputs:
             last[name] = len(self.graph.nodes) - 1
         self.homes |= rows_in_place(self.graph, self.homes, self.target)
-        storage = self._share_in_place(first, last)
+        tenants: dict[str, list[str]] = {}
+        for name, owner in self._share_in_place(first, last).items():
+            tenants.setdefault(owner, []).append(name)
         placed, always = list[Buffer](), blocks(self.permanent)
-        values = [v for v in self.graph.of_kind("activation") if v.name not in self.homes and storage[v.name] == v.name]
+        alive: list[list[Buffer]] = [[] for _ in self.graph.nodes]
+        values = [v for v in self.graph.of_kind("activation") if v.name not in self.homes and v.name in tenants]
         for value in sorted(values, key=lambda v: -v.type.nbytes):
-            tenants = [name for name, owner in storage.items() if owner == value.name]
-            start, end = first[value.name], max(last[name] for name in tenants) + 1
+            start, end = first[value.name], max(last[name] for name in tenants[value.name]) + 1
             levels = (self.target.compute,)
             wanted = Buffer(value.name, levels[0], 0, value.type.nbytes, "activation", self.graph.name, start, end)
-            buffer = place(wanted, levels, [*always, *placed], self.target)
+            beside = {b.name: b for step in alive[start:end] for b in step}
+            buffer = place(wanted, levels, [*always, *beside.values()], self.target)
             placed.append(buffer)
-            for name in tenants:
+            for step in alive[start:end]:
+                step.append(buffer)
+            for name in tenants[value.name]:
                 self.homes[name] = Region(buffer.level, buffer.offset, self.graph.type_of(name).nbytes, name)
-        return placed
+        return placed, alive
 
     def _share_in_place(self, first: dict[str, int], last: dict[str, int]) -> dict[str, str]:
         """The value whose buffer each activation uses: its own, or that of an input which its op may overwrite."""

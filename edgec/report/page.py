@@ -35,34 +35,29 @@ def page(report: Report) -> str:
     """The whole page. Raises ToolError if the plotly package is missing or damaged."""
     figures = figures_of(report)
     errors = layer_errors(report.stages, report.quantization)
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            stem=STEMS[report.verdict],
-            verdict=verdict(report),
-            aim=aim(report),
-            factor=factor,
-            no_remedy=NO_REMEDY,
-            mood=MOODS.get(report.verdict, "bad"),
-            used=[m for m in report.memory if m.used],
-            kinds=[
-                k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())
-            ],
-            gap=GAP,
-            model_lines=model_lines(report),
-            storage=storage_cells(report.model["storage"]) if forms_differ(report) else [],
-            effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
-            layers=layer_cells(report.layers, errors),
-            error_lines=error_lines(errors),
-            stages=stage_rows(report.stages),
-            checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],
-            figures=figures,
-            # A "<" in a name could end the script element that holds the document.
-            figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
-            plotly=plotly_script(),
-        )
+    template = environment().get_template("report.html.j2")
+    return template.render(
+        report=report,
+        stem=STEMS[report.verdict],
+        verdict=verdict(report),
+        aim=aim(report),
+        factor=factor,
+        no_remedy=NO_REMEDY,
+        mood=MOODS.get(report.verdict, "bad"),
+        used=[m for m in report.memory if m.used],
+        kinds=[k for k in next(iter(report.breakdown.values())) if any(part[k] for part in report.breakdown.values())],
+        gap=GAP,
+        model_lines=model_lines(report),
+        storage=storage_cells(report.model["storage"]) if forms_differ(report) else [],
+        effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
+        layers=layer_cells(report.layers, errors, next(iter(report.runs))),
+        error_lines=error_lines(errors),
+        stages=stage_rows(report.stages),
+        checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],
+        figures=figures,
+        # A "<" in a name could end the script element that holds the document.
+        figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
+        plotly=plotly_script(),
     )
 
 

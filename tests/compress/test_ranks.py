@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def random_curves(seed: int, matrices: int, high: int = 10) -> dict[str, Curve]:
     for i in range(matrices):
         n, k = (int(each) for each in rng.integers(4, high, 2))
         sizes = np.sort(rng.exponential(size=min(n, k)))[::-1] * rng.uniform(0.3, 3)
-        made[f"m{i}"] = Curve(n, k, sizes, float(rng.uniform(0.1, 5)))
+        made[f"m{i}"] = Curve((n, k), sizes, float(rng.uniform(0.1, 5)))
     return made
 
 
@@ -66,7 +67,7 @@ def best_by_trying(curves: dict[str, Curve], budget: int, multiple: int = 1) -> 
 
 
 def test_points_are_the_definition() -> None:
-    curve = Curve(6, 4, np.array([3.0, 2.0, 1.0, 0.5]), 2.0)
+    curve = Curve((6, 4), np.array([3.0, 2.0, 1.0, 0.5]), 2.0)
     assert break_even(6, 4) == 2
     assert curve.points(1) == [(1, 10, 2 * (4 + 1 + 0.25)), (2, 20, 2 * 1.25), (0, 24, 0.0)]
     assert curve.points(2) == [(2, 20, 2.5), (0, 24, 0.0)]
@@ -77,7 +78,7 @@ def test_points_are_the_definition() -> None:
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.85, 0.97])
 def test_no_choice_within_the_budget_beats_the_bound_and_few_the_choice(seed: int, share: float) -> None:
     curves = random_curves(seed, 4)
-    budget = int(share * sum(curve.n * curve.k for curve in curves.values()))
+    budget = int(share * sum(math.prod(curve.shape) for curve in curves.values()))
     lowest = sum(curve.points(1)[0][1] for curve in curves.values())
     if budget < lowest:
         with pytest.raises(RecipeError, match=f"less than the {lowest}"):
@@ -99,7 +100,7 @@ def test_no_choice_within_the_budget_beats_the_bound_and_few_the_choice(seed: in
 def test_convex_curves_of_equal_steps_are_chosen_optimally(seed: int) -> None:
     """All ranks cost the same and none is dense: the greedy choice is the optimum, and its own bound proves it."""
     rng = np.random.default_rng(seed)
-    curves = {f"m{i}": Curve(64, 64, np.sort(rng.exponential(size=64))[::-1], rng.uniform(1, 3)) for i in range(3)}
+    curves = {f"m{i}": Curve((64, 64), np.sort(rng.exponential(size=64))[::-1], rng.uniform(1, 3)) for i in range(3)}
     energies = {name: curve.weight * curve.sizes**2 for name, curve in curves.items()}
     for ranks in (3, 10, 25):
         found = allocate(curves, ranks * 128)
@@ -113,19 +114,28 @@ def test_convex_curves_of_equal_steps_are_chosen_optimally(seed: int) -> None:
 
 def test_room_for_all_leaves_all_dense_and_nothing_lost() -> None:
     curves = random_curves(1, 5)
-    found = allocate(curves, sum(curve.n * curve.k for curve in curves.values()))
+    found = allocate(curves, sum(math.prod(curve.shape) for curve in curves.values()))
     assert found.loss == found.bound == 0 and set(found.ranks.values()) == {0}
 
 
 def test_parameters_that_save_nothing_are_not_spent() -> None:
     sizes = np.array([2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    found = allocate({"m": Curve(8, 8, sizes)}, 64)
+    found = allocate({"m": Curve((8, 8), sizes)}, 64)
     assert found.ranks == {"m": 2} and found.loss == found.bound == 0 and found.parameters == 32
+
+
+def test_what_no_whole_step_of_the_hull_fits_into_is_still_spent() -> None:
+    """Flat singular values: from rank 1 the hull goes straight to the dense matrix, which 50 parameters do not hold."""
+    curve = Curve((8, 8), np.ones(8))
+    assert curve.points(1) == [(1, 16, 7.0), (2, 32, 6.0), (3, 48, 5.0), (0, 64, 0.0)]
+    found = allocate({"m": curve}, 50)
+    assert found.ranks == {"m": 3} and found.parameters == 48 and found.loss == 5
+    assert found.bound == pytest.approx(7 - 7 / 48 * 34)
 
 
 def test_heavier_matrices_get_higher_ranks_and_multiples_are_kept() -> None:
     sizes = np.linspace(3, 0.1, 64)
-    curves = {"light": Curve(64, 64, sizes, 1.0), "heavy": Curve(64, 64, sizes, 4.0)}
+    curves = {"light": Curve((64, 64), sizes, 1.0), "heavy": Curve((64, 64), sizes, 4.0)}
     found = allocate(curves, 32 * 128, 4)
     assert found.ranks["heavy"] > found.ranks["light"] >= 4
     assert all(rank % 4 == 0 for rank in found.ranks.values())

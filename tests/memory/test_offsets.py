@@ -7,8 +7,11 @@ from itertools import combinations
 import pytest
 from random_pieces import random_pieces
 
+from edgec.memory import offsets as searched
 from edgec.memory.offsets import Piece, assign, lower_bound
-from edgec.memory.offsets_cp import improve
+from edgec.memory.offsets_cp import Rectangle, improve
+
+SOLVED_BY_MENDING = (3, 5, 17, 51)
 
 
 def layered(layers: int) -> list[Piece]:
@@ -52,6 +55,24 @@ def test_equal_layers_are_placed_alike() -> None:
     assert_sound(pieces, offsets, 0)
     assert peak(pieces, offsets) == lower_bound(pieces)
     assert all(offsets[1 + i] == offsets[1 + i % 4] for i in range(160))
+
+
+@pytest.mark.parametrize("seed", SOLVED_BY_MENDING)
+def test_placing_what_sticks_out_first_saves_the_solver(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def unused(pieces: list[Rectangle], around: object, floor: int, goal: int, known: list[int]) -> list[int]:
+        asked.append(len(pieces))
+        return known
+
+    monkeypatch.setattr(searched, "improve", unused)
+    pieces = random_pieces(seed)
+    offsets = assign(pieces)
+    assert_sound(pieces, offsets, 0)
+    assert peak(pieces, offsets) == lower_bound(pieces) and not asked
+    monkeypatch.setattr(searched, "_mended", lambda pieces, order, offsets, goal: order)
+    assign(pieces)
+    assert asked
 
 
 def test_the_solver_finds_what_first_fit_does_not() -> None:

@@ -71,7 +71,8 @@ class Variants:
 
     def _loss(self, hidden: Tensor) -> float:
         samples, length = self.tokens.shape
-        return float(summed_loss(self.module, hidden, self.tokens)) / (samples * (length - 1))
+        total: float = summed_loss(self.module, hidden, self.tokens)
+        return total / int(samples * (length - 1))
 
     @contextmanager
     def _swapped(self, part: str, layer: int, other: int) -> Iterator[None]:

@@ -80,7 +80,8 @@ def exchange_analysis(
     made = [("loss without a part", charts.ablation(found))]
     if kind == "replace":
         for e in found:
-            made.append((f"{e.part} of block i in the place of block j", charts.exchange_map(e, "replace")))
+            title = "block i" if e.part == "block" else f"{e.part} of block i"
+            made.append((f"{title} in the place of block j's", charts.exchange_map(e, "replace")))
             made.append((f"the same, minus the loss without any {e.part} there", charts.exchange_map(e, "difference")))
     lines = [f"dense loss {dense:.5g}", *(line for e in found for line in observations(e))]
     title = f"{'Replacement' if kind == 'replace' else 'Ablation'} in {Path(model).name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,34 +125,53 @@ def evaluate_questions(
     say: Callable[[str, int, int], None],
 ) -> tuple[Evaluation, Path | None]:
     """TriviaQA, or one of lm-eval's tasks. Raises EdgecError for data that are missing or of another form."""
-    from edgec.evaluate.lm_tasks import lm_task
-    from edgec.evaluate.triviaqa import triviaqa
-
-    rows, protocol = None, dict[str, Any]()
-    if data is not None:
-        raw = read_bytes(data)
-        rows = rows_of(raw, data)
-        protocol = {"data": Path(data).name, "sha256": hashlib.sha256(raw).hexdigest()}
-    elif task.startswith("triviaqa"):
-        raise EdgecError(f"{task} needs --data, a .jsonl file with a question and its answers a line.")
-    else:
-        protocol = {"data": "hub"}
+    questions = Questions.of(task, data, limit, max_new)
     scorer, described, folder = scorer_of(model, runner, tokenizer, QUESTION_CONTEXT)
-    if task.startswith("triviaqa"):
-        assert rows is not None
-        rows = rows[:limit]
-        open_book = task == "triviaqa-open"
-        metrics = triviaqa(scorer, rows, open_book, Path(str(data)).name, max_new, say)
-        prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
-        protocol |= {"documents": len(rows), "prompt": prompt, "min_new_tokens": 1, "max_new_tokens": max_new}
-        protocol["matching"] = "exact, substring, 80 % of words"
-    else:
-        found = lm_task(scorer, task, rows, limit, say)
-        metrics = found.pop("metrics")
-        protocol |= found
-    protocol |= {"context": scorer.context, "arithmetic": scorer.arithmetic}
-    rounded = {key: float(f"{value:.6g}") for key, value in metrics.items()}
-    return Evaluation(task, rounded, protocol, described, 0.0), folder
+    metrics, protocol = questions.ask(scorer, say)
+    return Evaluation(task, metrics, protocol, described, 0.0), folder
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A question task and its data, to be asked of any number of models."""
+
+    task: str
+    rows: list[dict[str, Any]] | None  # None: lm-eval takes them from the hub
+    name: str
+    sha256: str
+    limit: int | None
+    max_new: int
+
+    @classmethod
+    def of(cls, task: str, data: str | None, limit: int | None, max_new: int) -> Questions:
+        """Raises EdgecError for data that are missing or of another form."""
+        if data is not None:
+            raw = read_bytes(data)
+            return cls(task, rows_of(raw, data), Path(data).name, hashlib.sha256(raw).hexdigest(), limit, max_new)
+        if task.startswith("triviaqa"):
+            raise EdgecError(f"{task} needs --data, a .jsonl file with a question and its answers a line.")
+        return cls(task, None, "hub", "", limit, max_new)
+
+    def ask(self, scorer: Scorer, say: Callable[[str, int, int], None]) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics, the task's own first, and the protocol."""
+        from edgec.evaluate.lm_tasks import lm_task
+        from edgec.evaluate.triviaqa import triviaqa
+
+        protocol: dict[str, Any] = {"data": self.name} | ({"sha256": self.sha256} if self.sha256 else {})
+        if self.task.startswith("triviaqa"):
+            assert self.rows is not None
+            rows = self.rows[: self.limit]
+            open_book = self.task == "triviaqa-open"
+            metrics = triviaqa(scorer, rows, open_book, self.name, self.max_new, say)
+            prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
+            protocol |= {"documents": len(rows), "prompt": prompt, "min_new_tokens": 1, "max_new_tokens": self.max_new}
+            protocol["matching"] = "exact, substring, 80 % of words"
+        else:
+            found = lm_task(scorer, self.task, self.rows, self.limit, say)
+            metrics = found.pop("metrics")
+            protocol |= found
+        protocol |= {"context": scorer.context, "arithmetic": scorer.arithmetic}
+        return {key: float(f"{value:.6g}") for key, value in metrics.items()}, protocol
 
 
 def read_bytes(data: str) -> bytes:

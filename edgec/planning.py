@@ -97,7 +97,7 @@ def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
 def plan_model(
     model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
 ) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan of a `ready` model with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
+    """Graphs and plan of a `ready` model with the largest chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
 
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
     known: decisions of plans for the same target, which these add to.
@@ -115,8 +115,10 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            alone = {"decode": graphs["decode"]}  # where a token alone is too much already no chunk helps
-            chunk = 1 if target.compute in short_levels(alone, target, context, known) else chunk // 2
+            # Where a token alone is too much already no chunk helps.
+            alone = {name: graph for name, graph in graphs.items() if name == "decode"}
+            hopeless = alone and target.compute in short_levels(alone, target, context, known)
+            chunk = 1 if hopeless else chunk // 2
 
 
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:

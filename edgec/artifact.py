@@ -65,6 +65,11 @@ class Artifact:
         """Whether there is a program: a model that does not fit has a plan and a report only."""
         return self.project.is_dir()
 
+    @property
+    def encodes(self) -> bool:
+        """Whether the model turns a text into a vector; else it continues one."""
+        return "encode" in self.plan.programs
+
     @cached_property
     def plan(self) -> Plan:
         """The plan as the folder has it."""
@@ -73,7 +78,7 @@ class Artifact:
     @cached_property
     def graphs(self) -> dict[str, Graph]:
         """The graphs by name."""
-        return {name: parse_graph(self._text(f"graph/{name}.txt")) for name in ("prefill", "decode")}
+        return {name: parse_graph(self._text(f"graph/{name}.txt")) for name in self.plan.programs}
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
@@ -84,7 +89,7 @@ class Artifact:
         backend = Tokenizer.from_str(self._text("tokenizer.json"))
         if ids["encode_special_tokens"]:
             backend.encode_special_tokens = True
-        return TextTokenizer(backend, ids["bos_id"], tuple(ids["eos_ids"]), ids["add_bos"])
+        return TextTokenizer(backend, ids["bos_id"], tuple(ids["eos_ids"]), ids["add_bos"], ids.get("add_eos", False))
 
     @cached_property
     def images(self) -> dict[str, NDArray[np.uint8]]:
@@ -118,14 +123,16 @@ class Artifact:
     def simulator(self, late: bool = False) -> Simulator:
         """The plan's simulator, greedy, at position 0."""
         simulator = Simulator(self.plan, self.images, late=late)
-        simulator.sampling(Sampling())
+        if not self.encodes:
+            simulator.sampling(Sampling())
         return simulator
 
     def reference(self) -> ReferenceRunner:
         """The graph's reference, greedy, at position 0."""
         self.require_program()
         runner = ReferenceRunner(self.graphs, self.constants())
-        runner.sampling(Sampling())
+        if not self.encodes:
+            runner.sampling(Sampling())
         return runner
 
     def verification(self) -> dict[str, Any]:

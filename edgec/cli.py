@@ -122,10 +122,10 @@ cli.add_command(plan)
 cli.add_command(report)
 
 
-@cli.command(short_help="Generate text without hardware.")
+@cli.command(short_help="Generate text, or a text's vector, without hardware.")
 @OUT
-@click.option("--prompt", required=True, help="Text to continue.")
-@click.option("--tokens", type=click.IntRange(min=1), required=True, help="Tokens to generate at most.")
+@click.option("--prompt", required=True, help="Text to continue, or to turn into a vector.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Tokens to generate at most; none of an encoder.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random generator.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens.")
@@ -140,7 +140,7 @@ cli.add_command(report)
 def simulate(
     out: Path,
     prompt: str,
-    tokens: int,
+    tokens: int | None,
     seed: int,
     temperature: float,
     top_k: int,
@@ -149,15 +149,27 @@ def simulate(
     timeline: str | None,
     as_json: bool,
 ) -> None:
-    """Generate text from a built folder without hardware, with the speed predicted for the chip."""
+    """Generate text, or a text's vector, from a built folder without hardware, and predict the chip's speed."""
     from edgec.artifact import Artifact
     from edgec.ops.sample import Sampling
+    from edgec.simulate.embed import embed
     from edgec.simulate.generate import generate, runner_of
     from edgec.simulate.timeline import recorded, write_timeline
 
     if timeline and (not by_plan or not timeline.endswith((".json", ".csv"))):
         raise click.UsageError("--timeline wants a file named .json or .csv, and the plan, not --reference.")
     artifact = Artifact.load(out)
+    if artifact.encodes:
+        if timeline:
+            raise click.UsageError("--timeline shows models that continue text; this is an encoder.")
+        vector = embed(artifact, prompt, by_plan)
+        if as_json:
+            print_json(vector.to_dict())
+        else:
+            click.echo(vector.summary(artifact.plan.target.name))
+        return
+    if tokens is None:
+        raise click.UsageError("a model that continues text needs --tokens, how many to generate.")
     runner = runner_of(artifact, by_plan)
     record = recorded(runner) if timeline else None
     settings = Sampling(temperature, top_k, top_p, seed)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgec.console import bars, print_json
+
+if TYPE_CHECKING:
+    from edgec.recipe import Recipe
 
 
 @click.command(short_help="Prune, train and quantise a model.")
@@ -68,8 +73,9 @@ def compress(
         click.echo(f"\nwrote {made.folders[-1]}")
 
 
-def _dry_run(model: str | None, config: str | None, recipe: object, as_json: bool) -> None:
+def _dry_run(model: str | None, config: str | None, recipe: Recipe, as_json: bool) -> None:
     from edgec.compress.counts import dry_run, size_table
+    from edgec.compress.vocab import settled
     from edgec.frontend.huggingface_config import config_of
 
     if (model is None) == (config is None):
@@ -79,7 +85,8 @@ def _dry_run(model: str | None, config: str | None, recipe: object, as_json: boo
     else:
         from edgec.frontend.load import load_checkpoint
 
-        shape = load_checkpoint(str(model)).config
+        loaded = load_checkpoint(str(model))
+        shape, recipe = loaded.config, replace(recipe, stages=settled(recipe.stages, loaded, recipe.calibration))
     sizes = dry_run(shape, recipe)
     if as_json:
         from dataclasses import asdict

@@ -23,13 +23,16 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
-from edgec.lower.llama import NUMPY_TO_DTYPE, constants
+from edgec.lower.llama import NUMPY_TO_DTYPE
+from edgec.lower.model import constants
 from edgec.lower.programs import ready
 from edgec.memory.check import check
 from edgec.memory.images import images
@@ -38,7 +41,7 @@ from edgec.memory.planner import add_program
 from edgec.memory.serialize import dump_plan
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
-from edgec.planning import context_of, longest_decode, models, plan_model, remedies
+from edgec.planning import context_of, longest_decode, models, plan_model, refuse_for_encoder, remedies
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.explain import effects
 from edgec.report.files import write_report
@@ -82,7 +85,10 @@ def build(
         say("load")
         loaded = checkpoint = load_checkpoint(model, tokenizer)
         unrounded, table = model, tuple(checkpoint.stages)
+        if encodes(checkpoint.config):
+            refuse_for_encoder(recipe, explain)
         if recipe.stages:
+            recipe = replace(recipe, stages=settled(recipe.stages, checkpoint, recipe.calibration))
             stages_folder = out.with_name(out.name + ".stages")
             bar = stages_progress or (lambda text, done, total: say(f"{text} {done}/{total}"))
             compressed = compress(checkpoint, recipe, stages_folder, say=bar, measure=measure, minutes=minutes)
@@ -135,6 +141,8 @@ def plan_config(
     say = progress or (lambda text: None)
     chip = load_target(target)
     architecture = architecture_of(file)
+    if encodes(architecture.config):
+        refuse_for_encoder(recipe, explain)
     model = planned_model(architecture.config, architecture.extras, recipe)
     context = context_of(model.config.max_seq_len, recipe)
     say("lower and plan")
@@ -160,6 +168,10 @@ def _golden(
     graphs: dict[str, Graph], consts: Mapping[str, NDArray[Any]], tokenizer: TextTokenizer | None, context: int
 ) -> Golden:
     """The self-test's vectors, from the reference."""
+    if "encode" in graphs:
+        text = tokenizer.encode_within(GOLDEN_PROMPT, context) if tokenizer else [0]
+        vector = ReferenceRunner(graphs, consts, keep_prepared=False).encode(text)
+        return Golden(tuple(text), (), fnv1a(vector.tobytes()))
     prompt = (tokenizer.encode(GOLDEN_PROMPT) if tokenizer else [])[: max(1, context - 1)] or [0]
     reference = ReferenceRunner(graphs, consts, keep_prepared=False)
     reference.sampling(Sampling())
@@ -238,6 +250,7 @@ def _describe(
             "bos_id": tokenizer.bos_id,
             "eos_ids": list(tokenizer.eos_ids),
             "add_bos": tokenizer.add_bos,
+            "add_eos": tokenizer.add_eos,
             "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
         },
         "provenance": checkpoint.provenance
@@ -249,7 +262,9 @@ def _facts(
     source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
 ) -> dict[str, Any]:
     """What build.json says of model, recipe and plan."""
-    config = {k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor")}
+    config = {
+        k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor", "local_inv_freq")
+    }
     parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
     parameters += sum(f.size for f in model.floats.values())
     return {
@@ -260,7 +275,7 @@ def _facts(
         "recipe": recipe.to_dict(),
         "target": chip.name,
         "context": made.context,
-        "chunk": made.programs["prefill"].rows,
+        "chunk": made.chunk,
         "max_context": longest,
         "placements": placements(made),
         "program": None,

@@ -7,10 +7,12 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.vocab import Vocab
+from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants
+from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
@@ -31,6 +33,16 @@ def context_of(longest: int, recipe: Recipe) -> int:
     if context > longest:
         raise RecipeError(f"the model was made for {longest} positions, --context asks for {context}.")
     return context
+
+
+def refuse_for_encoder(recipe: Recipe, explain: bool = False) -> None:
+    """Raise RecipeError for what is made for models that continue text."""
+    if recipe.stages:
+        raise RecipeError(f"the stage {recipe.stages[0].method} works on models that continue text, not on an encoder.")
+    if recipe.build.kv != "int8":
+        raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
+    if explain:
+        raise RecipeError("--explain compares runs of models that continue text; this is an encoder.")
 
 
 def needs_remedies(made: Plan) -> bool:
@@ -56,15 +68,27 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
 
 def models(loaded: Checkpoint, built: QuantizedModel, recipe: Recipe) -> ModelOf:
     """What other recipes make of a checkpoint, by shape: `built` itself where its matrices stay as they arrived."""
-    first = "model.layers.0."
-    extras = [n.removeprefix(first) for n in loaded.config.optional_shapes() if n.startswith(first) and n in loaded]
+    found = (name.split(".", 3)[3] for name in loaded.config.optional_shapes() if name in loaded)
+    extras = list(dict.fromkeys(found))  # of any layer: some may have no attention
 
     def make(changed: Recipe) -> QuantizedModel:
-        if loaded.packed and changed.stages == recipe.stages and changed.quantize == recipe.quantize:
-            return replace(built, kv_bits=KV_BITS[changed.build.kv])
-        return planned_model(loaded.config, extras, changed)
+        fewer = next((s for s in changed.stages if isinstance(s, Vocab) and s not in recipe.stages), None)
+        if fewer:
+            fewer.choice(loaded.tokenizer)  # which may not have as few tokens
+        same = tuple(s for s in changed.stages if s is not fewer) == recipe.stages
+        if loaded.packed and same and changed.quantize == recipe.quantize:
+            made = replace(built, kv_bits=KV_BITS[changed.build.kv])
+            return _with_tokens(made, fewer.size) if fewer else made
+        return planned_model(loaded.structure, extras, changed)
 
     return make
+
+
+def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
+    """The model with the first `size` tokens: in shape what trimming the vocabulary leaves."""
+    rows = {name: model.matrices[name].rows(slice(size)) for name in ROWS if name in model.matrices}
+    config = replace(model.config, vocab_size=size)
+    return replace(model, config=config, matrices=model.matrices | rows)
 
 
 @no_cycle_search()
@@ -81,8 +105,7 @@ def plan_model(
     chunk = min(recipe.build.chunk or DEFAULT_CHUNK, context)
     layers = 1 if chunk > 1 and recipe.build.chunk is None else None  # nothing to find out: plan all blocks at once
     while True:
-        rows_by_name = {"prefill": chunk, "decode": 1}
-        graphs = programs(model, consts, rows_by_name, context, target, ALL, layers)
+        graphs = programs(model, consts, rows_by_program(model.config, chunk), context, target, ALL, layers)
         made = plan(graphs, target, context, known=known) if layers is None else None
         short = short_levels(graphs, target, context, known) if made is None else made.deficits()
         if target.compute not in short or chunk == 1 or recipe.build.chunk is not None:
@@ -90,7 +113,8 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            alone = {"decode": graphs["decode"]}  # where a token alone is too much already no chunk helps
+            # Where a token alone is too much already no chunk helps.
+            alone = {name: graph for name, graph in graphs.items() if name != "prefill"}
             chunk = 1 if target.compute in short_levels(alone, target, context, known) else chunk // 2
 
 
@@ -104,6 +128,8 @@ def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:
 
 
 def longest_decode(model: QuantizedModel, target: Target) -> int:
-    """The longest context with which a `ready` model decodes on the target, up to what it was made for."""
-    make = on_shapes(model, {"decode": 1}, target)
+    """The longest context with which a `ready` model decodes, or encodes, on the target, up to what it was made for."""
+    rows = rows_by_program(model.config, 1)
+    rows.pop("prefill", None)
+    make = on_shapes(model, rows, target)
     return longest_context(make, model.config.n_layers, target, model.config.max_seq_len)

@@ -136,8 +136,9 @@ class Recipe:
 
 
 def stage_options(stage: Any) -> dict[str, Any]:
-    """A stage as its recipe table: method first, then every option."""
-    return {"method": stage.method, **asdict(stage)}
+    """A stage as its recipe table: method first, then every option; of a file its name."""
+    options = asdict(stage)
+    return {"method": stage.method, **options} | ({"file": Path(options["file"]).name} if "file" in options else {})
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -165,11 +166,14 @@ def load_recipe(path: str | Path) -> Recipe:
             tables = ", ".join(f"[{name}]" for name in known)
             raise RecipeError(f"recipe {path} has an unknown table [{key}]; known: seed, {tables}, [[stage]].")
     made = Recipe(**parts)
-    if made.calibration.file and not Path(made.calibration.file).is_absolute():  # files stand beside the recipe
-        beside = Path(path).parent / made.calibration.file
-        if beside.is_file():
-            made = replace(made, calibration=replace(made.calibration, file=str(beside)))
-    return made
+    stages = tuple(_found(stage, path) if hasattr(stage, "file") else stage for stage in made.stages)
+    return replace(made, calibration=_found(made.calibration, path), stages=stages)
+
+
+def _found(table: Any, path: str | Path) -> Any:
+    """A table with the file that it names, which stands beside the recipe if it is not absolute."""
+    beside = Path(path).parent / table.file
+    return replace(table, file=str(beside)) if table.file and beside.is_file() else table
 
 
 def _stage(table: Any, where: str, path: str | Path) -> Any:

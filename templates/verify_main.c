@@ -1,15 +1,22 @@
 /* The program that edgec's verification talks to, on the host and in the emulator.
  *
  * It reads commands from hal_read, little endian, and answers each with one HAL_REPLY record, before which
- * come the HAL_TRACE records of the steps that ran: 1 reset → nothing 2 sampling  f32 temperature, u32 top_k,
- * f32 top_p, u64 seed   → nothing 3 prefill   u32 count, i32 tokens[count]                      → i32 next
- * token 4 decode    i32 token                                         → i32 next token 5 quit → nothing, and
- * exits with 0 6 logits                                                      → f32 logits[EDGEC_VOCAB]
+ * come the HAL_TRACE records of the steps that ran:
+ *
+ *     1 reset                                                    → nothing
+ *     2 sampling   f32 temperature, u32 top_k, f32 top_p, u64 seed → nothing
+ *     3 prefill    u32 count, i32 tokens[count]                  → i32 next token
+ *     4 decode     i32 token                                     → i32 next token
+ *     5 quit                                                     → nothing, and exits with 0
+ *     6 logits                                                   → f32 logits[EDGEC_VOCAB]
+ *     7 encode     u32 count, i32 tokens[count]                  → i32 status, f32 embedding[EDGEC_EMBEDDING]
+ *
+ * A model that makes vectors knows 1, 5 and 7, every other one all but 7.
  */
 #include "hal.h"
 #include "model.h"
 
-enum { RESET = 1, SAMPLING, PREFILL, DECODE, QUIT, LOGITS };
+enum { RESET = 1, SAMPLING, PREFILL, DECODE, QUIT, LOGITS, ENCODE };
 
 static void receive(void *data, uint32_t bytes) {
     if (hal_read(data, bytes) != bytes) {
@@ -23,6 +30,31 @@ static void reply(uint32_t command, const void *data, uint32_t bytes) {
     hal_write(data, bytes);
 }
 
+/* One token more than fits, so that the model's own check of its context is what answers. */
+static int32_t tokens[EDGEC_CONTEXT + 1u];
+
+static uint32_t receive_tokens(void) {
+    uint32_t count;
+    receive(&count, sizeof count);
+    if (count > EDGEC_CONTEXT + 1u) {
+        hal_print("more tokens than the context holds\n");
+        hal_exit(1);
+    }
+    receive(tokens, count * (uint32_t)sizeof tokens[0]);
+    return count;
+}
+
+#ifdef EDGEC_EMBEDDING
+static void encode(void) {
+    static struct {
+        int32_t status;
+        float embedding[EDGEC_EMBEDDING];
+    } answer;
+    const uint32_t count = receive_tokens();
+    answer.status = model_encode(tokens, count, answer.embedding);
+    reply(ENCODE, &answer, sizeof answer);
+}
+#else
 static void sampling(void) {
     struct {
         float temperature;
@@ -36,25 +68,28 @@ static void sampling(void) {
 }
 
 static int32_t prefill(void) {
-    /* One token more than fits, so that the model's own check of its context is what answers. */
-    static int32_t tokens[EDGEC_CONTEXT + 1u];
-    uint32_t count;
-    receive(&count, sizeof count);
-    if (count > EDGEC_CONTEXT + 1u) {
-        hal_print("prefill of more tokens than the context holds\n");
-        hal_exit(1);
-    }
-    receive(tokens, count * (uint32_t)sizeof tokens[0]);
+    const uint32_t count = receive_tokens();
     return model_prefill(tokens, count);
 }
+#endif
 
 int main(void) {
     hal_init();
     for (;;) {
         uint32_t command;
+#ifndef EDGEC_EMBEDDING
         int32_t token;
+#endif
         receive(&command, sizeof command);
         switch (command) {
+#ifdef EDGEC_EMBEDDING
+        case RESET: /* nothing is left of a text */
+            reply(command, NULL, 0);
+            break;
+        case ENCODE:
+            encode();
+            break;
+#else
         case RESET:
             model_reset();
             reply(command, NULL, 0);
@@ -75,6 +110,7 @@ int main(void) {
         case LOGITS:
             reply(command, model_logits(), EDGEC_VOCAB * (uint32_t)sizeof(float));
             break;
+#endif
         case QUIT:
             reply(command, NULL, 0);
             hal_exit(0);

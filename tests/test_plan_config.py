@@ -23,6 +23,7 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.width import Width
 from edgec.frontend.huggingface_config import architecture_of
+from edgec.frontend.structure import Structure
 from edgec.lower.programs import ready
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model
@@ -60,7 +61,7 @@ def test_the_plan_of_pruned_matrices(pattern: str) -> None:
     config = tiny_models.config(hidden_dim=64, ffn_dim=96, head_dim=16, n_layers=2, tied_embeddings=True)
     source = tiny_models.checkpoint(config)
     stage = Width(pattern=pattern)
-    found = stage.patterns(config)
+    found = stage.patterns(Structure(config))
     tensors = {n: source.tensor(n) * keep_highest(abs(source.tensor(n)), *p) for n, p in found.items()}
     recipe = Recipe(Quantize(bits=4, group_size=32), Build(24), stages=(stage,))
     model = quantize_model(replace(source.with_tensors(tensors), patterns=found), recipe.quantize, sparse="auto")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -42,9 +42,16 @@ def magnitudes(model: Checkpoint, candidates: list[int], work: Work) -> dict[int
 
 
 def losses_without(
-    module: TorchModel, tokens: Tensor, alive: list[int], candidates: list[int], work: Work, number: int
+    module: TorchModel,
+    tokens: Tensor,
+    alive: list[int],
+    candidates: list[int],
+    work: Work,
+    number: int,
+    instead: Callable[[int, Tensor], Tensor] = lambda layer, hidden: hidden,
+    what: str = "a block",
 ) -> dict[int, float]:
-    """Mean loss of the predicted tokens without the block.
+    """Mean loss of the predicted tokens without the block, or with `instead` in its place.
 
     The hidden states before a block are computed once and carried on; only the blocks behind it run anew. Every score
     is kept in work.partial.
@@ -57,10 +64,10 @@ def losses_without(
         hidden = [module.embed(part) for part in parts]
         for place, layer in enumerate(alive[: alive.index(candidates[-1]) + 1]):
             if layer in candidates and layer not in scores:
-                work.say(f"loss without a block, round {number + 1}", candidates.index(layer), len(candidates))
+                work.say(f"loss without {what}, round {number + 1}", candidates.index(layer), len(candidates))
                 total = 0.0
                 for part, before in zip(parts, hidden, strict=True):
-                    states = before
+                    states = instead(layer, before)
                     for later in alive[place + 1 :]:
                         states = module.block(later, states)
                     total += summed_loss(module, states, part)
@@ -82,9 +89,21 @@ def summed_loss(module: TorchModel, hidden: Tensor, tokens: Tensor) -> float:
 def taylor(
     module: TorchModel, tokens: Tensor, alive: list[int], candidates: list[int], work: Work, number: int
 ) -> dict[int, float]:
-    """Sum |w * dL/dw| over a block's matrices, L the mean loss of the predicted tokens.
+    """Sum |w * dL/dw| over a block's matrices, L the mean loss of the predicted tokens."""
+    scores = {}
+    for layer, changes in first_order(module, tokens, alive, candidates[0], work, f"gradients, round {number + 1}"):
+        if layer in candidates:
+            scores[layer] = float(sum(c.abs().sum(dtype=torch.float64) for n, c in changes.items() if "bias" not in n))
+    return scores
 
-    Backwards block by block, so that the gradients of one block's weights exist at a time.
+
+def first_order(
+    module: TorchModel, tokens: Tensor, alive: list[int], first: int, work: Work, what: str
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """(block, w * dL/dw of its matrices and their biases by tensor name) from the last block down to `first`.
+
+    L is the mean loss of the predicted tokens. Backwards block by block, so that the gradients of one block's weights
+    exist at a time.
     """
     with torch.no_grad():
         inputs = {}
@@ -94,12 +113,14 @@ def taylor(
             hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
     _, slope = next_token_loss(Head.of(module, torch.float32), hidden, tokens)
     names = [name for name, _ in module.matrices()]
-    scores = {}
     for done, layer in enumerate(reversed(alive)):
-        if layer < candidates[0]:
+        if layer < first:
             break
-        work.say(f"gradients, round {number + 1}", done, len(alive) - alive.index(candidates[0]))
-        weights = [module.linear(name).weight.requires_grad_(True) for name in layers_of(names, layer)]
+        work.say(what, done, len(alive) - alive.index(first))
+        named = {name: module.linear(name).weight for name in layers_of(names, layer)}
+        biases = (pair for pair in module.blocks[layer].named_parameters() if pair[0].endswith("_proj.bias"))
+        named |= {f"model.layers.{layer}.{name}": bias for name, bias in biases}
+        weights = [weight.requires_grad_(True) for weight in named.values()]
         slopes = []
         gradients = [torch.zeros_like(weight) for weight in weights]
         for part, onward in zip(inputs.pop(layer).split(BATCH), slope.split(BATCH), strict=True):
@@ -112,7 +133,4 @@ def taylor(
         slope = torch.cat(slopes)
         for weight in weights:
             weight.requires_grad_(False)
-        if layer in candidates:
-            products = zip(weights, gradients, strict=True)
-            scores[layer] = float(sum((w * g).abs().sum(dtype=torch.float64) for w, g in products))
-    return scores
+        yield layer, {name: w.detach() * g for (name, w), g in zip(named.items(), gradients, strict=True)}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgec.compress.torch_model import Activations
+from edgec.frontend.structure import Structure
 
 
 def fake_int8(x: Tensor, group_size: int) -> Tensor:
@@ -25,8 +26,16 @@ def fake_int8(x: Tensor, group_size: int) -> Tensor:
     return x + (rounded - x.detach()) if x.requires_grad else rounded
 
 
+def group_sizes(structure: Structure, stored: Mapping[str, int]) -> dict[str, int]:
+    """Group sizes by stored matrix as those of everything that stands for one too."""
+    return {user: size for name, size in stored.items() for user in structure.users(name)}
+
+
 class ChipActivations(Activations):
-    """int8 inputs of every matrix in the groups that its weights use, int8 queries and cache per token and head."""
+    """int8 inputs of every matrix in the groups that its weights use, int8 queries and cache per token and head.
+
+    groups: by name of a matrix that is applied, see `group_sizes`.
+    """
 
     def __init__(self, groups: Mapping[str, int], default: int = 0, heads: bool = True) -> None:
         self.groups, self.default, self.with_heads = dict(groups), default, heads

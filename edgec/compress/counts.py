@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from math import ceil, comb, log2
+from math import ceil, comb, log2, prod
 from typing import Any
 
+from edgec.compress.masks import merged_patterns
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 
 CODE_BITS = 4
@@ -42,23 +44,23 @@ class StageSize:
 
 
 @dataclass(frozen=True)
-class _State:
-    """What is known of a model without its weights. All blocks are alike, so a role stands for a matrix of each."""
+class State:
+    """What is known of a model without its weights; patterns, grids and ranks by stored matrix of the blocks."""
 
-    config: ModelConfig
+    structure: Structure
     patterns: dict[str, tuple[int, int]] = field(default_factory=dict)
     grids: dict[str, tuple[int, int]] = field(default_factory=dict)  # bits, group size
-    ranks: dict[str, int] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)  # of branches
 
     def matrices(self) -> dict[str, tuple[int, int]]:
-        """Shape [n, k] by role."""
-        shapes = self.config.tensor_shapes().items()
-        return {_role(name): (s[0], s[1]) for name, s in shapes if name.startswith("model.layers.0.") and len(s) == 2}
+        """Shape [n, k] by stored matrix of the blocks."""
+        shapes = self.structure.shapes()
+        return {name: (shapes[name][0], shapes[name][1]) for name in self.structure.stored_matrices()}
 
 
-def state_after(config: ModelConfig, recipe: Any) -> _State:
-    """Shape, patterns, grids and ranks behind all stages. Raises RecipeError for one that this shape cannot have."""
-    state = _State(config)
+def state_after(structure: Structure, recipe: Any) -> State:
+    """Structure, patterns, grids and ranks behind all stages. Raises RecipeError for one that it cannot have."""
+    state = State(structure)
     for stage in recipe.stages:
         state = _after(state, stage)
     return state
@@ -69,7 +71,7 @@ def dry_run(config: ModelConfig, recipe: Any) -> list[StageSize]:
 
     Raises RecipeError for a stage that is impossible for this shape.
     """
-    state = _State(config)
+    state = State(Structure(config))
     sizes = [_measure("dense", state)]
     for stage in recipe.stages:
         state = _after(state, stage)
@@ -77,9 +79,10 @@ def dry_run(config: ModelConfig, recipe: Any) -> list[StageSize]:
     return sizes
 
 
-def parameters(config: ModelConfig) -> int:
-    """Elements of all tensors that every model of this shape has."""
-    return sum(_product(shape) for shape in config.tensor_shapes().values())
+def parameters(structure: ModelConfig | Structure) -> int:
+    """Elements of all tensors that every such model stores."""
+    made = structure if isinstance(structure, Structure) else Structure(structure)
+    return sum(prod(shape) for shape in made.shapes().values())
 
 
 def bitmask_bits(removed: int, of: int, bits: int = CODE_BITS) -> float:
@@ -92,49 +95,68 @@ def ranked_bits(removed: int, of: int, bits: int = CODE_BITS) -> float:
     return (bits * (of - removed) + ceil(log2(comb(of, removed)))) / of
 
 
-def _after(state: _State, stage: Any) -> _State:
+def _after(state: State, stage: Any) -> State:
     """The state behind a stage; one that changes neither shapes nor storage leaves it as it is."""
-    state = replace(state, config=stage.shape(state.config))
+    if stage.method == "neurons":
+        stage.check_patterns(state.structure, state.patterns)
+    state = _restructured(state, stage)
     shapes = state.matrices()
-    if stage.method == "width":
-        # A matrix that lost more already keeps the stricter pattern, as in compress/width.py.
-        new = {_role(name): pattern for name, pattern in stage.patterns(state.config).items()}
-        old = {r: p for r, p in state.patterns.items() if r in new and p[0] * new[r][1] >= new[r][0] * p[1]}
-        return replace(state, patterns=state.patterns | new | old)
+    if hasattr(stage, "patterns"):  # width, and what prunes as it does
+        return replace(state, patterns=merged_patterns(state.patterns, stage.patterns(state.structure)))
     if stage.method == "quantize":
-        widths = {role: int(stage.bits_of.get(role, stage.bits)) for role in shapes}
-        return replace(state, grids={r: (widths[r], min(stage.group_size or k, k)) for r, (_, k) in shapes.items()})
+        widths = {name: int(stage.bits_of.get(role_of(name), stage.bits)) for name in shapes}
+        return replace(state, grids={n: (widths[n], min(stage.group_size or k, k)) for n, (_, k) in shapes.items()})
     wide = stage.method == "eora" or (stage.method == "lora" and not stage.merge)
     if wide:
-        roles = shapes if "all" in stage.roles else stage.roles
-        added = {role: stage.rank for role in roles if stage.method == "lora" or role in state.grids}
+        names = [name for name in shapes if "all" in stage.roles or role_of(name) in stage.roles]
+        added = {name: stage.rank for name in names if stage.method == "lora" or name in state.grids}
         if stage.method == "eora":  # a fitted branch is at most as wide as the error has directions
-            added = {role: min(rank, *shapes[role]) for role, rank in added.items()}
-        return replace(state, ranks=state.ranks | {r: state.ranks.get(r, 0) + rank for r, rank in added.items()})
+            added = {name: min(rank, *shapes[name]) for name, rank in added.items()}
+        return replace(state, ranks=state.ranks | {n: state.ranks.get(n, 0) + rank for n, rank in added.items()})
     return state
 
 
-def _measure(label: str, state: _State) -> StageSize:
-    layers = state.config.n_layers
-    total = parameters(state.config)
+def _restructured(state: State, stage: Any) -> State:
+    """The state with the structure that a stage leaves, and tables of what is still a stored matrix there.
+
+    A stage says it by `block_order` or `structure`, see compress/stage.py; others leave it but for `shape`.
+    """
+    config = stage.shape(state.structure.config)
+    structure, names = state.structure, None
+    if hasattr(stage, "block_order"):
+        structure, names = structure.with_blocks(stage.block_order(structure.config))
+    if hasattr(stage, "structure"):
+        structure = stage.structure(structure)
+    structure = replace(structure, config=config)
+    stored = structure.stored_matrices()
+
+    def moved(table: dict[str, Any]) -> dict[str, Any]:
+        was = {name: name if names is None else names.get(name) for name in stored}
+        return {new: table[old] for new, old in was.items() if old in table}
+
+    return State(structure, moved(state.patterns), moved(state.grids), moved(state.ranks))
+
+
+def _measure(label: str, state: State) -> StageSize:
+    total = parameters(state.structure)
     weights = removed = nm_bits = ranked = grid_bytes = branch = 0.0
-    for role, (n, k) in state.matrices().items():
-        size = layers * n * k
+    for name, (n, k) in state.matrices().items():
+        size = n * k
         weights += size
-        pattern = state.patterns.get(role, (0, 1))
+        pattern = state.patterns.get(name, (0, 1))
         removed += size // pattern[1] * pattern[0]
         nm_bits += size * (bitmask_bits(*pattern) if _packable(pattern) else CODE_BITS)
         ranked += size * (ranked_bits(*pattern) if _packable(pattern) else CODE_BITS)
-        bits, group = state.grids.get(role, (16, 0))
-        grid_bytes += layers * n * (row_bytes(k, bits, group) + 2 * n_groups(k, group)) if group else 2 * size
-        branch += layers * state.ranks.get(role, 0) * (n + k)
+        bits, group = state.grids.get(name, (16, 0))
+        grid_bytes += n * (row_bytes(k, bits, group) + 2 * n_groups(k, group)) if group else 2 * size
+        branch += state.ranks.get(name, 0) * (n + k)
     rest = 2 * (total - weights + branch)
     overhead = weights * OVERHEAD_BITS / 8 + rest
     nm = any(map(_packable, state.patterns.values()))
     in_vain = [p for p in state.patterns.values() if not _packable(p) or bitmask_bits(*p) >= CODE_BITS]
     return StageSize(
         stage=label,
-        blocks=layers,
+        blocks=state.structure.config.n_layers,
         parameters=int(total + branch),
         nonzero=int(total - removed + branch),
         fp16_bytes=int(2 * (total + branch)),
@@ -184,14 +206,3 @@ def _label(stage: Any) -> str:
     changed = [f for f in fields(stage) if getattr(stage, f.name) != f.default and f.name != "roles"]
     told = [f"{f.name}={getattr(stage, f.name)}" for f in changed if getattr(stage, f.name) not in ((), {}, "")]
     return " ".join([stage.method, *told])
-
-
-def _role(name: str) -> str:
-    return name.split(".")[-2].removesuffix("_proj")
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -14,10 +14,11 @@ Embedding, final norm and head are never candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
 
+from edgec.compress.blocks import with_blocks
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
@@ -67,7 +68,18 @@ class Depth:
             )
         if self.blocks == n:
             raise RecipeError(f"depth cannot remove all {n} blocks.")
-        return replace(config, n_layers=n - (len(self.remove) or self.blocks))
+        if self.blocks and config.without_attention:
+            raise RecipeError(
+                "depth cannot rank blocks of which some have lost their attention, as the size left would depend on "
+                "the text; put it before neurons, or name the blocks in depth.remove."
+            )
+        return config.with_blocks(self.block_order(config))
+
+    def block_order(self, config: ModelConfig) -> list[int]:
+        """The blocks that stay. Where a ranking decides, as if the last ones that may go went: all are of a size."""
+        last = config.n_layers - self.protect_last
+        removed = self.remove or range(last - self.blocks, last)
+        return [layer for layer in range(config.n_layers) if layer not in removed]
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model without the blocks, those behind them renumbered.
@@ -106,38 +118,16 @@ class Depth:
 
 
 def original_layers(model: Checkpoint) -> list[int]:
-    """For every block its number before any depth pruning."""
+    """For every block its number before any stage that left blocks out or ran them again."""
     for stage in reversed(model.stages):
-        if stage.get("method") == "depth":
+        if stage.get("method") in ("depth", "skip"):
             return list(stage["notes"]["layers"])
     return list(range(model.config.n_layers))
 
 
 def without_blocks(model: Checkpoint, removed: Collection[int]) -> Checkpoint:
-    """The model without these blocks; packed matrices, branches, patterns and key centres move with their tensors."""
-    kept = [layer for layer in range(model.config.n_layers) if layer not in removed]
-    place = {str(old): str(new) for new, old in enumerate(kept)}
-
-    def renumbered(table: Mapping[str, Any]) -> dict[str, Any]:
-        found = {}
-        for name, value in table.items():
-            parts = name.split(".")
-            if name.startswith("model.layers."):
-                if parts[2] not in place:
-                    continue
-                parts[2] = place[parts[2]]
-            found[".".join(parts)] = value
-        return found
-
-    return replace(
-        model,
-        config=replace(model.config, n_layers=len(kept)),
-        readers=renumbered(model.readers),
-        packed=renumbered(model.packed),
-        branches=renumbered(model.branches),
-        patterns=renumbered(model.patterns),
-        key_centres=renumbered(model.key_centres),
-    )
+    """The model without these blocks."""
+    return with_blocks(model, [layer for layer in range(model.config.n_layers) if layer not in removed])
 
 
 STAGE = Depth

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgec.compress.stage import Work, layers_of
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.structure import role_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,26 +59,28 @@ class Eora:
         Raises RecipeError if nothing is packed, or if the weights before quantisation are not those of this model.
         """
         before = self._unrounded(model, work)
-        names = [n for n in model.matrix_names() if n in model.packed and n not in before.packed and self._takes(n)]
+        names = [n for n in model.stored_matrices() if n in model.packed and n not in before.packed and self._takes(n)]
         if not names:
             raise RecipeError("the eora stage takes back what rounding cost; put a quantize stage before it.")
+        if owned := next((name for name in names if name in model.shared.values()), None):
+            raise RecipeError(f"the eora stage fits a branch to the inputs of one block, but blocks share {owned}.")
         branches, left = fit_branches(model, before, names, self, work)
         work.notes["error_left"] = {name: float(f"{share:.4g}") for name, share in left.items()}
         joined = {name: joined_branch(model.branches.get(name), branch) for name, branch in branches.items()}
         return model.with_tensors({}, branches=dict(model.branches) | joined)
 
     def _takes(self, name: str) -> bool:
-        return name.split(".")[-2].removesuffix("_proj") in self.roles
+        return role_of(name) in self.roles
 
     def _unrounded(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model just before quantisation, or the original if nothing changed its shape since."""
         before = work.before_quantize or work.original()
-        if before.config != model.config:
+        if before.structure != model.structure:
             raise RecipeError(
-                "the eora stage must follow the quantize stage; blocks were removed in between, so the weights before "
-                "quantisation are no longer this model's."
+                "the eora stage must follow the quantize stage; the model changed its shape in between, so the weights "
+                "before quantisation are no longer this model's."
             )
-        for name in [*model.config.tensor_shapes(), *(n for n in model.config.optional_shapes() if n in model)]:
+        for name in model.stored_tensors():
             if name.endswith(("norm.weight", ".bias")) and not np.array_equal(before.tensor(name), model.tensor(name)):
                 raise RecipeError(
                     f"the eora stage compares with the weights before quantisation, but {name} has changed since, as "
@@ -96,7 +99,7 @@ def fit_branches(
     """
     import torch
 
-    from edgec.compress.chip_numerics import ChipActivations
+    from edgec.compress.chip_numerics import ChipActivations, group_sizes
     from edgec.compress.token_weights import token_weights
     from edgec.compress.torch_model import load_torch, set_branch
 
@@ -104,7 +107,8 @@ def fit_branches(
     tokens = work.tokens(model, options.samples)
     weights = token_weights(module, tokens, work) if options.guided else {}
     if options.activations == "int8":
-        module.act = ChipActivations({name: model.packed[name]().group_size for name in model.packed})
+        groups = {name: model.packed[name]().group_size for name in model.packed}
+        module.act = ChipActivations(group_sizes(model.structure, groups))
     branches: dict[str, LowRank] = {}
     left: dict[str, float] = {}
     with torch.no_grad():

@@ -1,9 +1,11 @@
 """A compressed model as a standard Hugging Face folder, with two files more that only edgec reads.
 
 config.json, model.safetensors (float32), tokenizer.json, ...   what any framework loads: the weights as they act,
-                                                                dequantised, with branches added
-edgec.json          history (`stages`), patterns, and what config.json cannot say exactly
-edgec.safetensors   packed matrices, branches and the matrices beside them, as edgec computes with them
+                                                                dequantised, with branches added, products multiplied
+                                                                out, shared tensors repeated, and with idle parts where
+                                                                it must have some (compress/standard_form.py)
+edgec.json          history (`stages`), patterns, sharing, and what config.json cannot say exactly
+edgec.safetensors   packed matrices, branches and the matrices beside them, factors, as edgec computes with them
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
-from edgec.frontend.rope import rotary
+from edgec.frontend.layouts import changed_by_storing, in_family_names
+from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.safetensors_file import read_header
+from edgec.frontend.structure import factor_names
 from edgec.output import write_file
 
 if TYPE_CHECKING:
@@ -31,8 +36,10 @@ MARK, EXACT = "edgec.json", "edgec.safetensors"
 PARTS = ("packed", "scale", "zero", "minimum")
 ARCHITECTURES = {
     **{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
-    **{"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"},
+    **{"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM"},
+    **{"gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"},
 }
+ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 
 
 def write_folder(folder: Path, model: Checkpoint) -> None:
@@ -40,8 +47,10 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: model.effective(name) for name in _names(model)}
-    write_file(folder / "model.safetensors", save(tensors, {"format": "pt"}))
+    tensors = standard_tensors(model)
+    standard = standard_config(model.config)
+    write_file(folder / "model.safetensors", save(in_family_names(standard, tensors), {"format": "pt"}))
+    kept = {name: tensors[name] for name in changed_by_storing(standard, tensors)}
     del tensors
     write_file(folder / "config.json", _json(hf_config(model)))
     for name, content in _tokenizer_files(model).items():
@@ -56,7 +65,10 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         exact |= {f"{name}.lora_a": branch.a, f"{name}.lora_b": branch.b}
         if name not in model.packed:
             exact[f"{name}.base"] = model.tensor(name)
+    factors = [part for name in model.factors for part in factor_names(name) if part in model.readers]
+    exact |= {name: model.tensor(name) for name in factors if name not in (*model.packed, *model.branches)}
     exact |= {f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()}
+    exact |= {f"{name}.kept": tensor for name, tensor in kept.items()}
     if exact:
         write_file(folder / EXACT, save({name: np.ascontiguousarray(array) for name, array in exact.items()}))
     record = {
@@ -66,7 +78,13 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
         "branches": sorted(model.branches),
         "patterns": {name: list(pattern) for name, pattern in model.patterns.items()},
         "key_centres": sorted(model.key_centres),
+        "heads": [model.config.n_heads, model.config.n_kv_heads],
+        "without_attention": list(model.config.without_attention),
+        "factors": dict(model.factors),
+        "shared": dict(model.shared),
+        "kept": sorted(kept),
         "rope_inv_freq": list(model.config.rope_inv_freq),
+        "local_inv_freq": list(model.config.local_inv_freq),
         "rope_factor": model.config.rope_factor,
         "provenance": model.provenance | {"source": Path(str(model.provenance.get("source", ""))).name},
     }
@@ -83,9 +101,13 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         config = replace(
             model.config,
             rope_inv_freq=tuple(float(f) for f in record["rope_inv_freq"]),
+            local_inv_freq=tuple(float(f) for f in record.get("local_inv_freq", ())),
             rope_factor=float(record["rope_factor"]),
+            without_attention=tuple(int(layer) for layer in record.get("without_attention", ())),
         )
-        readers = dict(model.readers)
+        n_heads, n_kv_heads = record.get("heads", (config.n_heads, config.n_kv_heads))
+        config = replace(config, n_heads=int(n_heads), n_kv_heads=int(n_kv_heads))
+        readers = readers_of(model, config) | {name: stored[f"{name}.kept"].read for name in record.get("kept", ())}
         packed: dict[str, Callable[[], QuantizedTensor]] = {}
         for name, grid in record["packed"].items():
             sizes = {key: int(grid[key]) for key in ("k", "bits", "group_size")}
@@ -94,6 +116,11 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
         branches = {n: LowRank(stored[f"{n}.lora_a"].read(), stored[f"{n}.lora_b"].read()) for n in record["branches"]}
         for name in branches.keys() - packed.keys():
             readers[name] = stored[f"{name}.base"].read
+        factors = {name: int(rank) for name, rank in record.get("factors", {}).items()}
+        shared = {str(name): str(owner) for name, owner in record.get("shared", {}).items()}
+        parts = [part for name in factors for part in factor_names(name) if part not in shared]
+        readers |= {part: stored[part].read for part in parts if part not in readers}
+        readers = {name: read for name, read in readers.items() if name not in factors and name not in shared}
         return replace(
             model,
             config=config,
@@ -101,6 +128,8 @@ def with_exact_parts(folder: Path, model: Checkpoint) -> Checkpoint:
             packed=packed,
             branches=branches,
             key_centres={attn: stored[f"{attn}.k_centre"].read() for attn in record.get("key_centres", ())},
+            factors=factors,
+            shared=shared,
             patterns={name: (int(n), int(m)) for name, (n, m) in record["patterns"].items()},
             stages=tuple(record["stages"]),
             provenance=model.provenance | {"original": record["provenance"]},
@@ -130,7 +159,7 @@ def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
 
 def hf_config(model: Checkpoint) -> dict[str, Any]:
     """config.json of a model of this shape."""
-    config = model.config
+    config = standard_config(model.config)
     biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
     made: dict[str, Any] = {
         "architectures": [ARCHITECTURES[config.family]],
@@ -142,36 +171,72 @@ def hf_config(model: Checkpoint) -> dict[str, Any]:
         "num_attention_heads": config.n_heads,
         "num_key_value_heads": config.n_kv_heads,
         "head_dim": config.head_dim,
-        "hidden_act": "silu",
+        "hidden_act": ACTIVATIONS[config.activation],
         "rms_norm_eps": config.norm_eps,
         "max_position_embeddings": config.max_seq_len,
         "tie_word_embeddings": config.tied_embeddings,
         "rope_parameters": _rope_parameters(model),
         "dtype": "float32",
     }
-    if config.family in ("llama", "qwen3"):
+    if config.family in ("llama", "qwen3", "gemma2", "gemma3_text"):
         made["attention_bias"] = any(name.startswith("self_attn") for name in biases)
     if config.family == "llama":
         made["mlp_bias"] = any(name.startswith("mlp") for name in biases)
-    if config.family in ("mistral", "qwen2", "qwen3"):
-        made["sliding_window"] = None
+    if config.family != "llama":
+        made |= _windows(config)
+    if config.family == "phi3":
+        made["pad_token_id"] = None  # whose default is beyond small vocabularies
+        if original := original_context(made["rope_parameters"]):
+            made["original_max_position_embeddings"] = original
+    if config.double_norms:
+        made |= {
+            "hidden_activation": ACTIVATIONS[config.activation],
+            "query_pre_attn_scalar": _whole(config.query_scale**-2),
+            "attn_logit_softcapping": config.score_softcap or None,
+            "final_logit_softcapping": config.logit_softcap or None,
+        }
     if model.tokenizer is not None:
         made |= {"bos_token_id": model.tokenizer.bos_id, "eos_token_id": list(model.tokenizer.eos_ids) or None}
     return made
 
 
+def _windows(config: ModelConfig) -> dict[str, Any]:
+    """The keys that say which layers see how far."""
+    seen = [window for window in config.windows if window]
+    made: dict[str, Any] = {"sliding_window": seen[0] if seen else None}
+    if config.family in ("qwen2", "qwen3"):
+        made["use_sliding_window"] = bool(seen)
+    if config.family in ("qwen2", "qwen3", "gemma2", "gemma3_text"):
+        layers = [config.window(layer) for layer in range(config.n_layers)]
+        made["layer_types"] = ["sliding_attention" if window else "full_attention" for window in layers]
+    return made
+
+
+def _whole(value: float) -> float | int:
+    """A number whose square root came from a file: the whole one that it is, up to rounding."""
+    return round(value) if abs(value - round(value)) < 1e-6 * value else value
+
+
 def _rope_parameters(model: Checkpoint) -> dict[str, Any]:
     """Parameters that give the model's frequencies: the source's own, or the base that fits best."""
-    config: ModelConfig = model.config
-    source = model.provenance.get("rope_parameters")
+    config, source = model.config, model.provenance.get("rope_parameters") or {}
+    if config.family != "gemma3_text":
+        return _parameters(config, config.rope_inv_freq, config.rope_factor, source)
+    local = config.local_inv_freq or config.rope_inv_freq
+    return {
+        "full_attention": _parameters(config, config.rope_inv_freq, config.rope_factor, source.get("full_attention")),
+        "sliding_attention": _parameters(config, local, 1.0, source.get("sliding_attention")),
+    }
+
+
+def _parameters(
+    config: ModelConfig, frequencies: tuple[float, ...], factor: float, source: dict[str, Any] | None
+) -> dict[str, Any]:
     half = config.head_dim // 2
-    base = config.rope_inv_freq[-1] ** (-half / (half - 1)) if half > 1 else 10000.0
+    base = frequencies[-1] ** (-half / (half - 1)) if half > 1 else 10000.0
     candidates = [{"rope_type": "default", "rope_theta": theta} for theta in (float(round(base)), base) if theta > 1]
     for candidate in [source, *candidates] if source else candidates:
-        if rotary("the model", config.head_dim, candidate, config.max_seq_len) == (
-            config.rope_inv_freq,
-            config.rope_factor,
-        ):
+        if rotary("the model", config.head_dim, candidate, config.max_seq_len) == (frequencies, factor):
             return dict(candidate)
     return candidates[0]  # edgec itself reads the exact frequencies from edgec.json
 
@@ -191,10 +256,6 @@ def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
         "tokenizer_config.json": _json(settings),
         "generation_config.json": _json(generation),
     }
-
-
-def _names(model: Checkpoint) -> list[str]:
-    return [*model.config.tensor_shapes(), *(name for name in model.config.optional_shapes() if name in model)]
 
 
 def _json(value: Any) -> str:

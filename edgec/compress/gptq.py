@@ -78,7 +78,7 @@ def search_scales(w: Tensor, importance: Tensor, bits: int, group_size: int, ste
 def gptq(w: Tensor, h: Tensor, columns: Tensor, bits: int, kept: Tensor | None = None) -> Tensor:
     """Codes [n, k] for scales `columns` [n, k]; h is damped already."""
     order = torch.argsort(h.diagonal(), descending=True, stable=True)
-    upper = _upper_inverse(h[order][:, order])
+    upper = upper_inverse(h[order][:, order])
     # Transposed, so that a column of W is contiguous: this is what the loop walks along.
     rest, scales = w.T[order].contiguous(), columns.T[order].contiguous()
     mask = None if kept is None else kept.T[order]
@@ -99,7 +99,7 @@ def gptq(w: Tensor, h: Tensor, columns: Tensor, bits: int, kept: Tensor | None =
     return codes[torch.argsort(order)].T.contiguous()
 
 
-def _upper_inverse(h: Tensor) -> Tensor:
+def upper_inverse(h: Tensor) -> Tensor:
     """Upper Cholesky factor of H^-1, float32, computed in float64."""
     lower = torch.linalg.cholesky(h.double())
     return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True).float()

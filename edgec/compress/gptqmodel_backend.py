@@ -22,6 +22,7 @@ import numpy as np
 
 import edgec
 from edgec.compress.stage import Work
+from edgec.compress.standard_form import standard_config
 from edgec.errors import RecipeError, ToolError
 from edgec.frontend.checkpoint import Checkpoint
 
@@ -83,6 +84,10 @@ def quantize(model: Checkpoint, options: Options, work: Work) -> Checkpoint:
     if find_spec("gptqmodel") is None:
         raise ToolError("GPTQModel is not installed; pip install 'edgec[gptq]', or take another quantiser.")
     _check_shapes(model, options)
+    if standard_config(model.config) != model.config:
+        raise RecipeError("GPTQModel would quantise idle heads too (compress/standard_form.py); take edgec's own gptq.")
+    if model.factors or model.shared:
+        raise RecipeError("GPTQModel stores every matrix by itself: quantise products and shared matrices by gptq.")
     if model.branches or (model.patterns and options.method == "gptq"):  # AWQ only rounds, and 0 is on its grids
         what = "low-rank branches" if model.branches else "pruned weights at zero"
         raise RecipeError(f"GPTQModel does not keep {what}; quantise this model by edgec's own gptq.")

@@ -12,27 +12,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from edgec.compress.torch_model import TorchModel
+from edgec.compress.torch_model import TorchModel, softcap
 
 ROWS = 256  # positions whose logits exist at once
 
 
 @dataclass(frozen=True)
 class Head:
-    """A model's final norm and output matrix [vocabulary, hidden]."""
+    """A model's final norm and output matrix [vocabulary, hidden]; `gradient` collects that of a matrix in training."""
 
     model: TorchModel
     weight: Tensor
+    gradient: Tensor | None = None
 
     @classmethod
-    def of(cls, model: TorchModel, dtype: torch.dtype) -> Head:
+    def of(cls, model: TorchModel, dtype: torch.dtype, trained: bool = False) -> Head:
         """The head with its matrix in another precision."""
-        matrix = model.model.embed_tokens if model.lm_head is None else model.lm_head
-        return cls(model, matrix.weight.detach().to(dtype))
+        matrix = (model.model.embed_tokens if model.lm_head is None else model.lm_head).weight.detach()
+        return cls(model, matrix.to(dtype), torch.zeros_like(matrix) if trained else None)
 
     def logits(self, normed: Tensor) -> Tensor:
         """float32 [rows, vocabulary] of normed hidden states [rows, hidden]."""
-        return F.linear(normed.to(self.weight.dtype), self.weight).float()
+        return softcap(F.linear(normed.to(self.weight.dtype), self.weight).float(), self.model.config.logit_softcap)
+
+    def below_cap(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """A gradient at logits as one at what the cap was laid on: d tanh(x) = 1 - tanh(x)^2."""
+        cap = self.model.config.logit_softcap
+        return gradient * (1 - (logits / cap) ** 2) if cap else gradient
 
 
 def next_token_loss(
@@ -70,7 +76,10 @@ def next_token_loss(
             q = log_q.exp()
             total += distill * temperature**2 * float((q * (log_q - log_p)).sum())
             gradient += distill * temperature * (log_p.exp_() - q)
+        gradient = head.below_cap(gradient, logits)
         slope[part] = (gradient.to(head.weight.dtype) @ head.weight).float()
+        if head.gradient is not None:
+            head.gradient.addmm_(gradient.T, flat[part], alpha=1 / len(flat))
     normed.backward((slope / len(flat)).view_as(normed))
     gradient = torch.zeros_like(hidden)
     gradient[:, :-1] = leaf.grad

@@ -15,15 +15,14 @@ import numpy as np
 from edgec.compress.eora import joined_branch
 from edgec.compress.masks import mask
 from edgec.compress.stage import Work
+from edgec.compress.training_options import TrainingOptions, takes
 from edgec.errors import RecipeError, ToolError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
 
-ROLES = ("q", "k", "v", "o", "gate", "up", "down")
-
 
 @dataclass(frozen=True)
-class Lora:
-    """What is trained, on how much text, how fast; `--minutes` or `minutes` end it earlier with the schedule scaled."""
+class Lora(TrainingOptions):
+    """What is trained, and how; see compress/training_options.py for how much and how fast."""
 
     method: ClassVar[str] = "lora"
     rank: int = 8
@@ -31,38 +30,17 @@ class Lora:
     dropout: float = 0.1
     roles: tuple[str, ...] = ("q", "k", "v", "o")  # or ["all"]
     merge: bool = True
-    epochs: float = 1.0  # over `samples` windows of the calibration text
-    steps: int = 0  # updates; 0: as many as the epochs take
-    minutes: float = 0.0  # 0: no limit
-    samples: int = 1024  # windows, or as many as the text has
-    batch: int = 1  # windows of a forward pass
-    accumulate: int = 2  # forward passes of an update
-    rate: float = 2e-3  # of AdamW, falling along a cosine to 0
-    warmup: float = 0.05  # share of the updates with a rising rate
-    decay: float = 0.0  # AdamW's weight decay
-    clip: float = 1.0  # largest norm of a gradient
     distill: float = 0.0  # share of the loss that is the distance from the original model's distribution
-    temperature: float = 1.0  # of both distributions in that distance
-    low_precision: bool = True  # products in bfloat16 where the processor multiplies it fast
-    save_every: int = 20  # updates between resumable states
 
     def __post_init__(self) -> None:
-        counts = {k: getattr(self, k) for k in ("rank", "samples", "batch", "accumulate", "save_every")}
-        for name, value in counts.items():
-            if value < 1:
-                raise RecipeError(f"lora.{name} is {value}; it is at least 1.")
-        for role in self.roles:
-            if role not in (*ROLES, "all"):
-                raise RecipeError(f"lora.roles has no role {role!r}; known: {', '.join(ROLES)}, all.")
-        if not self.roles or self.epochs <= 0 or self.steps < 0 or self.minutes < 0:
-            raise RecipeError("lora needs a role, epochs above 0, and steps and minutes of at least 0.")
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise RecipeError(f"lora.{name} is {getattr(self, name)}; it is at least 0 and below 1.")
+        super().__post_init__()
+        self.check_roles(self.roles)
+        if self.rank < 1 or self.alpha <= 0:
+            raise RecipeError(f"lora.rank {self.rank} is at least 1, and alpha {self.alpha} above 0.")
+        if not 0 <= self.dropout < 1:
+            raise RecipeError(f"lora.dropout is {self.dropout}; it is at least 0 and below 1.")
         if not 0 <= self.distill <= 1:
             raise RecipeError(f"lora.distill is {self.distill}; it is a share from 0 to 1.")
-        if min(self.alpha, self.rate, self.clip, self.temperature) <= 0 or self.decay < 0:
-            raise RecipeError("lora.alpha, rate, clip and temperature are above 0, lora.decay at least 0.")
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged."""
@@ -73,7 +51,9 @@ class Lora:
 
         Raises RecipeError for packed matrices that an update cannot be merged into, and if training diverges.
         """
-        names = [name for name in model.matrix_names() if self._takes(name)]
+        names = [name for name in model.stored_matrices() if takes(self.roles, name)]
+        if owned := next((name for name in names if name in model.shared.values()), None):
+            raise RecipeError(f"the lora stage trains every matrix for itself, but blocks share {owned}; use distill.")
         if self.merge and any(name in model.packed for name in names):
             raise RecipeError(
                 "the lora stage cannot merge into matrices that are quantised already; put it before quantize, or set "
@@ -89,9 +69,6 @@ class Lora:
             joined = {name: joined_branch(model.branches.get(name), update) for name, update in updates.items()}
             return model.with_tensors({}, branches=dict(model.branches) | joined)
         return model.with_tensors({n: merged(model.tensor(n), u, kept.get(n)) for n, u in updates.items()})
-
-    def _takes(self, name: str) -> bool:
-        return "all" in self.roles or name.split(".")[-2].removesuffix("_proj") in self.roles
 
 
 def merged(w: FloatArray, update: LowRank, kept: Any) -> FloatArray:

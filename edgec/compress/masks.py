@@ -1,11 +1,14 @@
 """Which weights of pruned matrices are kept: what LoRA's merge, GPTQ and EoRA must not bring back.
 
 A pattern (n, m) means that of every m consecutive weights of a row n are removed; unstructured pruning is the pattern
-(n, k), n removed of a whole row. The mask itself is the matrix's exact zeros: nothing has to be stored beside it.
+(n, k), n removed of a whole row (on average over rows, where compress/obs.py chose them). The mask itself is the
+matrix's exact zeros: nothing has to be stored beside it.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +17,63 @@ from numpy.typing import NDArray
 from edgec.compress.quantized import QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.structure import Structure, role_of
 from edgec.packing import pack, unpack
 
 Mask = NDArray[np.bool_]
+Pattern = tuple[int, int]  # (removed, of)
+
+
+def parse_pattern(method: str, pattern: str) -> Pattern:
+    """(removed, of) of "N:M"."""
+    match = re.fullmatch(r"(\d{1,5}):(\d{1,5})", pattern)
+    if match is None or not 0 < int(match[1]) < int(match[2]):
+        raise RecipeError(
+            f'{method}.pattern {pattern!r} is not "N:M" with 0 < N < M, such as "2:4": remove 2 of every 4 weights.'
+        )
+    return int(match[1]), int(match[2])
+
+
+def check_options(method: str, pattern: str, sparsity: float) -> None:
+    """Raises RecipeError unless exactly one of both says what is removed."""
+    if bool(pattern) == bool(sparsity):
+        raise RecipeError(f'{method} takes either a pattern such as "2:4" (remove 2 of 4) or a sparsity such as 0.5.')
+    if pattern:
+        parse_pattern(method, pattern)
+    elif not 0 < sparsity < 1:
+        raise RecipeError(f"{method}.sparsity is {sparsity}; it is a share between 0 and 1.")
+
+
+def pattern_of(method: str, pattern: str, sparsity: float, name: str, k: int) -> Pattern:
+    """(removed, of) for a matrix of k inputs. Raises RecipeError if the options are impossible for it."""
+    removed, of = parse_pattern(method, pattern) if pattern else (round(sparsity * k), k)
+    if k % of:
+        raise RecipeError(
+            f"{method}.pattern {pattern} does not divide the rows of {name}: {k} inputs are not a "
+            f"multiple of {of}. Choose another pattern, leave its role out, or use sparsity."
+        )
+    if not 0 < removed < of:
+        raise RecipeError(
+            f"{method}.sparsity {sparsity} removes {removed} of the {k} inputs of {name}; it must remove "
+            "some and leave some."
+        )
+    return removed, of
+
+
+def patterns_of(
+    method: str, pattern: str, sparsity: float, roles: Collection[str], structure: Structure
+) -> dict[str, Pattern]:
+    """(removed, of) for every stored matrix of these roles. Raises RecipeError if one cannot have them."""
+    shapes = structure.shapes()
+    names = [name for name in structure.stored_matrices() if role_of(name) in roles]
+    return {name: pattern_of(method, pattern, sparsity, name, shapes[name][1]) for name in names}
+
+
+def merged_patterns(old: Mapping[str, Pattern], new: Mapping[str, Pattern]) -> dict[str, Pattern]:
+    """Patterns after a further pruning: the zeros of the earlier one are still there, so the stricter of two stays."""
+    return dict(old) | {
+        name: p for name, p in new.items() if name not in old or old[name][0] * p[1] < p[0] * old[name][1]
+    }
 
 
 def masks(checkpoint: Checkpoint) -> dict[str, Mask | None]:

@@ -23,6 +23,8 @@ from typing import Any
 from edgec.compress.folder import MARK, write_folder
 from edgec.compress.sizes import size_of
 from edgec.compress.stage import Work
+from edgec.compress.vocab import settled
+from edgec.compress.vocabulary import with_tokens_of
 from edgec.errors import OutputError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.load import load_checkpoint
@@ -61,10 +63,11 @@ def compress(
     quantised: its matrices are rounded again in any case, and pruning or training must not be bound to their old grids.
     Raises RecipeError for what the recipe cannot do to this model, before the first stage runs.
     """
+    _check_data(recipe)
+    recipe = replace(recipe, stages=settled(recipe.stages, model, recipe.calibration))
     config = model.config
     for stage in recipe.stages:
         config = stage.shape(config)
-    _check_data(recipe)
     if any(stage.method == "quantize" for stage in recipe.stages):
         model = replace(model, packed={})
     key = _key(str(VERSION), model.provenance.get("files"), _tokenizer_key(model), recipe.seed, _data(recipe))
@@ -74,12 +77,12 @@ def compress(
     folders: list[Path] = []
     unrounded = None
     for number, stage in enumerate(recipe.stages, 1):
-        key = _key(key, stage_options(stage))
+        key = _key(key, stage_options(stage), *_own_text(stage))
         folder = out / f"{number}-{stage.method}"
         if _done(folder) != key:
             partial = out / f".partial-{key[:16]}"
             work = Work(
-                original=lambda: original,
+                original=lambda stages=model.stages: with_tokens_of(original, stages),  # type: ignore[misc]
                 calibration=recipe.calibration,
                 seed=recipe.seed,
                 partial=partial,
@@ -87,7 +90,7 @@ def compress(
                     f"{n}/{len(recipe.stages)} {s.method}: {text}", done, total
                 ),
                 deadline=None if minutes is None else time.monotonic() + 60 * minutes,
-                before_quantize=before_quantize,
+                before_quantize=with_tokens_of(before_quantize, model.stages),
             )
             began = time.monotonic()
             made = stage.run(model, work)
@@ -108,7 +111,7 @@ def compress(
                 write_file(fresh / "seconds.json", json.dumps({"seconds": round(seconds, 1)}) + "\n")
             shutil.rmtree(partial, ignore_errors=True)
         model = load_checkpoint(str(folder))
-        model = replace(model, tokenizer=original.tokenizer or model.tokenizer)
+        model = replace(model, tokenizer=with_tokens_of(original, model.stages).tokenizer or model.tokenizer)
         if not model.packed:
             before_quantize, unrounded = model, folder
         rows.append(model.stages[-1] | {"seconds": _seconds(folder)})
@@ -130,15 +133,22 @@ def _measured_dense(model: Checkpoint, out: Path, key: str, say: Say, measure: M
 
 
 def _check_data(recipe: Recipe) -> None:
-    """A calibration text that is named must be there, before anything is computed."""
-    if recipe.calibration.file and not Path(recipe.calibration.file).is_file():
-        raise RecipeError(f"the calibration text {recipe.calibration.file} does not exist.")
+    """A text that is named must be there, before anything is computed."""
+    own = [(f"text of the {stage.method} stage", stage.file) for stage in recipe.stages if getattr(stage, "file", "")]
+    for what, file in [("calibration text", recipe.calibration.file), *own]:
+        if file and not Path(file).is_file():
+            raise RecipeError(f"the {what} {file} does not exist.")
 
 
 def _data(recipe: Recipe) -> dict[str, Any]:
     file = recipe.calibration.file
     named = {"file": Path(file).name, "sha256": sha256(Path(file))} if file else {"file": ""}
     return asdict(recipe.calibration) | named
+
+
+def _own_text(stage: Any) -> list[str]:
+    """The hash of a text that a stage alone uses; none for most."""
+    return [sha256(Path(stage.file))] if getattr(stage, "file", "") else []
 
 
 def _tokenizer_key(model: Checkpoint) -> str:

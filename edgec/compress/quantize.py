@@ -18,6 +18,7 @@ from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import role_of
 
 METHODS = ("gptq", "search", "rtn", "gptqmodel", "awq")
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
@@ -57,11 +58,12 @@ class QuantizeBlocks:
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with every matrix of its blocks packed."""
-        names = model.matrix_names()
+        names = model.stored_matrices()
+        shapes = model.structure.shapes()
         grids = {}
         for name in names:
-            k = model.config.tensor_shapes()[name][1]
-            role = name.split(".")[-2].removesuffix("_proj")
+            k = shapes[name][1]
+            role = role_of(name)
             grids[name] = (int(self.bits_of.get(role, self.bits)), min(self.group_size or k, k))
         packed: dict[str, QuantizedTensor] = {}
         errors: dict[str, float] = {}

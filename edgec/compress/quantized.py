@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgec.frontend.checkpoint import FloatArray, ModelConfig
+from edgec.frontend.structure import Structure
 from edgec.ops.embed import dequantize
 from edgec.packing_nm import Pattern, kept, spread, unpack_codes, unpack_places
 
@@ -53,12 +54,18 @@ class QuantizedTensor:
             return spread((codes.astype(np.float32) - zero) * scale, places, self.pattern[1])
         return dequantize(self.packed, self.scale, self.zero, self.k, self.bits, self.group_size, self.minimum)
 
+    def rows(self, kept: Any) -> QuantizedTensor:
+        """The matrix [len(kept), k] of these rows, their codes, scales and offsets as they are."""
+        tables = ("packed", "scale", "zero", "minimum", "places")
+        return replace(self, **{name: getattr(self, name)[kept] for name in tables if getattr(self, name) is not None})
+
 
 @dataclass(frozen=True)
 class QuantizedModel:
     """A model ready for lowering: its shape, packed matrices, float norms and biases, and how well each was hit.
 
     `branches` are low-rank paths beside matrices, by the matrix's name: packed a [rank, k] and b [n, rank].
+    All tables go by the names of what is stored.
     """
 
     config: ModelConfig
@@ -70,3 +77,10 @@ class QuantizedModel:
     key_centres: dict[str, FloatArray] = field(default_factory=dict)  # by attention module, see compress/smooth_keys.py
     kv_bits: int = 8  # of the cache: 8 or 4
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices
+    factors: dict[str, int] = field(default_factory=dict)  # matrices that are products, and their ranks
+    shared: dict[str, str] = field(default_factory=dict)  # tensors that stand for others (frontend/structure.py)
+
+    @property
+    def structure(self) -> Structure:
+        """What is stored of this shape."""
+        return Structure(self.config, self.factors, self.shared)

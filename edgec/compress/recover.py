@@ -44,13 +44,13 @@ class Recover:
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with better codes and scales. Raises RecipeError if nothing is packed."""
-        names = [name for name in model.matrix_names() if name in model.packed]
+        names = [name for name in model.stored_matrices() if name in model.packed]
         if not names:
             raise RecipeError("the recover stage trains packed matrices; put a quantize stage before it.")
         packed = {name: model.packed[name]() for name in names}
         if any(tensor.zero is not None or tensor.minimum is not None for tensor in packed.values()):
             raise RecipeError("the recover stage trains symmetric grids; these codes have zero points or minima.")
-        from edgec.compress.distillation import Distillation
+        from edgec.compress.recover_training import RecoverTraining
         from edgec.compress.rounding import LatentWeights
 
         before = work.before_quantize
@@ -59,9 +59,8 @@ class Recover:
             start = before.tensor(name) if before is not None and name in before else tensor.dequantized()
             seed = work.seed * len(names) + len(latents)
             latents[name] = LatentWeights(tensor, start, name in model.patterns, self.rank, seed)
-        training = Distillation(self, model, latents, work)
-        work.notes["steps"] = training.run()
-        work.notes["losses"] = [float(f"{x:.4g}") for x in training.losses[:: max(1, len(training.losses) // 20)]]
+        training = RecoverTraining(self, model, latents, work).run()
+        work.notes |= {"steps": training.step, "losses": training.sampled(training.losses)}
         made = {name: latent.packed() for name, latent in latents.items()}
         changed = sum(int((latents[n].codes() != latents[n].codes_of(packed[n])).sum()) for n in names)
         weights = sum(len(tensor.packed) * tensor.k for tensor in packed.values())

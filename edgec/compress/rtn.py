@@ -20,6 +20,8 @@ from edgec.compress.nm import stored
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.encoder_config import POSITIONS
+from edgec.frontend.structure import role_of
 from edgec.packing import U8, n_groups, pack
 from edgec.recipe import Quantize
 
@@ -78,12 +80,6 @@ def _round_to(
     return codes, scale, np.einsum("ngk,ngk->ng", error, error)
 
 
-def role_of(name: str) -> str:
-    """The recipe's role of a matrix: q, k, v, o, gate, up, down, embed or head."""
-    module = name.split(".")[-2]
-    return {"embed_tokens": "embed", "lm_head": "head"}.get(module, module.removesuffix("_proj"))
-
-
 def quantize_model(
     checkpoint: Checkpoint,
     recipe: Quantize,
@@ -92,7 +88,7 @@ def quantize_model(
     sparse: str = "never",
     kv_bits: int = 8,
 ) -> QuantizedModel:
-    """Quantise every matrix of a checkpoint, one at a time; norms and biases stay float32.
+    """Quantise every stored matrix of a checkpoint, one at a time; norms and biases stay float32.
 
     Matrices that are packed already are taken over as they are if the recipe keeps them.
     Low-rank branches are rounded to `branch_bits` in the groups of their matrix, so that both share its inputs.
@@ -103,13 +99,13 @@ def quantize_model(
     matrices: dict[str, QuantizedTensor] = {}
     floats: dict[str, FloatArray] = {}
     errors: dict[str, float] = {}
-    names = [*config.tensor_shapes(), *(n for n in config.optional_shapes() if n in checkpoint)]
+    names = checkpoint.stored_tensors()
     beside_packed = recipe.keep and bool(checkpoint.packed)
     for done, name in enumerate(names):
         if progress:
             progress(name, done, len(names))
         tensor = checkpoint.tensor(name)
-        if tensor.ndim == 1:
+        if tensor.ndim == 1 or name == POSITIONS:
             floats[name] = tensor
             continue
         roles = [role_of(name)]
@@ -139,4 +135,6 @@ def quantize_model(
         dict(checkpoint.key_centres),
         kv_bits,
         storage,
+        dict(checkpoint.factors),
+        dict(checkpoint.shared),
     )

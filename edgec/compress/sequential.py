@@ -8,16 +8,16 @@ without correcting their targets buys nothing, so it is not the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edgec.compress.chip_numerics import ChipActivations
+from edgec.compress.chip_numerics import ChipActivations, group_sizes
 from edgec.compress.gptq import damped, descend, error, expand, gptq, refit_scales, round_codes, search_scales
 from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Work, layers_of
@@ -25,8 +25,10 @@ from edgec.compress.token_weights import token_weights
 from edgec.compress.torch_model import TorchModel, load_torch
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.structure import Structure
 from edgec.packing import pack
 
+T = TypeVar("T")
 BATCH = 8  # windows of a forward pass; the matrices' inputs of one block are kept for all windows
 
 
@@ -79,16 +81,23 @@ def quantize_blocks(
     tokens = work.tokens(model)
     module = load_torch(model)
     weights = token_weights(module, tokens, work) if fit.guided else {}
+    structure = model.structure
     if fit.sequential:
-        module.act = ChipActivations({name: size for name, (_, size) in grids.items()})
+        module.act = ChipActivations(group_sizes(structure, {name: size for name, (_, size) in grids.items()}))
+    moments: dict[str, Tensor] = {}  # of shared matrices, summed up to the last of their users
     with torch.no_grad():
         hidden = module.embed(torch.from_numpy(tokens))
         for layer in range(model.config.n_layers):
             work.say("blocks", layer, model.config.n_layers)
-            names = layers_of(list(grids), layer)
+            users, names = due(structure, layer, grids)
             done = work.load(f"block{layer}")
+            if done is None or len(names) < len(users):
+                for user, moment in _moments(module, layer, hidden, users, weights).items():
+                    name = structure.owner(user)
+                    moments[name] = moments[name] + moment if name in moments else moment
+            ready = {name: moments.pop(name) for name in names if name in moments}
             if done is None:
-                done = _fit_block(module, layer, hidden, {n: grids[n] for n in names}, weights, fit, model)
+                done = _fit(module, ready, {n: grids[n] for n in names}, fit, model)
                 work.save(f"block{layer}", done)
             for name in names:
                 tensor = QuantizedTensor(
@@ -100,25 +109,33 @@ def quantize_blocks(
             hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
 
 
-def _fit_block(
-    module: TorchModel,
-    layer: int,
-    hidden: Tensor,
-    grids: dict[str, tuple[int, int]],
-    weights: dict[str, Tensor],
-    fit: Fit,
-    model: Checkpoint,
-) -> dict[str, Any]:
-    inputs = block_inputs(module, layer, hidden, list(grids))
+def due(structure: Structure, layer: int, names: Collection[str]) -> tuple[list[str], list[str]]:
+    """The names under which a block applies these stored matrices, and those of which it is the last user."""
+    users = [user for user in layers_of(structure.applied_matrices(), layer) if structure.owner(user) in names]
+    return users, [structure.owner(u) for u in users if structure.users(structure.owner(u))[-1] == u]
 
-    def fit_one(name: str) -> dict[str, Any]:
-        torch.set_num_threads(1)
-        bits, group_size = grids[name]
+
+def _moments(
+    module: TorchModel, layer: int, hidden: Tensor, names: list[str], weights: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """X D X^T [k, k] of the inputs of a block's matrices; D are the tokens' weights, where given."""
+    inputs = block_inputs(module, layer, hidden, names)
+
+    def moment(name: str) -> Tensor:
         x = inputs[name]
         if not torch.isfinite(x).all():
             raise RecipeError(f"the inputs of {name} overflow on the calibration text; the checkpoint is damaged.")
-        w = module.linear(name).weight.data
-        h = x.T @ (x * weights[name].reshape(-1)[:, None] if weights else x)
+        return x.T @ (x * weights[name].reshape(-1)[:, None] if weights else x)
+
+    return each_alone(names, lambda name: int(inputs[name].shape[1]), moment)
+
+
+def _fit(
+    module: TorchModel, moments: dict[str, Tensor], grids: dict[str, tuple[int, int]], fit: Fit, model: Checkpoint
+) -> dict[str, Any]:
+    def fit_one(name: str) -> dict[str, Any]:
+        bits, group_size = grids[name]
+        w, h = module.linear(name).weight.data, moments[name]
         kept = w != 0 if name in model.patterns else None
         codes, scale = fit_matrix(w, h, bits, group_size, fit, kept)
         tensor = packed_tensor(codes, scale, bits, group_size)
@@ -128,15 +145,27 @@ def _fit_block(
             f"{name}.error": np.float64(error(w, codes * expand(scale, group_size, w.shape[1]), h)),
         }
 
-    # Thousands of short steps: two threads on each would wait for each other at every one, so each thread has a matrix.
+    done = each_alone(list(grids), lambda name: module.linear(name).weight.numel(), fit_one)
+    return {key: value for name in grids for key, value in done[name].items()}
+
+
+def each_alone(names: list[str], size: Callable[[str], int], work: Callable[[str], T]) -> dict[str, T]:
+    """work(name) for all, the largest first, each on one thread.
+
+    Thousands of short steps: two threads on each would wait for each other at every one, so each thread has a matrix.
+    """
+
+    def alone(name: str) -> T:
+        torch.set_num_threads(1)
+        return work(name)
+
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads) as pool:
-            largest_first = sorted(grids, key=lambda name: -module.linear(name).weight.numel())
-            done = dict(zip(largest_first, pool.map(fit_one, largest_first), strict=True))
+            largest_first = sorted(names, key=lambda name: -size(name))
+            return dict(zip(largest_first, pool.map(alone, largest_first), strict=True))
     finally:
         torch.set_num_threads(threads)
-    return {key: value for name in grids for key, value in done[name].items()}
 
 
 def block_inputs(module: TorchModel, layer: int, hidden: Tensor, names: list[str]) -> dict[str, Tensor]:

@@ -5,15 +5,16 @@ Sizes follow from the configuration and the recipe alone, so they are those of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.compress.rtn import role_of
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import POSITIONS
+from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
 
@@ -21,39 +22,55 @@ if TYPE_CHECKING:
     from edgec.recipe import Recipe
 
 
-def planned_model(config: ModelConfig, extras: Iterable[str], recipe: Recipe) -> QuantizedModel:
+def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], recipe: Recipe) -> QuantizedModel:
     """What a recipe's build makes of a model of this shape; extras are the tensors of each layer that not all have.
 
     Raises RecipeError for a stage that is impossible for this shape.
     """
     from edgec.recipe import KV_BITS
 
-    state = state_after(config, recipe)
-    config = state.config
+    state = state_after(structure if isinstance(structure, Structure) else Structure(structure), recipe)
+    config = state.structure.config
     optional = config.optional_shapes()
     names = {f"model.layers.{layer}.{extra}" for layer in range(config.n_layers) for extra in extras}
-    shapes = config.tensor_shapes() | {name: optional[name] for name in sorted(names)}
+    shapes = state.structure.shapes() | {
+        n: optional[n] for n in sorted(names & optional.keys() - state.structure.shared.keys())
+    }
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1:
+        if len(shape) == 1 or name == POSITIONS:
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)
         roles = ["head", "embed"] if config.tied_embeddings and role == "embed" else [role]
-        grid = state.grids.get(role) if name.startswith("model.layers.") else None
+        grid = state.grids.get(name)
         bits, group = grid or recipe.quantize.for_roles(roles, bool(state.grids))
-        pattern = state.patterns.get(role) if recipe.build.sparse == "auto" else None
+        pattern = state.patterns.get(name) if recipe.build.sparse == "auto" else None
         n, k = shape
         matrices[name] = empty(n, k, bits, group or k, pattern)
-        if rank := state.ranks.get(role, 0) if name.startswith("model.layers.") else 0:
+        if rank := state.ranks.get(name, 0):
             size, wide = matrices[name].group_size, recipe.build.branch_bits
             branches[name] = empty(rank, k, wide, size), empty(n, rank, wide, size)
     if any(stage.method == "smooth_keys" and stage.centre for stage in recipe.stages):
         width = (config.n_kv_heads * config.head_dim,)
-        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in range(config.n_layers)}
+        centres = {f"model.layers.{i}.self_attn": _zeros(width, np.float32) for i in config.attention_layers}
     kv_bits = KV_BITS[recipe.build.kv]
-    return QuantizedModel(config, matrices, floats, {}, {}, branches, centres, kv_bits)
+    return QuantizedModel(
+        config,
+        matrices,
+        floats,
+        branches=branches,
+        key_centres=centres,
+        kv_bits=kv_bits,
+        factors=dict(state.structure.factors),
+        shared=_of_kinds(state.structure.shared, {*shapes}),
+    )
+
+
+def _of_kinds(shared: Mapping[str, str], stored: set[str]) -> dict[str, str]:
+    """Sharing of what exists: a block that is run again shares norms that its family may not have."""
+    return {name: owner for name, owner in shared.items() if owner in stored}
 
 
 def shapes_only(checkpoint: Checkpoint) -> QuantizedModel:

@@ -12,10 +12,11 @@ from edgec.frontend.checkpoint import Checkpoint
 def size_of(model: Checkpoint) -> dict[str, Any]:
     """Parameters, nonzeros, bytes (floats as 16 bit) and bits per weight of the blocks' matrices.
 
-    Branches count as parameters of their own, at 16 bits, in the bytes but not in the bits per weight.
+    What several blocks share counts once, a product as its factors. Branches count as parameters of their own, at 16
+    bits, in the bytes but not in the bits per weight.
     """
-    names = [*model.config.tensor_shapes(), *(name for name in model.config.optional_shapes() if name in model)]
-    blocks = set(model.matrix_names())
+    names = model.stored_tensors()
+    blocks = set(model.stored_matrices())
     parameters = nonzero = total = weights = block_bytes = 0
     for name in names:
         tensor = model.tensor(name)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.structure import role_of
 
 SMALLEST = 1e-6  # of a pair, relative to the largest: a dead pair is not blown up
 
@@ -53,17 +54,23 @@ class SmoothKeys:
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The same function with balanced keys. Raises RecipeError if q or k are packed already."""
         config = model.config
-        names = [n for n in model.matrix_names() if n.endswith(("q_proj.weight", "k_proj.weight"))]
+        # Of a product, the factor that gives the outputs.
+        names = [model.structure.parts(n)[-1] for n in model.matrix_names() if role_of(n) in ("q", "k")]
         if self.power and any(name in model.packed or name in model.branches for name in names):
             raise RecipeError(
                 "smooth_keys evens out channels in the float weights of q and k, which are packed or have branches "
                 "here; put it before quantize, or set its power to 0, which only centres."
             )
+        if self.power and not {*model.shared, *model.shared.values()}.isdisjoint(names):
+            raise RecipeError(
+                "smooth_keys scales the keys of every block by themselves, but blocks share q or k here; set its power "
+                "to 0, which only centres."
+            )
         means, sizes = key_statistics(model, work, self.samples)
         centres = dict(model.key_centres)
         tensors: dict[str, FloatArray] = {}
         spread = []
-        for layer, size in enumerate(sizes):  # [n_kv_heads, head_dim / 2]
+        for mean, size, layer in zip(means, sizes, config.attention_layers, strict=True):  # [n_kv_heads, head_dim / 2]
             attn = f"model.layers.{layer}.self_attn"
             normed = f"{attn}.k_norm.weight" in model
             if normed and self.power:  # one gain for all heads
@@ -73,7 +80,7 @@ class SmoothKeys:
             spread.append(float((size.max(axis=1) / np.median(size, axis=1)).mean()))
             both = np.concatenate([c, c], axis=1).astype(np.float32)  # [heads, head_dim]
             if self.centre:  # of the keys as they will be: divided
-                centres[attn] = (means[layer] / both).reshape(-1).astype(np.float32)
+                centres[attn] = (mean / both).reshape(-1).astype(np.float32)
             if not self.power:
                 continue
             queries = np.repeat(both, config.n_heads // len(both), axis=0)
@@ -83,6 +90,7 @@ class SmoothKeys:
                     tensors[norm] = model.tensor(norm) * (both[0] if role == "q" else 1 / both[0])
                     continue
                 weight, bias = f"{attn}.{role}_proj.weight", f"{attn}.{role}_proj.bias"
+                weight = model.structure.parts(weight)[-1]
                 tensors[weight] = model.tensor(weight) * factor[:, None]
                 if bias in model:
                     tensors[bias] = model.tensor(bias) * factor
@@ -93,8 +101,8 @@ class SmoothKeys:
 def key_statistics(
     model: Checkpoint, work: Work, samples: int
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Of every layer's rotated keys over calibration tokens: their mean [n_kv_heads, head_dim], and the root mean
-    square of each rotary pair's distance from it [n_kv_heads, head_dim / 2]."""
+    """Of the rotated keys over calibration tokens, for every layer that has attention: their mean [n_kv_heads,
+    head_dim], and the root mean square of each rotary pair's distance from it [n_kv_heads, head_dim / 2]."""
     import torch
 
     from edgec.compress.torch_model import Activations, load_torch
@@ -115,7 +123,7 @@ def key_statistics(
     module = load_torch(model)
     module.act = Keys()
     tokens = torch.from_numpy(work.tokens(model, samples, at_most=True))
-    shape = (config.n_layers, config.n_kv_heads, config.head_dim)
+    shape = (len(config.attention_layers), config.n_kv_heads, config.head_dim)
     means, squares = np.zeros(shape), np.zeros(shape)
     with torch.no_grad():
         for done, window in enumerate(tokens.split(1)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -96,7 +96,15 @@ class Work:
 
 
 class Stage(Protocol):
-    """One compression step. Subclasses are frozen dataclasses; impossible options raise RecipeError when made."""
+    """One compression step. Subclasses are frozen dataclasses; impossible options raise RecipeError when made.
+
+    A stage that changes more than the configuration says so without weights, by one of two methods more:
+
+        block_order(config) -> Sequence[int]      which blocks run in its model, by their numbers in the one before
+        structure(structure) -> Structure         which matrices are products or shared (frontend/structure.py)
+
+    They raise RecipeError where that depends on the weights.
+    """
 
     method: ClassVar[str]
 
@@ -130,3 +138,19 @@ def find(method: str) -> Any:
 def layers_of(names: Sequence[str], layer: int) -> list[str]:
     """Those of `names` that belong to a block."""
     return [name for name in names if name.startswith(f"model.layers.{layer}.")]
+
+
+def floats_of(model: Checkpoint, names: Sequence[str], method: str, work: Work) -> Checkpoint:
+    """The model with these matrices off their grids, for a stage that moves weights; work.notes say which were packed.
+
+    A model that arrived quantised loses nothing by it: it is rounded again at the end. Raises RecipeError if a stage of
+    the recipe has packed them, as its work would be undone.
+    """
+    packed = [name for name in names if name in model.packed]
+    if packed and any(stage.get("method") == "quantize" for stage in model.stages):
+        raise RecipeError(
+            f"the {method} stage changes weights that a quantize stage has packed; put it before quantize."
+        )
+    if packed:
+        work.notes["dequantised"] = packed
+    return replace(model, packed={name: read for name, read in model.packed.items() if name not in packed})

@@ -21,8 +21,17 @@ BATCH = 2
 
 
 def token_weights(model: TorchModel, tokens: Tokens, work: Work) -> dict[str, Tensor]:
-    """For every matrix of the blocks float32 [samples, length] of mean 1, from one pass forward and back."""
-    kept = work.load("token_weights")
+    """For every matrix of the blocks, by every name that it is applied under, float32 [samples, length] of mean 1.
+
+    From one pass forward and back.
+    """
+    found = squared_gradients(model, tokens, work)
+    return {name: each / each.mean().clamp_min(1e-30) for name, each in found.items()}
+
+
+def squared_gradients(model: TorchModel, tokens: Tokens, work: Work) -> dict[str, Tensor]:
+    """For every matrix float32 [samples, length]: the mean over its outputs of (dL/dy)^2, L the summed loss."""
+    kept = work.load("squared_gradients")
     if kept is not None:
         return {name: torch.from_numpy(array) for name, array in kept.items()}
     ids = torch.from_numpy(tokens)
@@ -53,6 +62,5 @@ def token_weights(model: TorchModel, tokens: Tokens, work: Work) -> dict[str, Te
     finally:
         for hook in hooks:
             hook.remove()
-    weights = {name: each / each.mean().clamp_min(1e-30) for name, each in found.items()}
-    work.save("token_weights", {name: each.numpy().astype(np.float32) for name, each in weights.items()})
-    return weights
+    work.save("squared_gradients", {name: each.numpy().astype(np.float32) for name, each in found.items()})
+    return found

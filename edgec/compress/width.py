@@ -11,16 +11,16 @@ The pruned matrices' names and patterns go into Checkpoint.patterns; later stage
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from edgec.compress.masks import Mask, keep_highest, pruned_codes
+from edgec.compress.masks import Mask, check_options, keep_highest, merged_patterns, patterns_of, pruned_codes
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 METRICS = ("wanda", "magnitude")
@@ -39,12 +39,7 @@ class Width:
     length: int = 0  # tokens of a window; 0: the calibration's
 
     def __post_init__(self) -> None:
-        if bool(self.pattern) == bool(self.sparsity):
-            raise RecipeError('width takes either a pattern such as "2:4" (remove 2 of 4) or a sparsity such as 0.5.')
-        if self.pattern:
-            _parse(self.pattern)
-        elif not 0 < self.sparsity < 1:
-            raise RecipeError(f"width.sparsity is {self.sparsity}; it is a share between 0 and 1.")
+        check_options("width", self.pattern, self.sparsity)
         if self.metric not in METRICS:
             raise RecipeError(f"width.metric {self.metric!r} is unknown; known: {', '.join(METRICS)}.")
         for role in self.roles:
@@ -55,47 +50,27 @@ class Width:
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Unchanged. Raises RecipeError if the pattern does not divide a row."""
-        self.patterns(config)
+        self.patterns(Structure(config))
         return config
 
-    def patterns(self, config: ModelConfig) -> dict[str, tuple[int, int]]:
-        """(removed, of) for every matrix that is pruned in a model of this shape."""
-        found = {}
-        for name, shape in config.tensor_shapes().items():
-            if name.endswith("_proj.weight") and name.split(".")[-2].removesuffix("_proj") in self.roles:
-                k = shape[1]
-                removed, of = _parse(self.pattern) if self.pattern else (round(self.sparsity * k), k)
-                if k % of:
-                    raise RecipeError(
-                        f"width.pattern {self.pattern} does not divide the rows of {name}: {k} inputs are not a "
-                        f"multiple of {of}. Choose another pattern, leave its role out, or use sparsity."
-                    )
-                if not 0 < removed < of:
-                    raise RecipeError(
-                        f"width.sparsity {self.sparsity} removes {removed} of the {k} inputs of {name}; it must remove "
-                        "some and leave some."
-                    )
-                found[name] = (removed, of)
-        return found
+    def patterns(self, structure: Structure) -> dict[str, tuple[int, int]]:
+        """(removed, of) for every stored matrix that is pruned in a model of this structure."""
+        return patterns_of("width", self.pattern, self.sparsity, self.roles, structure)
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with the matrices of `roles` pruned; low-rank branches beside them stay as they are.
 
         Raises RecipeError for a text too short for one window, and for packed matrices whose grid has no zero.
         """
-        patterns = self.patterns(model.config)
+        patterns = self.patterns(model.structure)
         kept, lost = self._choose(model, patterns, work)
         # A grid with a minimum rarely holds zero: such matrices (of a GGUF file) become float.
         on_grid = {n for n in patterns if n in model.packed and model.packed[n]().minimum is None}
         names = [name for name in patterns if name not in on_grid]
         made = model.with_tensors({n: np.where(kept[n], model.tensor(n), np.float32(0)) for n in names})
         made = made.with_packed({n: pruned_codes(n, model.packed[n](), kept[n]) for n in patterns if n in on_grid})
-        for name, old in model.patterns.items():
-            # The zeros of an earlier pruning are still there: a matrix that lost more then keeps that pattern.
-            if name in patterns and old[0] * patterns[name][1] >= patterns[name][0] * old[1]:
-                patterns[name] = old
         work.notes["lost"] = {name: float(f"{part:.4g}") for name, part in lost.items()}
-        return made.with_tensors({}, patterns=dict(model.patterns) | patterns)
+        return made.with_tensors({}, patterns=merged_patterns(model.patterns, patterns))
 
     def _choose(
         self, model: Checkpoint, patterns: dict[str, tuple[int, int]], work: Work
@@ -117,16 +92,6 @@ class Width:
         tokens = windows(model, work.calibration, self.samples, self.length or None, at_most=True)
         work.notes["samples"] = len(tokens)
         return wanda_masks(model, patterns, tokens, work)
-
-
-def _parse(pattern: str) -> tuple[int, int]:
-    """(removed, of) of "N:M"."""
-    match = re.fullmatch(r"(\d{1,5}):(\d{1,5})", pattern)
-    if match is None or not 0 < int(match[1]) < int(match[2]):
-        raise RecipeError(
-            f'width.pattern {pattern!r} is not "N:M" with 0 < N < M, such as "2:4": remove 2 of every 4 weights.'
-        )
-    return int(match[1]), int(match[2])
 
 
 STAGE = Width

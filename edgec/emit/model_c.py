@@ -66,8 +66,9 @@ def model_c(plan: Plan, title: str) -> str:
     """The text of model.c."""
     functions, programs = _programs(plan)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
-    modules = called_modules(plan) | {"sample_params"}
-    sampling = next(b for b in plan.buffers if b.name == "sampling")
+    generates = "decode" in plan.programs
+    modules = called_modules(plan) | ({"sample_params"} if generates else set())
+    states = {b.name: f"{symbol(b.level)} + {b.offset}u" for b in plan.buffers if b.kind == "state"}
     bodies = "".join(f.body for f in functions)
     return render(
         "model.c.j2",
@@ -81,7 +82,8 @@ def model_c(plan: Plan, title: str) -> str:
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
         results={name: _results(p) for name, p in plan.programs.items()},
-        sampling=f"{symbol(sampling.level)} + {sampling.offset}u",
+        states=states,
+        sweeps=plan.programs["encode"].sweeps if "encode" in plan.programs else [],
     )
 
 
@@ -95,14 +97,22 @@ def model_h(plan: Plan, title: str, vocab: int, plan_hash: str) -> str:
         plan_hash=plan_hash,
         vocab=vocab,
         context=plan.context,
-        chunk=plan.programs["prefill"].rows,
+        chunk=plan.chunk,
+        embedding=_embedding(plan),
         memories=memories(plan, {}),
     )
 
 
+def _embedding(plan: Plan) -> int:
+    """Numbers of a text's vector; 0 of a model that makes none."""
+    return plan.programs["encode"].steps[-1].writes[0][3] // 4 if "encode" in plan.programs else 0
+
+
 def _results(program: Program) -> dict[str, str]:
-    """Where the program leaves its token and its logits: each program has its own place for them."""
+    """Where the program leaves its token and its logits, or its vector: each program has its own place for them."""
     homes = {name: region for step in program.steps for name, region, *_ in step.writes}
+    if program.name == "encode":
+        return {"embedding": _address(program.steps[-1].writes[0][1])}
     return {"token": _address(program.steps[-1].writes[0][1]), "logits": _address(homes["logits"])}
 
 

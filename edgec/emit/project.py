@@ -32,7 +32,10 @@ VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 
 @dataclass(frozen=True)
 class Golden:
-    """What the self-test compares: a prompt, the greedy tokens that follow, FNV-1a of the last logits' bytes."""
+    """What the self-test compares: a prompt, the greedy tokens that follow, FNV-1a of the last logits' bytes.
+
+    Of an encoder: a text, no tokens, and the hash of its vector.
+    """
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -57,13 +60,16 @@ def project_files(
             arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
     stack = rv32_stack_bytes(plan.target)
     chip, l3 = plan.target.runtime.hal, _off_chip(plan, arenas)
+    encodes = "encode" in plan.programs
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
         "model.h": model_h(plan, title, vocab, plan_hash),
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
         "golden.h": render("golden.h.j2", golden=golden),
-        "README.md": render("README.md.j2", title=title, version=__version__, memories=arenas, chip=chip, l3=l3),
+        "README.md": render(
+            "README.md.j2", title=title, version=__version__, memories=arenas, chip=chip, l3=l3, encodes=encodes
+        ),
     }
     if chip:
         files[f"{chip}/link.ld"] = _chip_link(plan, arenas, l3)
@@ -81,6 +87,8 @@ def project_files(
     files["Makefile"] = render("Makefile.j2", **kinds, chip=chip, flags=flags, rv32_flags=rv32)
     for name in COPIED:
         files[name] = (folder("templates") / name).read_bytes()
+    if encodes:
+        files["main.c"] = (folder("templates") / "main_encoder.c").read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files

@@ -11,6 +11,7 @@ from edgec.errors import EdgecError
 from edgec.evaluate.result import stored
 
 FREE = ("arithmetic",)  # of the protocol: what may differ between compared numbers, and is shown instead
+FREE_OF_TOKENS = (*FREE, "tokens", "windows")  # of bits per byte: models may cut a text into tokens of their own
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def compare(paths: Sequence[Path], task: str | None = None) -> Comparison:
                 for path, entries in zip(paths, same, strict=True)
                 for e in entries
             )
-            shared = {k: v for k, v in entry["protocol"].items() if k not in FREE}
+            shared = {k: v for k, v in entry["protocol"].items() if k not in _free(entry)}
             return Comparison(entry["task"], metric, shared, rows)
     raise EdgecError("the models were never measured under the same protocol; run edgec evaluate on each alike.")
 
@@ -88,7 +89,11 @@ def table(found: Comparison) -> str:
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str]:
-    return entry["task"], repr(sorted((k, v) for k, v in entry["protocol"].items() if k not in FREE))
+    return entry["task"], repr(sorted((k, v) for k, v in entry["protocol"].items() if k not in _free(entry)))
+
+
+def _free(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return FREE_OF_TOKENS if entry["task"] == "bits-per-byte" else FREE
 
 
 def _name(path: Path, entry: Mapping[str, Any]) -> str:

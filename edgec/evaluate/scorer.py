@@ -123,13 +123,13 @@ class ReferenceScorer:
 def float_twin(checkpoint: Checkpoint, context: int) -> ReferenceRunner:
     """The graph over the checkpoint's float weights, branches added to their matrices."""
     from edgec.compress.shapes import shapes_only
-    from edgec.lower.llama import constants, lower
+    from edgec.lower.llama import constants, lower, rope_tables
 
     shapes = shapes_only(checkpoint)
     graph = score_rows(lower(shapes, constants(shapes, context), "prefill", min(ROWS, context), context))
     names = [*checkpoint.config.tensor_shapes(), *(n for n in checkpoint.config.optional_shapes() if n in checkpoint)]
     floats: dict[str, Any] = {name: checkpoint.effective(name) for name in names}
-    floats["rope.table"] = constants(shapes, context)["rope.table"]
+    floats |= rope_tables(checkpoint.config, context)
     return ReferenceRunner({"score": graph}, floats, ideal=True)
 
 

@@ -11,7 +11,7 @@ Conventions that each front end must establish (so that nothing behind it knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import ModelError
+from edgec.frontend.structure import Structure, factor_names, matrix_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,9 +32,9 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a LLaMA-family decoder. All sizes in elements."""
+    """The shape of a decoder and what it computes. All sizes in elements; the defaults are the LLaMA family's."""
 
-    family: str  # "llama", "mistral", "qwen2", "qwen3"
+    family: str  # transformers' name of the architecture: "llama", "qwen2", "gemma3_text", ...
     vocab_size: int
     hidden_dim: int
     n_layers: int
@@ -46,14 +47,55 @@ class ModelConfig:
     rope_inv_freq: tuple[float, ...]  # head_dim/2 angular frequencies in radians per position, scaling applied
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
+    without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
+    activation: str = "silu"  # of the feed-forward network: "silu", or "gelu_tanh" (GELU with its tanh formula)
+    double_norms: bool = False  # what attention and feed-forward add is normalised first (Gemma 2 and 3)
+    embed_scale: float = 1.0  # factor on a token's embedding
+    query_scale: float = 0.0  # factor on q . k; 0: 1 / sqrt(head_dim)
+    score_softcap: float = 0.0  # scores s become c tanh(s / c), after query_scale; 0: they stay
+    logit_softcap: float = 0.0  # the same of the logits
+    windows: tuple[int, ...] = ()  # by layer: how many positions it sees, its own included (0: all); (): all see all
+    local_inv_freq: tuple[float, ...] = ()  # rope_inv_freq of layers with a window; (): they have no other
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
             raise ModelError(f"{self.n_heads} query heads cannot share {self.n_kv_heads} key/value heads evenly.")
         if self.head_dim % 2:
             raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
-        if len(self.rope_inv_freq) != self.head_dim // 2:
-            raise ModelError(f"{len(self.rope_inv_freq)} rotary frequencies for head_dim {self.head_dim}.")
+        for frequencies in (self.rope_inv_freq, self.local_inv_freq or self.rope_inv_freq):
+            if len(frequencies) != self.head_dim // 2:
+                raise ModelError(f"{len(frequencies)} rotary frequencies for head_dim {self.head_dim}.")
+        if self.windows and len(self.windows) != self.n_layers:
+            raise ModelError(f"{len(self.windows)} attention windows for {self.n_layers} layers.")
+        bare = self.without_attention
+        if sorted(set(bare) & set(range(self.n_layers))) != list(bare) or (bare and not self.attention_layers):
+            raise ModelError(
+                f"blocks {list(bare)} of {self.n_layers} cannot be those without attention; one must have it."
+            )
+
+    def with_blocks(self, order: Sequence[int]) -> ModelConfig:
+        """The configuration of a model that runs these blocks in this order."""
+        bare = tuple(new for new, old in enumerate(order) if old in self.without_attention)
+        windows = tuple(self.windows[old] for old in order) if self.windows else ()
+        return replace(self, n_layers=len(order), without_attention=bare, windows=windows)
+
+    @property
+    def attention_layers(self) -> list[int]:
+        """The blocks that have attention, and so a cache."""
+        return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
+
+    @property
+    def mlp_norm(self) -> str:
+        """The name of the norm in front of a layer's feed-forward network."""
+        return "pre_feedforward_layernorm" if self.double_norms else "post_attention_layernorm"
+
+    def window(self, layer: int) -> int:
+        """How many positions a layer sees, its own included; 0: all."""
+        return self.windows[layer] if self.windows else 0
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer rotates by local_inv_freq."""
+        return bool(self.local_inv_freq) and self.window(layer) > 0
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
@@ -61,15 +103,21 @@ class ModelConfig:
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
-            shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
-            shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
-            shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
-            shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+            if layer not in self.without_attention:
+                shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+                shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
+                shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
+                shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
+            if layer not in self.without_attention or not self.double_norms:
+                shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+            if self.double_norms:
+                shapes[p + "pre_feedforward_layernorm.weight"] = (self.hidden_dim,)
             shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.down_proj.weight"] = (self.hidden_dim, self.ffn_dim)
+            if self.double_norms:
+                shapes[p + "post_feedforward_layernorm.weight"] = (self.hidden_dim,)
         shapes["model.norm.weight"] = (self.hidden_dim,)
         if not self.tied_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_dim)
@@ -81,7 +129,7 @@ class ModelConfig:
         for name, shape in self.tensor_shapes().items():
             if name.endswith("_proj.weight"):
                 shapes[name.removesuffix("weight") + "bias"] = (shape[0],)
-        for layer in range(self.n_layers):
+        for layer in self.attention_layers:
             for norm in ("q_norm", "k_norm"):
                 shapes[f"model.layers.{layer}.self_attn.{norm}.weight"] = (self.head_dim,)
         return shapes
@@ -95,11 +143,18 @@ class TextTokenizer:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     add_bos: bool  # a prompt starts with BOS
+    add_eos: bool = False  # and a text ends with the first of eos_ids: encoders
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with BOS in front where the model expects it."""
+        """Token ids of `text`, with BOS in front and EOS behind where the model expects them."""
         ids = list(self.backend.encode(text, add_special_tokens=False).ids)
+        ids += self.eos_ids[:1] if self.add_eos else ()
         return [self.bos_id, *ids] if self.add_bos and self.bos_id is not None else ids
+
+    def encode_within(self, text: str, most: int) -> list[int]:
+        """At most so many ids: a text that is longer is cut, what the model expects around it stays."""
+        ids = self.encode(text)
+        return ids if len(ids) <= most else ids[:most] if not self.add_eos else [*ids[: most - 1], ids[-1]]
 
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`, special tokens left out."""
@@ -130,6 +185,9 @@ class Checkpoint:
     `readers` maps each tensor's name to a function that reads it as float32; nothing is kept, so
     a large model passes through memory one tensor at a time. Matrices that are already on a grid (a quantised
     file, a quantise stage) are in `packed` too, and `tensor(name)` equals `packed[name]().dequantized()`.
+
+    A matrix may be stored as two factors, and tensors may be one (structure.py): `tensor` gives the product and the
+    one tensor; `packed`, `branches` and `patterns` go by the names of what is stored.
     """
 
     config: ModelConfig
@@ -142,44 +200,112 @@ class Checkpoint:
     # By attention module ("model.layers.0.self_attn"): what its rotated keys have in common, [n_kv_heads * head_dim].
     key_centres: Mapping[str, FloatArray] = field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()  # what was done to the original, oldest first (see compress/stage.py)
+    factors: Mapping[str, int] = field(default_factory=dict)  # ranks by matrix that is a product
+    shared: Mapping[str, str] = field(default_factory=dict)  # the stored tensor by the name that it stands for
 
     def __contains__(self, name: str) -> bool:
-        return name in self.readers
+        return self.owner(name) in self.readers or name in self.factors
+
+    @property
+    def structure(self) -> Structure:
+        """What is stored of this shape."""
+        return Structure(self.config, self.factors, self.shared)
+
+    def owner(self, name: str) -> str:
+        """The stored tensor that stands for this one."""
+        return self.shared.get(name, name)
 
     def tensor(self, name: str) -> FloatArray:
         """Read one tensor as contiguous float32. Raises ModelError if it is missing, misshapen or not finite."""
-        if name not in self.readers:
+        if name in self.factors:
+            a, b = (self.tensor(part) for part in factor_names(name))
+            return b @ a
+        if (owner := self.owner(name)) not in self.readers:
             family = self.config.family
             raise ModelError(f"the checkpoint has no tensor {name}; it is damaged or not of the family {family}.")
-        array = np.ascontiguousarray(self.readers[name](), dtype=np.float32)
-        known = self.config.tensor_shapes()
-        want = known.get(name) or self.config.optional_shapes().get(name)
+        array = np.ascontiguousarray(self.readers[owner](), dtype=np.float32)
+        want = self._shape_of(name)
         if want is not None and array.shape != want:
             raise ModelError(f"tensor {name} has shape {list(array.shape)}, the configuration says {list(want)}.")
         if not np.isfinite(array).all():
             raise ModelError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged.")
         return array
 
+    def _shape_of(self, name: str) -> tuple[int, ...] | None:
+        if (matrix := matrix_of(name)) in self.factors and matrix != name:
+            return dict(zip(factor_names(matrix), self.structure.factor_shapes(matrix), strict=True))[name]
+        return self.config.tensor_shapes().get(name) or self.config.optional_shapes().get(name)
+
     def matrix_names(self) -> list[str]:
         """The matrices of the blocks (q, k, v, o, gate, up, down of every layer), in the order of computation."""
         return [name for name in self.config.tensor_shapes() if name.endswith("_proj.weight")]
 
+    def stored_matrices(self) -> list[str]:
+        """The blocks' matrices that exist: factors in place of products, one name for shared ones."""
+        return self.structure.stored_matrices()
+
+    def stored_tensors(self) -> list[str]:
+        """Everything that exists, in the order of computation; biases and q/k norms at the end."""
+        optional = [name for name in self.config.optional_shapes() if name in self and name not in self.shared]
+        return [*self.structure.shapes(), *optional]
+
     def effective(self, name: str) -> FloatArray:
         """The tensor with its branch added: what a framework without branches must compute with."""
-        tensor = self.tensor(name)
-        return tensor + self.branches[name].product() if name in self.branches else tensor
+        if name in self.factors:
+            a, b = (self.effective(part) for part in factor_names(name))
+            return b @ a
+        tensor, branch = self.tensor(name), self.branches.get(self.owner(name))
+        return tensor if branch is None else tensor + branch.product()
 
     def with_tensors(self, tensors: Mapping[str, FloatArray], **changes: Any) -> Checkpoint:
-        """The same model with other float tensors (which are then no longer packed), and other fields."""
-        readers = dict(self.readers) | {name: partial(_same, array) for name, array in tensors.items()}
-        packed = {name: read for name, read in self.packed.items() if name not in tensors}
-        return replace(self, **({"readers": readers, "packed": packed} | changes))
+        """The same model with other float tensors (which are then no longer packed), and other fields.
+
+        A stored tensor changes for all its users; one that stood for another, or was a product, becomes its own.
+        """
+        own = self.structure.without(name for name in tensors if name in self.shared or name in self.factors)
+        readers = self._without_factors(own, self.readers) | {n: partial(_same, array) for n, array in tensors.items()}
+        packed = {n: read for n, read in self._without_factors(own, self.packed).items() if n not in tensors}
+        kept = {"factors": own.factors, "shared": own.shared, "readers": readers, "packed": packed}
+        return replace(self, **(kept | changes))
 
     def with_packed(self, packed: Mapping[str, QuantizedTensor], **changes: Any) -> Checkpoint:
-        """The same model with these matrices on a grid."""
+        """The same model with these stored matrices on a grid."""
         readers = dict(self.readers) | {name: tensor.dequantized for name, tensor in packed.items()}
         kept = dict(self.packed) | {name: partial(_same, tensor) for name, tensor in packed.items()}
         return replace(self, **({"readers": readers, "packed": kept} | changes))
+
+    def with_factors(self, products: Mapping[str, LowRank], **changes: Any) -> Checkpoint:
+        """The same model with these stored matrices as products b a, for all their users; grids, branches and patterns
+        of the matrices go."""
+        made = self.structure.with_factors({name: product.rank for name, product in products.items()})
+        readers = {name: read for name, read in self.readers.items() if name not in products}
+        for name, product in products.items():
+            readers |= dict(
+                zip(factor_names(name), (partial(_same, product.a), partial(_same, product.b)), strict=True)
+            )
+        kept = {
+            field: {name: value for name, value in getattr(self, field).items() if name not in products}
+            for field in ("packed", "branches", "patterns")
+        }
+        return replace(self, **({"readers": readers, "factors": made.factors, "shared": made.shared} | kept | changes))
+
+    def with_shared(self, owners: Mapping[str, str], **changes: Any) -> Checkpoint:
+        """The same model with these tensors one with others. Raises ModelError for shapes that differ."""
+        for name, owner in owners.items():
+            if self._shape_of(name) != self._shape_of(owner):
+                shapes = f"{self._shape_of(name)} and {self._shape_of(owner)}"
+                raise ModelError(f"{name} and {owner} cannot be one tensor; their shapes are {shapes}.")
+        made = self.structure.with_shared(owners)
+        kept = {
+            field: {name: value for name, value in getattr(self, field).items() if name not in made.shared}
+            for field in ("readers", "packed", "branches", "patterns")
+        }
+        return replace(self, **({"shared": made.shared} | kept | changes))
+
+    def _without_factors(self, kept: Structure, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The entries but those of factors that a structure has no more."""
+        gone = {part for name in self.factors.keys() - kept.factors.keys() for part in factor_names(name)}
+        return {name: value for name, value in table.items() if name not in gone}
 
 
 def _same(value: Any) -> Any:

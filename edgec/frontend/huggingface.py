@@ -11,6 +11,7 @@ from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import check_tensors
 from edgec.frontend.huggingface_config import read_architecture
+from edgec.frontend.layouts import PlacedTensor, in_our_names, sources
 from edgec.frontend.provenance import describe
 from edgec.frontend.quantized_folder import PackedMatrix, packed_matrices, zero_biases
 from edgec.frontend.safetensors_file import StoredTensor, read_header
@@ -24,18 +25,21 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     """The checkpoint in `folder`. Every tensor's presence and shape is checked here, its values when it is read."""
     architecture = read_architecture(folder)
     config, notes = architecture.config, list(architecture.notes)
-    weight_files = _weight_files(folder)
+    paths = weight_files(folder)
     stored: dict[str, StoredTensor] = {}
-    for path in weight_files:
+    for path in paths:
         for name, tensor in read_header(path).items():
             if name in stored:
                 raise ModelError(f"tensor {name} is stored twice, in {stored[name].path} and in {path}.")
             stored[name] = tensor
 
+    if architecture.quantization and any(not source.whole for source in sources(config).values()):
+        raise ModelError(f"{folder} holds quantised matrices of a {config.family} model; give the float checkpoint.")
+    tensors = in_our_names(config, stored)
     # Old exports store the rotary frequencies, which follow from the configuration.
-    harmless = {name for name in stored if name.endswith(".rotary_emb.inv_freq")}
-    if config.tied_embeddings and HEAD in stored:
-        _check_tied(stored)
+    harmless = {name for name in tensors if name.endswith(".rotary_emb.inv_freq")}
+    if config.tied_embeddings and HEAD in tensors:
+        _check_tied(tensors)
         harmless.add(HEAD)
     packed: dict[str, PackedMatrix] = {}
     if architecture.quantization:
@@ -44,14 +48,14 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
         harmless |= zero_biases(packed, stored, known)
         harmless |= {part.name for matrix in packed.values() for part in matrix.parts.values()}
         notes.append(f"{len(packed)} matrices taken over without rounding: {architecture.quantization.text()}")
-    shapes = {name: tensor.shape for name, tensor in stored.items()} | {n: m.shape for n, m in packed.items()}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()} | {n: m.shape for n, m in packed.items()}
     check_tensors(str(folder), config, shapes, architecture.extras, harmless)
-    for name in stored.keys() - harmless:
-        stored[name].check_dtype()
+    for name in tensors.keys() - harmless:
+        tensors[name].check_dtype()
 
     tokenizer = tokenizer or folder_tokenizer(folder)
-    files = [*weight_files, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
-    readers = {name: tensor.read for name, tensor in stored.items() if name not in harmless}
+    files = [*paths, *(path for name in ("config.json", INDEX, *FILES) if (path := folder / name).is_file())]
+    readers = {name: tensor.read for name, tensor in tensors.items() if name not in harmless}
     provenance = describe(source, "huggingface", files, notes) | {"rope_parameters": architecture.rope_parameters}
     readers |= {name: partial(_dequantized, matrix) for name, matrix in packed.items()}
     grids = {name: matrix.read for name, matrix in packed.items()}
@@ -67,7 +71,7 @@ def _dequantized(matrix: PackedMatrix) -> FloatArray:
     return matrix.read().dequantized()
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of the folder. Raises ModelError if it has none, pickles included."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -87,7 +91,7 @@ def _weight_files(folder: Path) -> list[Path]:
     raise ModelError(f"{folder} holds no weights; edgec looks for {SINGLE} or {INDEX}.")
 
 
-def _check_tied(stored: dict[str, StoredTensor]) -> None:
+def _check_tied(stored: dict[str, StoredTensor | PlacedTensor]) -> None:
     """A stored head of a tied model must equal the embedding, or the configuration is wrong."""
     head, embed = stored[HEAD], stored.get(EMBED)
     if embed is None or head.shape != embed.shape or not np.array_equal(head.read(), embed.read(), equal_nan=True):

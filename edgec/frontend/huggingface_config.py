@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgec.errors import ModelError
+from edgec.frontend import bert
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.checks import (
     ATTENTION_BIAS,
+    MAX_LAYERS,
     MLP_BIAS,
     QK_NORM,
     QKV_BIAS,
@@ -20,10 +24,12 @@ from edgec.frontend.checks import (
 )
 from edgec.frontend.quantized_folder import Quantization, read_quantization
 from edgec.frontend.quiet import quiet_transformers
-from edgec.frontend.rope import rotary
+from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.tokenizer import read_json
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text")
+GEMMA = ("gemma2", "gemma3_text")
+ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 @dataclass
@@ -41,21 +47,15 @@ def read_architecture(folder: Path) -> Architecture:
     """The architecture that `folder`/config.json describes. Raises ModelError if edgec does not lower it."""
     where = str(folder / "config.json")
     raw = read_json(folder / "config.json")
+    if raw.get("model_type") in bert.FAMILIES:
+        encoder, _, notes = bert.read_encoder(folder)
+        return Architecture(encoder, frozenset(), notes)
     _refuse_unknown(where, raw)
     stored = raw.get("quantization_config")
     quantization = None if stored is None else read_quantization(where, stored)
     config = _parse(folder, where)
     family = str(config.model_type)
-    if (activation := config.hidden_act) not in ("silu", "swish"):
-        raise ModelError(f"{where} asks for the activation {activation!r}; edgec lowers silu only.")
-    window = _window(where, config)
     context = config.max_position_embeddings
-    notes = []
-    if window is not None and isinstance(context, int) and window < context:
-        notes.append(
-            f"attention slides over {window:,} positions of {context:,}; "
-            f"the context is limited to {window:,}, where both are the same"
-        )
     heads, hidden_dim = config.num_attention_heads, config.hidden_size
     if not all(isinstance(n, int) and n > 0 for n in (heads, hidden_dim, context)):
         raise ModelError(
@@ -65,7 +65,15 @@ def read_architecture(folder: Path) -> Architecture:
     head_dim = hidden_dim // heads if head_dim is None else head_dim
     if not isinstance(head_dim, int):
         raise ModelError(f"{where} gives head_dim as {head_dim!r}; it must be a whole number.")
-    inv_freq, rope_factor = rotary(where, head_dim, config.rope_parameters or {}, context)
+    rope = dict(config.rope_parameters or {})
+    notes = []
+    if (original := original_context(rope)) and original < context:
+        notes.append(f"rotary factors are others beyond {original:,} positions; the context is limited to them")
+    windows = _windows(where, config)
+    local = _local_rope(where, family, head_dim, rope, context)
+    inv_freq, rope_factor = rotary(where, head_dim, rope.get("full_attention", rope), context)
+    if original:  # which follows from the longer context, and is written into folders of the shorter one
+        rope |= {"attention_factor": rope_factor}
     model = checked_config(
         where,
         family=family,
@@ -77,12 +85,58 @@ def read_architecture(folder: Path) -> Architecture:
         head_dim=head_dim,
         ffn_dim=config.intermediate_size,
         norm_eps=config.rms_norm_eps,
-        max_seq_len=min(context, window or context),
+        max_seq_len=min(context, original or context),
         rope_inv_freq=inv_freq,
         rope_factor=rope_factor,
         tied_embeddings=bool(config.tie_word_embeddings),
+        activation=_activation(where, config),
+        windows=windows,
+        local_inv_freq=local,
+        **(_gemma(where, family, config) if family in GEMMA else {}),
     )
-    return Architecture(model, _extras(family, config), notes, dict(config.rope_parameters or {}), quantization)
+    return Architecture(model, _extras(family, config), notes, rope, quantization)
+
+
+def _activation(where: str, config: Any) -> str:
+    named = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None)
+    if not isinstance(named, str) or named not in ACTIVATIONS:
+        raise ModelError(f"{where} asks for the activation {named!r}; edgec lowers {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[named]
+
+
+def _gemma(where: str, family: str, config: Any) -> dict[str, Any]:
+    """What sets Gemma 2 and 3 apart. Raises ModelError for what transformers ignores or edgec does not compute."""
+    if config.use_bidirectional_attention:
+        raise ModelError(f"{where} asks for attention in both directions; edgec lowers causal attention.")
+    if family == "gemma3_text" and config.attn_logit_softcapping:
+        raise ModelError(f"{where} sets attn_logit_softcapping, which transformers ignores for {family}; remove it.")
+    scalar = config.query_pre_attn_scalar
+    if not isinstance(scalar, (int, float)) or not 0 < scalar < 1e9:
+        raise ModelError(f"{where} gives query_pre_attn_scalar as {scalar!r}; it must be a positive number.")
+    caps = {"score_softcap": config.attn_logit_softcapping, "logit_softcap": config.final_logit_softcapping}
+    for cap in caps.values():
+        if cap is not None and (not isinstance(cap, (int, float)) or not 0 <= cap < 1e9):
+            raise ModelError(f"{where} gives a soft cap as {cap!r}; it must be a positive number, or null.")
+    return {
+        "double_norms": True,
+        # In float32, as transformers computes it where the weights are float32: not the bfloat16 of the training code.
+        "embed_scale": float(np.float32(config.hidden_size**0.5)),
+        "query_scale": float(scalar) ** -0.5,
+        **{name: float(cap or 0) for name, cap in caps.items()},
+    }
+
+
+def _local_rope(where: str, family: str, head_dim: int, rope: dict[str, Any], context: int) -> tuple[float, ...]:
+    """The frequencies of layers with a window, where they have their own."""
+    if family != "gemma3_text":
+        return ()
+    local = rope.get("sliding_attention")
+    if not isinstance(local, dict) or not isinstance(rope.get("full_attention"), dict):
+        raise ModelError(f"{where} must give rotary parameters for full_attention and for sliding_attention.")
+    frequencies, factor = rotary(where, head_dim, local, context)
+    if factor != 1 or local.get("rope_type") == "longrope":
+        raise ModelError(f"{where} scales the rotation of windowed layers by {local.get('rope_type')!r}, not lowered.")
+    return frequencies
 
 
 def config_of(file: Path) -> ModelConfig:
@@ -105,7 +159,9 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
     """Refuse, before transformers is imported, what no parsing can make computable."""
     family = raw.get("model_type")
     if family not in FAMILIES:
-        raise ModelError(f"{where}: edgec does not lower architecture {family!r}; known: {', '.join(FAMILIES)}.")
+        hint = " (the text model alone is gemma3_text)" if family == "gemma3" else ""
+        known = ", ".join((*FAMILIES, *bert.FAMILIES))
+        raise ModelError(f"{where}: edgec does not lower architecture {family!r}{hint}; known: {known}.")
     if isinstance(custom := raw.get("auto_map"), dict) and "AutoModelForCausalLM" in custom:
         raise ModelError(f"{where} replaces the {family} model by code of its own, which edgec neither runs nor knows.")
 
@@ -121,17 +177,19 @@ def _parse(folder: Path, where: str) -> Any:
         raise ModelError(f"{where} is not a valid configuration: {one_line(error)}.") from error
 
 
-def _window(where: str, config: Any) -> int | None:
-    """The length of the attention window if any layer has one. Raises ModelError for other kinds of layer."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    for kind in sorted(kinds - {"full_attention", "sliding_attention"}):
-        raise ModelError(f"{where} has layers of kind {kind!r}; edgec lowers full attention.")
-    window = getattr(config, "sliding_window", None)
+def _windows(where: str, config: Any) -> tuple[int, ...]:
+    """How many positions each layer sees (0: all), () if all see all. Raises ModelError for other kinds of layer."""
+    kinds = list(getattr(config, "layer_types", None) or ())
+    for kind in sorted(set(kinds) - {"full_attention", "sliding_attention"}):
+        raise ModelError(f"{where} has layers of kind {kind!r}; edgec lowers full and sliding attention.")
+    window, n_layers = getattr(config, "sliding_window", None), config.num_hidden_layers
     if window is None or (kinds and "sliding_attention" not in kinds) or config.model_type == "llama":
-        return None
+        return ()
     if not isinstance(window, int) or window < 1:
         raise ModelError(f"{where} gives sliding_window as {window!r}; it must be a positive whole number.")
-    return window
+    if kinds:
+        return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
+    return (window,) * n_layers if isinstance(n_layers, int) and 0 < n_layers <= MAX_LAYERS else ()
 
 
 def _extras(family: str, config: Any) -> frozenset[str]:
@@ -139,10 +197,10 @@ def _extras(family: str, config: Any) -> frozenset[str]:
     extras: frozenset[str] = frozenset()
     if family == "qwen2":
         extras |= QKV_BIAS
-    if family in ("llama", "qwen3") and config.attention_bias:
+    if family in ("llama", "qwen3", *GEMMA) and config.attention_bias:
         extras |= ATTENTION_BIAS
     if family == "llama" and config.mlp_bias:
         extras |= MLP_BIAS
-    if family == "qwen3":
+    if family in ("qwen3", "gemma3_text"):
         extras |= QK_NORM
     return extras

@@ -12,7 +12,7 @@ from edgec.frontend.checks import one_line
 EMBEDDED = {"stories": Path(__file__).resolve().parents[1] / "models" / "stories"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
-HUB_SKIP = ["*/*", "consolidated*"]  # other precisions and formats of the same model
+HUB_SKIP = ["[!0-9]*/*", "consolidated*"]  # other precisions and formats; 1_Pooling is a module of an encoder
 
 
 def load_checkpoint(source: str, tokenizer: str | None = None) -> Checkpoint:
@@ -47,21 +47,27 @@ def _load(source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(f"{path} is a folder without config.json; a Hugging Face checkpoint has one.")
-        from edgec.frontend.huggingface import load_huggingface
-
-        return load_huggingface(path, source, tokenizer)
+        return _load_folder(path, source, tokenizer)
     if path.is_file():
         return _load_file(path, source, tokenizer)
     if HUB_ID.fullmatch(source) and path.suffix not in (".gguf", ".bin"):
-        from edgec.frontend.huggingface import load_huggingface
-
         folder = _download(source)
-        checkpoint = load_huggingface(folder, source, tokenizer)
+        checkpoint = _load_folder(folder, source, tokenizer)
         checkpoint.provenance["notes"].append(f"hub revision {folder.name}")
         return checkpoint
     raise ModelError(
         f"{source} does not exist; give a checkpoint folder, a .gguf or .bin file, or a model id org/name."
     )
+
+
+def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
+    """A Hugging Face folder by the kind of its model."""
+    from edgec.frontend.bert import FAMILIES, load_bert
+    from edgec.frontend.huggingface import load_huggingface
+    from edgec.frontend.tokenizer import read_json
+
+    encoder = read_json(path / "config.json").get("model_type") in FAMILIES
+    return load_bert(path, source, tokenizer) if encoder else load_huggingface(path, source, tokenizer)
 
 
 def _load_file(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

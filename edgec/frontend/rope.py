@@ -2,7 +2,7 @@
 
 Computed in double precision and rounded once to float32. Formulas: RoPE (Su et al. 2021, eq. 15),
 position interpolation (Chen et al. 2023), Llama 3.1's piecewise scaling (its reference code), YaRN
-(Peng et al. 2023, sections 3.2 and 3.4).
+(Peng et al. 2023, sections 3.2 and 3.4), LongRoPE (Ding et al. 2024) as far as its original context.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from edgec.errors import ModelError
 
 MAX_HEAD_DIM = 1 << 14
-TYPES = ("default", "linear", "llama3", "yarn")
+TYPES = ("default", "linear", "llama3", "yarn", "longrope")
 PARAMETERS = {
     "rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings",
     "low_freq_factor", "high_freq_factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
-    "truncate", "finetuned",
+    "truncate", "finetuned", "short_factor", "long_factor",
 }  # fmt: skip
 
 Frequencies = NDArray[np.float64]
@@ -56,6 +56,8 @@ def rotary(
         freq = _llama3(where, freq, parameters, max_seq_len)
     elif kind == "yarn":
         freq, factor = _yarn(where, freq, theta, parameters, max_seq_len)
+    elif kind == "longrope":
+        freq, factor = _longrope(where, freq, parameters, max_seq_len)
     return tuple(float(f) for f in freq.astype(np.float32)), factor
 
 
@@ -105,6 +107,29 @@ def _yarn(
         above = _attention_scale(factor, _number(where, parameters, "mscale"))
         return freq, above / _attention_scale(factor, _number(where, parameters, "mscale_all_dim"))
     return freq, _attention_scale(factor, 1.0)
+
+
+def _longrope(
+    where: str, freq: Frequencies, parameters: Mapping[str, Any], max_seq_len: int
+) -> tuple[Frequencies, float]:
+    """Each wave stretched by its own factor: the short ones', which hold up to the original context."""
+    context = _number(where, parameters, "original_max_position_embeddings")
+    found = parameters.get("short_factor")
+    good = isinstance(found, list) and len(found) == len(freq) and all(isinstance(f, (int, float)) for f in found)
+    stretch = np.asarray(found if good else [0], np.float64)
+    if not np.isfinite(stretch).all() or (stretch <= 0).any():
+        raise ModelError(f"{where} must give the rotary parameter short_factor as {len(freq)} positive numbers.")
+    factor = _number(where, parameters, "factor", max_seq_len / context)
+    if parameters.get("attention_factor") is not None:
+        return freq / stretch, _number(where, parameters, "attention_factor")
+    return freq / stretch, 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(context))
+
+
+def original_context(parameters: Mapping[str, Any]) -> int | None:
+    """Positions up to which frequencies hold that are others beyond; None: they hold everywhere."""
+    value = parameters.get("original_max_position_embeddings")
+    known = parameters.get("rope_type") == "longrope" and isinstance(value, int) and value > 0
+    return int(value) if known and value is not None else None
 
 
 def _attention_scale(factor: float, mscale: float) -> float:

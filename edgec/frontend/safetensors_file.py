@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ class StoredTensor:
             raise ModelError(
                 f"{self.path}: tensor {self.name} is stored as {self.dtype}; edgec reads {', '.join(DTYPES)}."
             )
+
+    def rows(self, first: int, count: int) -> StoredTensor:
+        """Rows [first, first + count) of the tensor, as a tensor."""
+        row_bytes = math.prod(self.shape[1:]) * np.dtype(RAW[self.dtype]).itemsize if self.dtype in RAW else 0
+        return replace(self, shape=(count, *self.shape[1:]), start=self.start + first * row_bytes)
 
     def read(self) -> FloatArray:
         """The tensor as float32. Raises ModelError for a dtype that is not a float, or if the file has changed."""

@@ -12,6 +12,8 @@
 `rows` is the largest number of tokens that one run of the graph takes (1 in decode, the chunk in
 prefill); the leading dimension of activations is that maximum and a run may use fewer rows. Two
 run-time integers exist besides: `m`, the rows of this run, and `pos`, the position of its first row.
+An encoder's graph is cut into sweeps: each is run for all rows of a text, `rows` at a time, before the next one
+begins, and nothing but states passes from one to another.
 `source` is the name of the module in the checkpoint that a value or node comes from, so that a wrong
 bit can be blamed on a layer. States are mutable; every other value is written once.
 """
@@ -19,12 +21,14 @@ bit can be blamed on a layer. States are mutable; every other value is written o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+SWEEP = "load_rows"  # the op with which a sweep over a text begins, all but the first (edgec/ops/state_rows.py)
 Kind = Literal["input", "const", "state", "activation"]
 Attr = int | float | str | bool
 
@@ -36,6 +40,13 @@ DTYPES: dict[str, np.dtype] = {  # type: ignore[type-arg]
     "i16": np.dtype(np.int16),
     "i32": np.dtype(np.int32),
 }
+
+
+def sweeps(ops: Iterable[str]) -> list[tuple[int, int]]:
+    """The first node or step of each sweep and the one behind its last, from the ops in their order."""
+    names = list(ops)
+    begins = [0, *(index for index, op in enumerate(names) if op == SWEEP and index > 0)]
+    return list(pairwise([*begins, len(names)]))
 
 
 @dataclass(frozen=True)

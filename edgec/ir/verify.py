@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgec.ir.graph import Graph
+from edgec.ir.graph import SWEEP, Graph
 from edgec.ops import find
 
 
@@ -16,13 +16,19 @@ def verify_graph(graph: Graph, after: str) -> None:
     def fail(what: str) -> None:
         raise GraphError(f"graph {graph.name} after {after}: {what}")
 
-    defined = {v.name for v in graph.values.values() if v.kind != "activation"}
+    lasting = {v.name for v in graph.values.values() if v.kind != "activation"}
+    defined = set(lasting)
+    this_sweep: set[str] = set()
     for node in graph.nodes:
+        if node.op == SWEEP:
+            this_sweep = set()
         for role, name in node.inputs.items():
             if name not in graph.values:
                 fail(f"node {node.name} reads {name} ({role}), which no value declares")
             if name not in defined:
                 fail(f"node {node.name} reads {name} ({role}) before any node writes it")
+            if name not in lasting and name not in this_sweep:
+                fail(f"node {node.name} reads {name} ({role}) of another sweep, of which only states are left")
         expected = find(node.op).infer({role: graph.type_of(name) for role, name in node.inputs.items()}, node.attrs)
         if set(expected) != set(node.outputs):
             fail(f"node {node.name} ({node.op}) must write {sorted(expected)}, it writes {sorted(node.outputs)}")
@@ -32,6 +38,7 @@ def verify_graph(graph: Graph, after: str) -> None:
             if graph.type_of(name) != expected[role]:
                 fail(f"{name} is declared {graph.type_of(name)}, {node.op} of {node.name} gives {expected[role]}")
             defined.add(name)
+            this_sweep.add(name)
     for name in graph.outputs:
         if name not in defined:
             fail(f"output {name} is never written")

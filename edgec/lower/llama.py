@@ -1,10 +1,15 @@
-"""The LLaMA family's decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
+"""A decoder as a graph: the same graph for decode (one row) and prefill (a chunk of rows).
 
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
 
-A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x). q, k and v, and gate and up, are one
-matmul each in a model whose matrices were joined (`edgec/passes/join_projections.py`).
+That is LLaMA; what other families do differently is in `ModelConfig`: norms before both adds, another activation,
+windows and caps of scores, a cap of the logits. A block without attention (ModelConfig.without_attention) begins at its
+second norm and has no cache.
+
+A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
+Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
+were joined (`edgec/passes/join_projections.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
+from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import find, rope
@@ -44,17 +51,28 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
             consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
     consts.update(model.floats)
     consts.update({f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()})
-    consts["rope.table"] = rope.table(model.config.rope_inv_freq, context)
-    return consts
+    return consts | rope_tables(model.config, context)
+
+
+def rope_tables(config: ModelConfig, context: int) -> dict[str, Array]:
+    """The tables of angles by name: of all layers, and of those with a window where they have their own."""
+    tables = {"rope.table": config.rope_inv_freq}
+    if config.local_inv_freq:
+        tables["rope.local"] = config.local_inv_freq
+    return {name: rope.table(frequencies, context) for name, frequencies in tables.items()}
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """Adds nodes and values to a graph of a model."""
+
     graph: Graph
     model: QuantizedModel
     consts: dict[str, Array]
 
     def const(self, name: str) -> str:
+        """A constant, declared when it is first read; what stands for another is that one."""
+        name = self.model.shared.get(name, name)
         if name not in self.graph.values:
             array = self.consts[name]
             kind = TensorType(array.shape, NUMPY_TO_DTYPE[array.dtype.name])
@@ -63,6 +81,7 @@ class _Builder:
         return name
 
     def state(self, name: str, kind: TensorType, source: str) -> str:
+        """A state of this type."""
         self.graph.values[name] = Value(name, kind, "state", source)
         return name
 
@@ -74,6 +93,15 @@ class _Builder:
             self.graph.values[value] = Value(value, types[role], "activation", source)
         self.graph.nodes.append(Node(name, op, inputs, outputs, attrs, source))
         return outputs
+
+    def known(self, name: str) -> bool:
+        """Whether the model has this constant, be it another one's."""
+        return self.model.shared.get(name, name) in self.consts
+
+    def matrix(self, weight: str) -> QuantizedTensor:
+        """The packed matrix that is applied as `weight`; of a product the factor that inputs meet first."""
+        first = self.model.structure.parts(weight)[0]
+        return self.model.matrices[self.model.shared.get(first, first)]
 
     def packed(self, weight: str, matrix: QuantizedTensor) -> dict[str, str]:
         """A matrix's constants by role."""
@@ -88,9 +116,10 @@ class _Builder:
 
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
         """x quantised in the groups of the matrices that will read it, by group size."""
-        return self.quantize_in(x, [self.model.matrices[name].group_size for name in consumers], source)
+        return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)
 
     def quantize_in(self, x: str, sizes: list[int], source: str) -> dict[int, dict[str, str]]:
+        """x quantised in groups of these sizes, by size."""
         by_size: dict[int, dict[str, str]] = {}
         for size in dict.fromkeys(sizes):
             q = self.add("quantize_dynamic", f"{x}.q8g{size}", {"x": x}, {"group_size": size}, source)
@@ -100,9 +129,23 @@ class _Builder:
     def matmul(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
         """x W^T + bias of the matrix `source`.weight."""
         weight = f"{source}.weight"
-        matrix: QuantizedTensor = self.model.matrices[weight]
+        if weight in self.model.factors:
+            return self.product(quantized, name, source)
+        return self.single(quantized, name, source, source)
+
+    def product(self, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+        """(x A^T) B^T + bias; what A gives is quantised for B."""
+        a, b = (part.removesuffix(".weight") for part in factor_names(f"{source}.weight"))
+        low = self.single(quantized, f"{name}.factor_a", a, a)
+        return self.single(self.quantize(low, [f"{b}.weight"], a), name, b, source)
+
+    def single(self, quantized: dict[int, dict[str, str]], name: str, path: str, source: str) -> str:
+        """x by the stored matrix `path`.weight, with the bias of `source`."""
+        weight = f"{path}.weight"
+        matrix = self.matrix(weight)
+        weight = self.model.shared.get(weight, weight)
         inputs = quantized[matrix.group_size] | self.packed(weight, matrix)
-        if f"{source}.bias" in self.consts:
+        if self.known(f"{source}.bias"):
             inputs["bias"] = self.const(f"{source}.bias")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         op = f"matmul_w{matrix.bits}a8"
@@ -112,12 +155,13 @@ class _Builder:
             op = f"{op}_{matrix.layout}"
         if matrix.pattern is not None or matrix.layout:
             del inputs["x_sums"]
-        y = self.add(op, name, inputs, attrs, source)["y"]
-        return self.branch(y, quantized, name, source) if weight in self.model.branches else y
+        y = self.add(op, name, inputs, attrs, path)["y"]
+        return self.branch(y, quantized, name, weight) if weight in self.model.branches else y
 
-    def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, source: str) -> str:
+    def branch(self, y: str, quantized: dict[int, dict[str, str]], name: str, weight: str) -> str:
         """y + B (A x), where A reads x as its matrix does and A's outputs are quantised for B."""
-        a, b = self.model.branches[f"{source}.weight"]
+        a, b = self.model.branches[weight]
+        source = weight.removesuffix(".weight")
         low = self.branch_matmul(quantized, a, f"{name}.lora_a", f"{source}.lora_a")
         rounded = self.quantize_in(low, [b.group_size], f"{source}.lora_a")
         high = self.branch_matmul(rounded, b, f"{name}.lora_b", f"{source}.lora_b")
@@ -126,12 +170,14 @@ class _Builder:
     def branch_matmul(
         self, quantized: dict[int, dict[str, str]], matrix: QuantizedTensor, name: str, source: str
     ) -> str:
+        """x by one side of a branch."""
         inputs = quantized[matrix.group_size] | {"w": self.const(f"{source}.weight")}
         inputs["w_scale"] = self.const(f"{source}.weight.scale")
         attrs: dict[str, Attr] = {"k": matrix.k, "group_size": matrix.group_size}
         return self.add(f"matmul_w{matrix.bits}a8", name, inputs, attrs, source)["y"]
 
     def norm(self, x: str, name: str, source: str) -> str:
+        """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
         return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
 
@@ -141,45 +187,60 @@ def lower(
 ) -> Graph:
     """The graph of one run of at most `rows` tokens over a cache of `context` positions.
 
-    Of the constants only shapes and types matter. layers: of the first so many blocks only.
+    Of the constants only shapes and types matter. layers: of the first so many blocks that have attention only, as
+    those ask for most of the compute memory.
     """
     config = model.config
-    b = _Builder(Graph(name, rows), model, consts)
+    b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
     table = "model.embed_tokens.weight"
     matrix = model.matrices[table]
     inputs = {"tokens": "tokens", **b.packed(table, matrix)}
     attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
+    if config.embed_scale != 1:
+        attrs["factor"] = config.embed_scale
     x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
-    for layer in range(config.n_layers if layers is None else layers):
+    for layer in range(config.n_layers) if layers is None else config.attention_layers[:layers]:
         x = _block(b, x, layer, context)
     if rows > 1:
         x = b.add("last_row", "last", {"x": x}, {}, "model.norm")["y"]
     x = b.norm(x, "norm", "model.norm")
     head = "model.embed_tokens" if config.tied_embeddings else "lm_head"
-    logits = b.matmul(b.quantize(x, [f"{head}.weight"], "model.norm"), "logits", head)
+    cap = config.logit_softcap
+    logits = b.matmul(b.quantize(x, [f"{head}.weight"], "model.norm"), "scores" if cap else "logits", head)
+    if cap:
+        logits = b.add("softcap", "logits", {"x": logits}, {"cap": cap}, head)["y"]
     token = b.add("sample", "token", {"logits": logits, "params": "sampling"}, {}, "sample")["token"]
     b.graph.outputs = [logits, token]
     verify_graph(b.graph, "lowering")
     return b.graph
 
 
-def _block(b: _Builder, x: str, layer: int, context: int) -> str:
+def _block(b: Builder, x: str, layer: int, context: int) -> str:
+    if layer not in b.model.config.without_attention:
+        x = _attention(b, x, layer, context)
+    return _feed_forward(b, x, layer)
+
+
+def _attention(b: Builder, x: str, layer: int, context: int) -> str:
     config = b.model.config
     p, source = f"l{layer}", f"model.layers.{layer}"
-    attn, mlp = f"{source}.self_attn", f"{source}.mlp"
+    attn = f"{source}.self_attn"
     kv, d = config.n_kv_heads, config.head_dim
     heads: dict[str, Attr] = {"n_heads": config.n_heads, "n_kv_heads": kv, "head_dim": d}
+    limits = {"scale": config.query_scale, "window": config.window(layer), "softcap": config.score_softcap}
+    heads |= {name: value for name, value in limits.items() if value}
+    local = config.is_local(layer)
 
     h = b.norm(x, f"{p}.attn_norm", f"{source}.input_layernorm")
     widths = {"q": config.n_heads * d, "k": kv * d, "v": kv * d}
     projected, first = _projections(b, h, f"{source}.input_layernorm", p, attn, widths)
     for r in "qk":
-        if f"{attn}.{r}_norm.weight" in b.consts:
+        if b.known(f"{attn}.{r}_norm.weight"):
             projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
-        inputs = {"x": projected[r], "table": b.const("rope.table")}
-        attrs: dict[str, Attr] = {"head_dim": d, "unit": config.rope_factor / rope.ONE}
+        inputs = {"x": projected[r], "table": b.const("rope.local" if local else "rope.table")}
+        attrs: dict[str, Attr] = {"head_dim": d, "unit": (1.0 if local else config.rope_factor) / rope.ONE}
         if first:
             attrs |= {"first": first[r], "width": widths[r]}
         projected[r] = b.add("rope", f"{p}.{r}_rope", inputs, attrs, attn)["y"]
@@ -196,22 +257,32 @@ def _block(b: _Builder, x: str, layer: int, context: int) -> str:
     b.add(f"kv_append{suffix}", f"{p}.kv", new | cache, attrs, attn)
     a = b.add(f"attention{suffix}", f"{p}.attn", {"q": projected["q"], **cache}, heads, attn)["y"]
     o = b.matmul(b.quantize(a, [f"{attn}.o_proj.weight"], attn), f"{p}.o", f"{attn}.o_proj")
-    x = b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
+    if config.double_norms:
+        o = b.norm(o, f"{p}.attn_out_norm", f"{source}.post_attention_layernorm")
+    return b.add("add", f"{p}.attn_add", {"a": x, "b": o}, {}, attn)["y"]
 
-    h = b.norm(x, f"{p}.mlp_norm", f"{source}.post_attention_layernorm")
+
+def _feed_forward(b: Builder, x: str, layer: int) -> str:
+    config = b.model.config
+    p, source = f"l{layer}", f"model.layers.{layer}"
+    mlp, before_mlp = f"{source}.mlp", f"{source}.{config.mlp_norm}"
+    h = b.norm(x, f"{p}.mlp_norm", before_mlp)
     widths = {"gate": config.ffn_dim, "up": config.ffn_dim}
-    gated, joint = _projections(b, h, f"{source}.post_attention_layernorm", p, mlp, widths)
-    h = b.add("silu_mul", f"{p}.silu", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
+    gated, joint = _projections(b, h, before_mlp, p, mlp, widths)
+    gate = config.activation.partition("_")[0]
+    h = b.add(f"{gate}_mul", f"{p}.{gate}", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
     down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
+    if config.double_norms:
+        down = b.norm(down, f"{p}.mlp_out_norm", f"{source}.post_feedforward_layernorm")
     return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]
 
 
 def _projections(
-    b: _Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
+    b: Builder, x: str, norm: str, block: str, module: str, widths: dict[str, int]
 ) -> tuple[dict[str, str], dict[str, int]]:
     """x by several matrices of a module: results by role and, if one matrix computes all, each role's first column."""
     joint = joint_name(module, list(widths))
-    names = [joint] if f"{joint}.weight" in b.model.matrices else [f"{module}.{role}_proj" for role in widths]
+    names = [joint] if b.known(f"{joint}.weight") else [f"{module}.{role}_proj" for role in widths]
     quantized = b.quantize(x, [f"{name}.weight" for name in names], norm)
     made = [b.matmul(quantized, f"{block}.{name.rpartition('.')[2].removesuffix('_proj')}", name) for name in names]
     if names != [joint]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel
+from edgec.frontend.encoder_config import encodes
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants, lower
+from edgec.lower.model import constants, lower
 from edgec.memory.choices import ALL, Choices
 from edgec.passes.fuse import fuse
 from edgec.passes.join_projections import join_projections
@@ -25,9 +26,10 @@ def ready(
 ) -> QuantizedModel:
     """The model in the form in which it is lowered for a target, with a cache of `context` positions.
 
-    Matrices that read the same input are joined; those that an accelerator multiplies faster are encoded for it.
+    Matrices of a decoder that read the same input are joined; those that an accelerator multiplies faster are encoded
+    for it.
     """
-    joined = join_projections(model) if choices.join else model
+    joined = join_projections(model) if choices.join and not encodes(model.config) else model
     return to_neureka(joined, target, context) if target is not None and choices.accelerator else joined
 
 
@@ -51,12 +53,12 @@ def programs(
 def on_shapes(
     model: QuantizedModel, rows_of: Mapping[str, int], target: Target
 ) -> Callable[[int, int], dict[str, Graph]]:
-    """programs() by (context, layers) for any context, its table of angles being a shape alone."""
+    """programs() by (context, layers) for any context, its tables by position being shapes alone."""
     consts = constants(model, 1)
-    table = consts["rope.table"]
+    tables = {name: array for name, array in consts.items() if name.startswith("rope.") or name.endswith(".table")}
 
     def make(context: int, layers: int) -> dict[str, Graph]:
-        shaped = consts | {"rope.table": np.broadcast_to(table[:1], (context, table.shape[1]))}
+        shaped = consts | {name: np.broadcast_to(t[:1], (context, t.shape[1])) for name, t in tables.items()}
         return programs(model, shaped, rows_of, context, target, ALL, layers)
 
     return make

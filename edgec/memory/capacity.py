@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from edgec.ir.graph import Graph
 from edgec.memory.homes import place_permanent
+from edgec.memory.plan import main
 from edgec.memory.planner import short_levels
 from edgec.memory.repeat import Decisions
 from edgec.ops.attention import MAX_CONTEXT
 from edgec.target import Target
 
-MakeGraphs = Callable[[int, int], Mapping[str, Graph]]  # (context, layers) to graphs that include "decode"
+MakeGraphs = Callable[[int, int], Mapping[str, Graph]]  # (context, layers) to graphs, of which the main one counts
 
 
 def longest_context(make: MakeGraphs, layers: int, target: Target, limit: int, known: Decisions | None = None) -> int:
@@ -50,7 +51,7 @@ class Capacity:
     def __init__(self, make: MakeGraphs, layers: int, target: Target, known: Decisions | None = None) -> None:
         self.make, self.target = make, target
         self.known = known or Decisions(target)
-        self.whole, self.next = (make(context, layers)["decode"] for context in (1, 2))
+        self.whole, self.next = (main(make(context, layers)) for context in (1, 2))
 
     def held_bytes(self, context: int) -> int:
         """Bytes of constants and cache."""
@@ -60,7 +61,7 @@ class Capacity:
         """Whether the model decodes with this context."""
         if self.held_bytes(context) > capacity_bytes(self.target):
             return False
-        _, buffers = place_permanent({"decode": self.stretched(context)}, self.target)
+        _, buffers = place_permanent({self.whole.name: self.stretched(context)}, self.target)
         for b in buffers:
             if b.offset + b.size > self.target.memory_by_name[b.level].capacity_bytes:
                 return False

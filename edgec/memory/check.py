@@ -51,6 +51,8 @@ def _check_buffers(plan: Plan) -> None:
             ours = [b for b in program.buffers if b.level == level]
             index = ByOffset(permanent)
             for b in ours:
+                if any(b.start < first < b.end for first, _ in program.sweeps):
+                    raise PlanError(f"buffer {b.name} of {program.name} lives from one sweep into another")
                 if b.start >= b.end or b.program != program.name:
                     life = f"steps [{b.start}, {b.end}) of {b.program!r}"
                     raise PlanError(f"buffer {b.name} of {program.name} lives for {life}")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from edgec.ir.graph import Graph, Node, Value
 from edgec.memory.placement import blocks, first_fit
-from edgec.memory.plan import ALIGN, Buffer, Region
+from edgec.memory.plan import ALIGN, Buffer, Region, main
 from edgec.neureka.engine import LINE
 from edgec.ops import embed, find
 from edgec.target import Target
@@ -28,7 +28,7 @@ def place_permanent(
     in their place, those that are worth most per byte, equals in order of use; tables of which only rows are read come
     last. near: constants and caches that stay in the compute memory, constants first: they are in its image.
     """
-    graph = graphs["decode"]
+    graph = _united(graphs)
     gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
     lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
@@ -61,6 +61,17 @@ def place_permanent(
         taken = blocks([*taken, buffer])  # few, where buffers are many
         homes[value.name] = Region(buffer.level, buffer.offset, buffer.size, value.name)
     return homes, buffers
+
+
+def _united(graphs: Mapping[str, Graph]) -> Graph:
+    """All that graphs share and each has, the main one's first."""
+    first = main(graphs)
+    found = Graph(first.name, first.rows, dict(first.values), list(first.nodes), list(first.outputs))
+    for graph in graphs.values():
+        if graph is not first:
+            found.values |= {n: v for n, v in graph.values.items() if n not in found.values and v.kind != "activation"}
+            found.nodes += graph.nodes
+    return found
 
 
 def rows_in_place(graph: Graph, homes: Mapping[str, Region], target: Target) -> dict[str, Region]:
@@ -103,11 +114,13 @@ def _is_cache(value: Value) -> bool:
 
 def levels_of(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
     """Levels in order of preference for a value that lives for good, and its buffer's kind."""
+    if value.name.endswith(".rows"):  # of a whole text: as large as a layer's cache
+        return target.placement.kv, "state"
     if value.kind == "state":
         return (target.placement.kv, "kv") if _is_cache(value) else ((target.compute,), "state")
     if value.kind == "activation":
         return target.placement.large, "activation"
-    if value.name == "rope.table":
+    if value.name.startswith("rope.") or value.name.endswith(".table"):
         return target.placement.weights, "table"
     side = value.name.endswith((".scale", ".zero", ".minimum"))
     return target.placement.weights, "scale" if side else "weight"

@@ -112,7 +112,8 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
 
 def elsewhere(graph: Graph) -> set[str]:
     """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
-    rows = {v for n in graph.nodes if n.op in ("embed", "rope") for v in n.inputs.values()}
+    rows = {v for n in graph.nodes if n.op == "embed" for v in n.inputs.values()}
+    rows |= {n.inputs["table"] for n in graph.nodes if "table" in n.inputs}
     return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
 
 

@@ -36,20 +36,27 @@ _KV = {"x": "[rows / heads][ldx] of which [heads][k]", "shift": "[heads][k]", "s
 # By kernel, or by op where all its kernels are alike.
 SHAPES: dict[str, Shapes] = {
     "add": dict.fromkeys(("a", "b", "y"), "[rows][k]"),
+    "add_positions": dict.fromkeys(("x", "table", "y"), "[m][k]"),
     "attention_scores": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE, "k_scale": _TILE_SCALES, "s": _SCORES},
     "attention_scores_i4": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE_I4, "k_scale": _TILE_SCALES, "s": _SCORES},
+    "attention_limits": {"s": _SCORES},
     "attention_softmax": {"s": _SCORES, "v_scale": _SEEN_SCALES, "p": _SCORES, "p_scale": _FACTORS},
+    "attention_softmax_full": {
+        **{"s": _SCORES, "v_scale": "[positions][n_kv_heads]", "length": "[1]", "p": _SCORES, "p_scale": _FACTORS},
+    },
     "attention_values": {"p": _SCORES, "v": _TILE, "acc": _HEADS},
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
-        **dict.fromkeys(("q", "q8", "acc", "y"), _HEADS),
-        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q_scale": _FACTORS, "s": _SCORES, "p": _SCORES, "p_scale": _FACTORS},
+        **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+        **{"q8": "[cores][head_dim]", "s": "[cores][lds]", "p": "[cores][lds]", "y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
+    "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
+    "gelu_mul": {**_GATED, "y": "[rows][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},
     "kv_append_i4": {**_KV, "q": "[rows][k / 2]"},
+    "layernorm": {"x": "[rows][k]", "gain": "[k]", "bias": "[k]", "y": "[rows][k]"},
     "last_row": {"x": "[m][k]", "y": "[k]"},
     "matmul_w4a8": {**_ACTIVATIONS, "x_sums": "[m][groups]", "w": "[n][row_bytes]", **_CHANNELS, **_COLUMNS},
     "matmul_w4a8_neureka": {
@@ -60,6 +67,7 @@ SHAPES: dict[str, Shapes] = {
         **{**_ACTIVATIONS, "w": "[n][units][bits]", "w_pos": "[n][units][bytes of a unit]"},
         **{**_CHANNELS, **_COLUMNS},
     },
+    "pool": {"x": "[m][k]", "sum": "[k]", "y": "[k]"},
     "quantize_dynamic": {"x": "[rows][k]", **_QUANTISED},
     "rmsnorm": {"x": "[rows][k]", "gain": "[k]", "y": "[rows][k]"},
     "rmsnorm_quantize": {"x": "[rows][k]", "gain": "[k]", **_QUANTISED},
@@ -67,9 +75,17 @@ SHAPES: dict[str, Shapes] = {
         "x": "[m][ldx] of which [m][heads][head_dim]",
         **{"table": "[m][head_dim]", "y": "[m][heads][head_dim]"},
     },
+    "rope_append": {
+        **{"x": "[m][n_heads + n_kv_heads + n_kv_heads][head_dim]", "table": "[m][head_dim]"},
+        **{"shift": "[n_kv_heads][head_dim]", "y": _HEADS},
+        **dict.fromkeys(("k_q", "v_q"), "[m][n_kv_heads][head_dim]"),
+        **dict.fromkeys(("k_scale", "v_scale"), "[m][n_kv_heads]"),
+    },
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
+    "copy_rows": dict.fromkeys(("x", "y"), "[m][k]"),
     "silu_mul": {**_GATED, "y": "[rows][k]"},
     "silu_mul_quantize": {**_GATED, **_QUANTISED},
+    "softcap": dict.fromkeys(("x", "y"), "[n]"),
 }
 
 
@@ -163,7 +179,10 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
 def _obeys(known: Numbers) -> None:
     """Rules of numbers beside each other."""
     if "lds" in known:
-        seen = known["first"] + known["count"] if "first" in known else known["pos"] + known["m"]
+        if "first" in known:
+            seen = known["first"] + known["count"]
+        else:
+            seen = known["positions"] if "positions" in known else known["pos"] + known["m"]
         if known["lds"] < seen:
             raise ValueError(f"score rows of {known['lds']} for {seen} positions")
     if "tile" in known and known["tile"] % COUT and known["tile"] != known["n"]:

@@ -1,7 +1,7 @@
 """The Plan's vocabulary: where every byte lies, what moves when, what computes on what.
 
     Plan     = target, context, buffers that live for good (weights, cache, tables), programs
-    Program  = "decode" or "prefill": rows, steps in order, buffers that live for some steps
+    Program  = "decode", "prefill" or "encode": rows, steps in order, buffers that live for some steps
     Step     = one node of the graph: phases in order
     Phase    = transfers that start together, and at most one kernel call that runs beside them; the phase ends
                when all are done. Within a phase nothing touches what something else writes.
@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from edgec.ir.graph import sweeps
 from edgec.memory.offsets import Placed
 from edgec.target import Target
 
@@ -186,6 +188,19 @@ class Program:
     buffers: list[Buffer]
     how: dict[str, Placed] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def sweeps(self) -> list[tuple[int, int]]:
+        """First step of each sweep over a text, and the one behind its last; a decoder's programs are one sweep."""
+        return sweeps(step.op for step in self.steps)
+
+
+Named = TypeVar("Named")
+
+
+def main(programs: Mapping[str, Named]) -> Named:
+    """Of graphs or programs by name the one that decides where things lie: decode, or encode where that is all."""
+    return programs["decode"] if "decode" in programs else programs["encode"]
+
 
 @dataclass
 class Plan:
@@ -196,6 +211,11 @@ class Plan:
     buffers: list[Buffer]
     programs: dict[str, Program]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def chunk(self) -> int:
+        """The most tokens of any run."""
+        return max(program.rows for program in self.programs.values())
 
     def all_buffers(self) -> Iterator[Buffer]:
         """Permanent buffers, then each program's."""

@@ -20,7 +20,7 @@ from edgec.memory.compaction import packed, relocate
 from edgec.memory.homes import is_large, levels_of, place, place_permanent, rows_in_place
 from edgec.memory.near import with_near
 from edgec.memory.placement import align, blocks
-from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region, Step
+from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region, Step, main
 from edgec.memory.prefetch import find_early, prefetched
 from edgec.memory.repeat import OVERFLOW, Built, Decisions, Pattern, copied, form, pattern, situation
 from edgec.memory.residency import Cycles, savings, spills
@@ -50,15 +50,15 @@ def plan(
     known: decisions of earlier plans for this target, which it adds to.
     """
     known = known or Decisions(target)
-    worth = _worth(graphs["decode"], target, context, known) if choices.residency else {}
+    worth = _worth(main(graphs), target, context, known) if choices.residency else {}
 
     def planned(near: Collection[str] = ()) -> Plan:
         return _finished(_planned(graphs, target, context, choices, worth, known, near), choices)
 
     made = planned()
-    if not choices.near or made.deficits():
+    if not choices.near or made.deficits() or "decode" not in graphs:
         return made
-    cycles = partial(_cycles_by_level, graphs["decode"], target, context, known)
+    cycles = partial(_cycles_by_level, main(graphs), target, context, known)
     return with_near(graphs, made, planned, cycles, choices.near_cache)
 
 
@@ -68,7 +68,7 @@ def short_levels(graphs: Mapping[str, Graph], target: Target, context: int, know
 
     Compaction never makes room smaller and none beats the lower bound; what stays near gives way where room is short.
     """
-    worth = _worth(graphs["decode"], target, context, known)
+    worth = _worth(main(graphs), target, context, known)
     made = _planned(graphs, target, context, ALL, worth, known, phases=False)
     capacity = {m.name: m.capacity_bytes for m in target.memories}
     if all(made.lower_bound(level) >= capacity[level] + ALIGN for level in made.deficits()):

@@ -1,14 +1,18 @@
 """attention: causal attention of new queries over the int8 cache, grouped-query, integer softmax weights.
 
-Per row r (position pos + r, which sees len = pos + r + 1 positions) and query head h with key/value head j:
+Per row r (position pos + r, which sees the positions up to its own, or the last `window` of them) and query head h with
+key/value head j:
 
     q8, qs   = quantize_dynamic of the head's query
-    s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) / sqrt(head_dim)
+    s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) * scale
+    s[t]     = capped(s[t], log2(e) * softcap)                                where there is a soft cap
     e[t]     = exp2_q15(rint((s[t] - max s) * 4096))                          integer in [0, 32768]
     w[t]     = float32(e[t]) * v_scale[t, j];   top = max w
     p[t]     = rint(w[t] * (255 / top))                                       integer in [0, 255]
     y        = float32(sum over t of p[t] * v[t, j]) * ((top * 1/255) / float32(sum of e))
 
+The attribute `scale` is 1 / sqrt(head_dim) unless it is given; `window` and `softcap` are 0 or absent where there is
+none.
 Sums run over integers, maxima are order-free: the result does not depend on tiles, cores or chunks.
 Kernels stream K, then V, through memory in tiles; only scores stay.
 """
@@ -21,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.ir.graph import TensorType
-from edgec.ops.numerics import F32, ONE_255TH, Array, exp2_q15, f32, rint_i32
+from edgec.ir.graph import Attr, TensorType
+from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_q15, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
@@ -32,9 +36,14 @@ MAX_CONTEXT = 65536  # 2^15 * 2^16 sums of e fit 32 unsigned bits; 255 * 127 * 2
 CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
 
 
-def factor(head_dim: int) -> np.float32:
-    """log2(e) / sqrt(head_dim), so that softmax is a power of two."""
-    return f32(math.log2(math.e) / math.sqrt(head_dim))
+def factor(head_dim: int, scale: float = 0.0) -> np.float32:
+    """log2(e) times scale (0: 1 / sqrt(head_dim)), so that softmax is a power of two."""
+    return f32(math.log2(math.e) * scale if scale else math.log2(math.e) / math.sqrt(head_dim))
+
+
+def cap_of(attrs: Attrs) -> np.float32:
+    """The soft cap of scores that are powers of two; 0: none."""
+    return f32(math.log2(math.e) * float(attrs.get("softcap", 0.0)))
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -45,6 +54,8 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     require(cache.shape[1] == kv_heads * d, f"cache rows of {cache.shape[1]} are not {kv_heads} heads of {d}")
     require(heads % kv_heads == 0, f"{heads} query heads do not share {kv_heads} key/value heads evenly")
     require(d * 127 * 127 < 2**24, f"a head_dim of {d} overflows the exact float32 dot product (1,040)")
+    require(int(attrs.get("window", 0)) >= 0, f"attention over a window of {attrs.get('window')} positions")
+    require(float(attrs.get("softcap", 0)) >= 0, f"attention with a soft cap of {attrs.get('softcap')}")
     require(cache.shape[0] <= MAX_CONTEXT, f"a context of {cache.shape[0]} overflows the softmax sum ({MAX_CONTEXT})")
     return {"y": q}
 
@@ -59,6 +70,16 @@ def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: in
     acc = acc.reshape(kv, m, heads // kv, -1).transpose(1, 0, 2, 3) + f32(0)  # an integer 0 is never -0
     factors = scale.reshape(m, kv, heads // kv, 1) * k_scale.astype(np.float32).T[None, :, None, :]
     s: F32 = (acc * factors).reshape(m, heads, -1)
+    return s
+
+
+def limited(s: F32, pos: int, window: int, cap: np.float32) -> F32:
+    """Scores [m, heads, t] with the cap laid on; minus infinity before a row's window."""
+    if cap:
+        s = capped(s, cap)
+    if window:
+        row, t = np.arange(s.shape[0])[:, None], np.arange(s.shape[2])[None, :]
+        s = np.where((t <= pos + row - window)[:, None, :], f32(-np.inf), s)
     return s
 
 
@@ -101,7 +122,8 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     t = pos + m
     q8, qs = quantize_rows(q.reshape(m, heads, d))
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
-    s = scores(q8, qs * factor(d), k, inputs["k_scale"][:t], heads)
+    s = scores(q8, qs * factor(d, float(attrs.get("scale", 0))), k, inputs["k_scale"][:t], heads)
+    s = limited(s, pos, int(attrs.get("window", 0)), cap_of(attrs))
     p, p_scale = softmax(s, inputs["v_scale"][:t], pos)
     y = mix(p, v).astype(np.float32) * p_scale[..., None]
     return {"y": y.reshape(m, heads * d)}
@@ -115,8 +137,12 @@ def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     t = pos + m
     queries = q.reshape(m, kv, heads // kv, d)
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
-    s = np.einsum("mjgd,tjd->mjgt", queries, k, optimize=True) / math.sqrt(d)
-    s = np.where((np.arange(t)[None, :] > pos + np.arange(m)[:, None])[:, None, None, :], -np.inf, s)
+    s = np.einsum("mjgd,tjd->mjgt", queries, k, optimize=True) * (float(attrs.get("scale", 0)) or 1 / math.sqrt(d))
+    if cap := float(attrs.get("softcap", 0)):
+        s = cap * np.tanh(s / cap)
+    distance = pos + np.arange(m)[:, None] - np.arange(t)[None, :]
+    seen = (distance >= 0) & (distance < (int(attrs.get("window", 0)) or t))
+    s = np.where(seen[:, None, None, :], s, -np.inf)
     e = np.exp(s - s.max(axis=-1, keepdims=True))
     y = np.einsum("mjgt,tjd->mjgd", e / e.sum(axis=-1, keepdims=True), v, optimize=True)
     return {"y": y.reshape(m, heads * d).astype(np.float32)}
@@ -137,6 +163,15 @@ def run_scores(a: dict[str, Any]) -> None:
     k, k_scale = a["k"][: count * kv * d].reshape(count, kv, d), a["k_scale"][: count * kv].reshape(count, kv)
     s = scores(q8, scale, k, k_scale, heads)
     a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count] = s
+
+
+def run_limits(a: dict[str, Any]) -> None:
+    """Kernel twin: the score rows ([m][heads][lds]) as far as each row sees, in place."""
+    m, heads, pos, lds = a["m"], a["n_heads"], a["pos"], a["lds"]
+    s = a["s"][: m * heads * lds].reshape(m, heads, lds)
+    for row in range(m):
+        seen = s[row : row + 1, :, : pos + row + 1]
+        seen[:] = limited(seen, pos + row, a["window"], f32(a["cap"]))
 
 
 def run_softmax(a: dict[str, Any]) -> None:
@@ -171,12 +206,20 @@ def run_finish(a: dict[str, Any]) -> None:
 
 def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
-    m, heads, _, d = _shape(a)
-    q8, scale = quantize_rows(a["q"][: m * heads * d].reshape(m, heads, d))
-    a["q8"][: q8.size], a["q_scale"][: scale.size] = q8.reshape(-1), scale.reshape(-1)
-    tile = {**a, "q": a["q8"], "first": 0, "count": a["pos"] + m}
-    for part in (run_scores, run_softmax, run_values, run_finish):
-        part(tile)
+    m, heads, kv, d = _shape(a)
+    t, cores = a["pos"] + m, a["cores"]
+    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"])):  # room that a core needs for a head
+        a[role][: cores * size].reshape(cores, size)[:] = 0
+    cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
+    scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
+    inputs = {
+        "q": a["q"][: m * heads * d].reshape(m, heads * d),
+        "k_cache": cache["k"],
+        "v_cache": cache["v"],
+        **scales,
+    }
+    y = reference(inputs, {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}, a["pos"])["y"]
+    a["y"][: m * heads * d] = y.reshape(-1)
 
 
 def example(rng: np.random.Generator) -> Example:
@@ -190,7 +233,11 @@ def example(rng: np.random.Generator) -> Example:
         inputs[f"{role}_scale"] = (rng.random((context, kv)) * 0.05).astype(np.float16)
     if rng.random() < 0.1:
         inputs["v_scale"][:] = 0
-    return Example(inputs, {"n_heads": kv * group, "n_kv_heads": kv, "head_dim": d}, pos)
+    attrs: dict[str, Attr] = {"n_heads": kv * group, "n_kv_heads": kv, "head_dim": d}
+    if rng.random() < 0.4:
+        attrs |= {"scale": float(rng.choice([0.05, 1.0])), "window": int(rng.choice([0, 1, 5, 30]))}
+        attrs["softcap"] = float(rng.choice([0.0, 2.0, 50.0]))
+    return Example(inputs, attrs, pos)
 
 
 def _u32(*keys: str) -> tuple[Param, ...]:
@@ -227,6 +274,18 @@ KERNELS = (
         ),
         run_scores,
         lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], _score_pieces(a)),
+    ),
+    Kernel(
+        "attention_limits",
+        (
+            Param("s", "inout", "f32"),
+            *_u32("m", "n_heads", "pos", "lds", "window"),
+            Param("cap", "f32"),
+        ),
+        run_limits,
+        lambda a: Work(
+            flops=(24 if a["cap"] else 1) * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]
+        ),
     ),
     Kernel(
         "attention_softmax",
@@ -271,13 +330,10 @@ KERNELS = (
             Param("v", "in", "i8"),
             Param("v_scale", "in", "f16"),
             Param("q8", "out", "i8"),
-            Param("q_scale", "out", "f32"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
-            Param("p_scale", "out", "f32"),
-            Param("acc", "out", "i32"),
             Param("y", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores"),
             Param("factor", "f32"),
         ),
         run_whole,
@@ -286,7 +342,7 @@ KERNELS = (
             a["m"] * a["n_heads"] * (19 * (a["pos"] + a["m"]) + 7 * a["head_dim"] + 10),
             a["m"] * a["n_heads"],
         ),
-        scratch=("q8", "q_scale", "s", "p", "p_scale", "acc"),
+        scratch=("q8", "s", "p"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

@@ -1,4 +1,7 @@
-"""embed: rows of a packed embedding table, looked up by token id and dequantised to float32."""
+"""embed: rows of a packed embedding table, looked up by token id, dequantised to float32 and times a `factor`.
+
+The factor (1 unless it is given) is not in the table, as a head may be tied to it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgec.ir.graph import TensorType
-from edgec.ops.numerics import F32
+from edgec.ir.graph import Attr, TensorType
+from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups, pack, row_bytes, unpack
 
@@ -46,12 +49,16 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     k, bits, group_size = ints(attrs, "k", "bits", "group_size")
     rows: dict[str, Array] = {role: inputs[role][inputs["tokens"]] for role in ROLES if role in inputs}
     zero, minimum = rows.get("w_zero"), rows.get("w_min")
-    return {"y": dequantize(rows["w"], rows["w_scale"], zero, k, bits, group_size, minimum)}
+    return {"y": dequantize(rows["w"], rows["w_scale"], zero, k, bits, group_size, minimum) * _factor(attrs)}
+
+
+def _factor(attrs: Attrs) -> np.float32:
+    return f32(attrs.get("factor", 1.0))
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Rows of the float table."""
-    return {"y": inputs["w"][inputs["tokens"]]}
+    return {"y": inputs["w"][inputs["tokens"]] * _factor(attrs)}
 
 
 def run(a: dict[str, Any]) -> None:
@@ -63,7 +70,7 @@ def run(a: dict[str, Any]) -> None:
     )
     assert scale is not None
     y = dequantize(a["w"][: m * stride].reshape(m, stride), scale, zero, k, bits, group_size, minimum)
-    a["y"][: m * k] = y.reshape(-1)
+    a["y"][: m * k] = y.reshape(-1) * f32(a["factor"])
 
 
 def example(rng: np.random.Generator) -> Example:
@@ -81,7 +88,10 @@ def example(rng: np.random.Generator) -> Example:
         inputs["w_zero"] = rng.integers(0, 2**bits, size=(vocab, groups)).astype(np.uint8)
     if offset == "w_min":
         inputs["w_min"] = rng.normal(size=(vocab, groups)).astype(np.float16)
-    return Example(inputs, {"k": k, "bits": bits, "group_size": group_size})
+    attrs: dict[str, Attr] = {"k": k, "bits": bits, "group_size": group_size}
+    if rng.random() < 0.3:
+        attrs["factor"] = float(rng.choice([0.5, 25.298221]))
+    return Example(inputs, attrs)
 
 
 KERNEL = Kernel(
@@ -96,6 +106,7 @@ KERNEL = Kernel(
         Param("k", "u32"),
         Param("bits", "u32"),
         Param("group_size", "u32"),
+        Param("factor", "f32"),
     ),
     run,
     lambda a: Work(flops=4 * a["m"] * a["k"], parallel=a["m"] * n_groups(a["k"], a["group_size"])),

@@ -17,9 +17,9 @@ from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """gate and up of one type f32[m, k], or gate_up f32[m, 2 k], give f32[m, k]."""
     if both := types.get("gate_up"):
-        require(both.shape[1] % 2 == 0, f"silu_mul of rows of {both.shape[1]}, which have no halves")
+        require(both.shape[1] % 2 == 0, f"gate and up in rows of {both.shape[1]}, which have no halves")
         return {"y": TensorType((both.shape[0], both.shape[1] // 2), "f32")}
-    require(types["gate"] == types["up"], f"silu_mul of {types['gate']} and {types['up']}")
+    require(types["gate"] == types["up"], f"gate {types['gate']} with up {types['up']}")
     return {"y": types["gate"]}
 
 

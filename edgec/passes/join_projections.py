@@ -1,8 +1,8 @@
 """join_projections: matrices that read the same input become one: q, k and v; gate and up.
 
 Their rows are put behind each other, so one call computes all of them and every core's share is larger. A matrix keeps
-its own where it differs in width, groups or form from its neighbours, has a low-rank branch beside it, or where a norm
-comes between it and its reader.
+its own where it differs in width, groups or form from its neighbours, is a product, has a low-rank branch beside it, is
+shared by other blocks than they are, or where a norm comes between it and its reader.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parts(name: str) -> tuple[str, ...]:
 
 def join_projections(model: QuantizedModel) -> QuantizedModel:
     """The model with joint matrices in place of those that can be joined. Their arrays are copied once."""
-    matrices, floats = dict(model.matrices), dict(model.floats)
+    matrices, floats, shared = dict(model.matrices), dict(model.floats), dict(model.shared)
     for layer in range(model.config.n_layers):
         for part, roles in JOINTS:
             module = f"model.layers.{layer}.{part}"
@@ -45,7 +45,17 @@ def join_projections(model: QuantizedModel) -> QuantizedModel:
             matrices[f"{joint}.weight"] = _joined([matrices.pop(f"{name}.weight") for name in names])
             if f"{names[0]}.bias" in floats:
                 floats[f"{joint}.bias"] = _stack([floats.pop(f"{name}.bias") for name in names])
-    return replace(model, matrices=matrices, floats=floats)
+            for user in _modules(model, f"{names[0]}.weight"):  # the joint matrix is shared as its parts were
+                for tail in ("weight", "bias"):
+                    gone = [shared.pop(f"{user}.{role}_proj.{tail}", None) for role in roles]
+                    if user != module and gone[0]:
+                        shared[f"{joint_name(user, roles)}.{tail}"] = f"{joint}.{tail}"
+    return replace(model, matrices=matrices, floats=floats, shared=shared)
+
+
+def _modules(model: QuantizedModel, name: str) -> list[str]:
+    """The modules that use a stored tensor, its own first."""
+    return [user.rsplit(".", 2)[0] for user in model.structure.users(name)]
 
 
 def _alike(model: QuantizedModel, module: str, names: Sequence[str]) -> bool:
@@ -53,6 +63,9 @@ def _alike(model: QuantizedModel, module: str, names: Sequence[str]) -> bool:
     if any(m is None for m in found) or any(f"{name}.weight" in model.branches for name in names):
         return False
     if any(f"{module}.{r}_norm.weight" in model.floats for r in "qk"):
+        return False
+    tails = ["weight", "bias"] if any(f"{name}.bias" in model.floats for name in names) else ["weight"]
+    if len({tuple(_modules(model, f"{name}.{tail}")) for name in names for tail in tails}) > 1:
         return False
     forms = {
         (m.k, m.bits, m.group_size, m.pattern, m.zero is None, m.minimum is None, f"{name}.bias" in model.floats)

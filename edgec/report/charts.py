@@ -12,6 +12,7 @@ from edgec.memory.plan import Buffer
 from edgec.report.layers import ROLES, LayerErrors
 from edgec.report.memory_use import KINDS, MemoryUse
 from edgec.report.report import Report
+from edgec.report.stages import measured_by
 
 Figure = dict[str, Any]
 
@@ -160,9 +161,9 @@ def timeline(report: Report, program: str, resources: Sequence[str]) -> Figure:
 
 
 def op_times(report: Report) -> Figure:
-    """Where the time of a decoded token and of a prefill run goes, as shares by op."""
+    """Where the time of each kind of run goes, as shares by op."""
     data = []
-    costs = {"decode": report.decode.by_op, "prefill": report.prefill.by_op}
+    costs = {name: speed.by_op for name, speed in report.runs.items()}
     ops = list(dict.fromkeys(c.op for each in costs.values() for c in each))
     colours = op_colours(report)
     for op in ops:
@@ -204,8 +205,11 @@ def error_map(errors: LayerErrors) -> Figure:
 
 
 def size_quality(stages: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Perplexity against bytes along the stages; None if fewer than two were measured."""
-    points = [s for s in stages if (s.get("quality") or {}).get("perplexity")]
+    """Perplexity (bits per byte if the vocabulary changes) against bytes along the stages; None if fewer than two were
+    measured."""
+    metric = measured_by(stages)
+    words = metric.replace("_", " ")
+    points = [s for s in stages if (s.get("quality") or {}).get(metric)]
     if len(points) < 2:
         return None
     trace = {
@@ -213,17 +217,17 @@ def size_quality(stages: Sequence[Mapping[str, Any]]) -> Figure | None:
         "mode": "lines+markers+text",
         "name": "stages",
         "x": [s["bytes"] / 1e6 for s in points],
-        "y": [s["quality"]["perplexity"] for s in points],
+        "y": [s["quality"][metric] for s in points],
         "text": [s["method"] for s in points],
         "textposition": "top center",
         "line": {"dash": "dot", "width": 1},
         "marker": {"size": 10, "color": COLOURS["weight"]},
-        "hovertemplate": "<b>%{text}</b><br>%{x:.2f} MB, perplexity %{y:.2f}<extra></extra>",
+        "hovertemplate": f"<b>%{{text}}</b><br>%{{x:.2f}} MB, {words} %{{y:.4g}}<extra></extra>",
     }
     layout = {
         "height": 360,
         "showlegend": False,
         "xaxis": {"title": {"text": "weights, MB"}},
-        "yaxis": {"title": {"text": "perplexity"}},
+        "yaxis": {"title": {"text": words}},
     }
     return {"data": [trace], "layout": layout}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgec.report.report import Report
+from edgec.report.stages import measured_by
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
     yield ("build", "target"), report.target
     yield ("build", "context"), report.context
     yield ("build", "longest context"), report.max_context
-    yield ("build", "prefill chunk"), report.chunk
+    yield ("build", "tokens of a run"), report.chunk
     for memory in report.memory:
         if memory.used:
             yield ("memory, B", memory.name), memory.used
@@ -52,13 +53,15 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
         for kind, size in report.breakdown[memory.name].items():
             if size:
                 yield ("at the peak, B", f"{memory.name} {kind}"), size
-    for name, speed in (("decode", report.decode), ("prefill", report.prefill)):
+    for name, speed in report.runs.items():
         yield ("speed", f"{name} cycles"), speed.cycles
         yield ("speed", f"{name} tokens/s"), speed.tokens_per_second
         for cost in sorted(speed.by_op, key=lambda c: c.op):
             yield ("cycles", f"{name} {cost.op}"), cost.cycles
         for link, size in sorted(speed.link_bytes.items()):
             yield ("traffic, B", f"{name} {link}"), size
+    for text in report.texts:
+        yield ("speed", f"text of {text.tokens} tokens, cycles"), text.cycles
     yield ("model", "parameters"), report.model["parameters"]
     yield ("model", "weights, B"), report.model["weight_bytes"]
     yield ("model", "bits per weight"), report.model["bits_per_weight"]
@@ -67,12 +70,13 @@ def _figures(report: Report) -> Iterator[tuple[tuple[str, str], Any]]:
         if key.endswith("_bytes"):
             yield ("program, B", key.removesuffix("_bytes")), size
     for entry in report.quality:
-        for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits"):
+        for key in ("perplexity_reference", "bits_per_byte_reference", "nmse_logits", "cosine_mean", "cosine_min"):
             if key in entry:
                 yield ("quality", f"{entry.get('text', 'a text')}: {key.replace('_', ' ')}"), entry[key]
-    measured = [s for s in report.stages if (s.get("quality") or {}).get("perplexity")]
+    metric = measured_by(report.stages)
+    measured = [s for s in report.stages if (s.get("quality") or {}).get(metric)]
     if measured:
-        yield ("quality", "perplexity of the last stage"), measured[-1]["quality"]["perplexity"]
+        yield ("quality", f"{metric.replace('_', ' ')} of the last stage"), measured[-1]["quality"][metric]
 
 
 def diff_text(names: tuple[str, str], found: list[Change], everything: bool = False) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MATRIX = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)_proj\.weight")
+MATRIX = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)_proj(?:\.factor_[ab])?\.weight")
 BARS, DIGITS = "▁▂▃▄▅▆▇█", "12345678"
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -47,12 +47,16 @@ def error_source(
 
 
 def layer_errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]) -> LayerErrors | None:
-    """Errors of the last stage that measured them, or of the rounding of the build; None if there are none."""
+    """Errors of the last stage that measured them, or of the rounding of the build; None if there are none.
+
+    Of a matrix that is a product, its worse factor's.
+    """
     of, source = error_source(stages, quantization)
     table: dict[int, dict[str, float]] = {}
     for name, error in source.items():
         if found := MATRIX.fullmatch(name):
-            table.setdefault(int(found[1]), {})[found[2]] = float(error)
+            roles = table.setdefault(int(found[1]), {})
+            roles[found[2]] = max(float(error), roles.get(found[2], 0.0))
     if not table:
         return None
     return LayerErrors(of, tuple(table.get(i, {}) for i in range(max(table) + 1)))

@@ -56,7 +56,7 @@ def page(report: Report) -> str:
         model_lines=model_lines(report),
         storage=storage_cells(report.model["storage"]) if forms_differ(report) else [],
         effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
-        layers=layer_cells(report.layers, errors),
+        layers=layer_cells(report.layers, errors, next(iter(report.runs))),
         error_lines=error_lines(errors),
         stages=stage_rows(report.stages),
         checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgec.ir.graph import Graph
-from edgec.memory.plan import Buffer, Plan
+from edgec.memory.plan import Buffer, Plan, main
 from edgec.report.advice import advice
 from edgec.report.layer_table import LayerCost, layer_costs
 from edgec.report.memory_use import Deficit, MemoryUse, memory_use
 from edgec.report.model_facts import model_facts
 from edgec.report.peaks import peaks
-from edgec.report.speed import Speed, speed
+from edgec.report.speed import Speed, TextTime, speed, text_times
 from edgec.report.steps import StepCost, step_costs
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ class Report:
     advice: tuple[str, ...]
     remedies: tuple[Mapping[str, Any], ...]
     effects: tuple[Mapping[str, Any], ...]
-    decode: Speed
-    prefill: Speed
+    decode: Speed | None
+    prefill: Speed | None
+    encode: Speed | None
+    texts: tuple[TextTime, ...]
     layers: tuple[LayerCost, ...]
     steps: Mapping[str, tuple[StepCost, ...]]
     buffers: tuple[Buffer, ...]
@@ -66,6 +68,17 @@ class Report:
     skipped: Mapping[str, str]
     quality: tuple[Mapping[str, Any], ...]
     provenance: Mapping[str, Any]
+
+    @property
+    def runs(self) -> dict[str, Speed]:
+        """The programs that the model has, decoding or else encoding first."""
+        found = {"decode": self.decode, "prefill": self.prefill, "encode": self.encode}
+        return {name: speed for name, speed in found.items() if speed is not None}
+
+    @property
+    def main(self) -> Speed:
+        """What a token takes: decoded, or encoded."""
+        return main(self.runs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, keys sorted."""
@@ -85,7 +98,8 @@ def make_report(
     parameters = int(meta["model"]["parameters"])
     longest = int(meta["max_context"])
     stages = tuple(meta.get("stages", ()))
-    steps = {name: step_costs(plan, name) for name in ("decode", "prefill")}
+    steps = {name: step_costs(plan, name) for name in sorted(plan.programs)}
+    speeds = {name: speed(plan, name) for name in plan.programs}
     cached = sum(b.size for b in plan.buffers if b.kind == "kv")
     return Report(
         schema=SCHEMA,
@@ -95,10 +109,10 @@ def make_report(
         target=plan.target.name,
         clock_hz=plan.target.clock_hz,
         context=plan.context,
-        chunk=plan.programs["prefill"].rows,
+        chunk=plan.chunk,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=model_facts(meta, plan, graphs["decode"]),
+        model=model_facts(meta, plan, main(graphs)),
         recipe=meta["recipe"],
         stages=stages,
         quantization=meta["quantization"],
@@ -109,9 +123,11 @@ def make_report(
         advice=tuple(advice(plan, breakdown, deficits, parameters)),
         remedies=tuple(meta.get("remedies", ())),
         effects=tuple(meta.get("effects", ())),
-        decode=speed(plan, "decode"),
-        prefill=speed(plan, "prefill"),
-        layers=layer_costs(plan, steps["decode"], stages, meta["quantization"]),
+        decode=speeds.get("decode"),
+        prefill=speeds.get("prefill"),
+        encode=speeds.get("encode"),
+        texts=text_times(plan),
+        layers=layer_costs(plan, main(steps), stages, meta["quantization"]),
         steps=steps,
         buffers=tuple(plan.all_buffers()),
         peaks=peaks(plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgec.compress.rtn import role_of
+from edgec.frontend.structure import role_of
 from edgec.report.layers import ROLES
 
 

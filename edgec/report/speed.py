@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgec.cost.estimate import Usage, phase_usage
+from edgec.cost.estimate import Usage, phase_usage, program_usage
 from edgec.memory.plan import Plan
 
 
@@ -72,6 +72,34 @@ def speed(plan: Plan, name: str) -> Speed:
         rounded(bound),
         tuple(sorted(costs, key=lambda c: (-c.cycles, c.op))),
     )
+
+
+@dataclass(frozen=True)
+class TextTime:
+    """What a text of so many tokens takes an encoder, predicted."""
+
+    tokens: int
+    cycles: int
+    milliseconds: float
+
+
+def text_times(plan: Plan) -> tuple[TextTime, ...]:
+    """Texts of 16, 32, ... tokens and the longest one; nothing for a model that continues text."""
+    if "encode" not in plan.programs:
+        return ()
+    lengths = [n for n in (16, 32, 64, 128, 256, 512) if n < plan.context] + [plan.context]
+    times = []
+    for tokens in lengths:
+        cycles = encoding_cycles(plan, tokens)
+        times.append(TextTime(tokens, round(cycles), round(1000 * cycles / plan.target.clock_hz, 6)))
+    return tuple(times)
+
+
+def encoding_cycles(plan: Plan, tokens: int) -> float:
+    """Predicted cycles of a text: every step runs for all of its rows."""
+    program = plan.programs["encode"]
+    runs = [(min(program.rows, tokens - start), start) for start in range(0, tokens, program.rows)]
+    return sum(program_usage(plan, program, m, start).cycles for m, start in runs)
 
 
 def rounded(parts: Mapping[str, float]) -> dict[str, int]:

@@ -12,7 +12,21 @@ from edgec.frontend.checkpoint import Checkpoint
 WIDTH = 100
 MANY = 10_000_000
 HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "seconds")
-SHOWN = {"depth": ("blocks",), "width": ("pattern", "sparsity"), "quantize": ("bits", "group_size"), "lora": ("rank",)}
+PERPLEXITY, BITS = "perplexity", "bits_per_byte"
+SHOWN = {
+    "depth": ("blocks",),
+    "skip": ("order", "skip", "repeat"),
+    "vocab": ("size",),
+    "neurons": ("ffn", "heads", "attention"),
+    "width": ("pattern", "sparsity"),
+    "sparsegpt": ("pattern", "sparsity"),
+    "svd": ("basis", "rank", "ratio", "energy", "budget"),
+    "mass": ("by", "blocks"),
+    "global_fact": ("init", "rank", "ratio"),
+    "abaco": ("rank",),
+    "quantize": ("bits", "group_size"),
+    "lora": ("rank",),
+}
 
 
 def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, int, int], None]], dict[str, Any]]:
@@ -59,15 +73,23 @@ def rich_table(rows: Sequence[Mapping[str, Any]], encoding: str = "utf-8") -> An
     return table
 
 
+def measured_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Under which key of `quality` stages compare: a token's perplexity says nothing where tokens are not the same."""
+    return BITS if any(row["method"] == "vocab" for row in rows) else PERPLEXITY
+
+
 def stage_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """The header and a row of cells for each stage; empty if there is none."""
     if not rows:
         return []
-    table: list[tuple[str, ...]] = [HEADER]
+    metric = measured_by(rows)
+    digits = 2 if metric == PERPLEXITY else 3
+    names = {} if metric == PERPLEXITY else {PERPLEXITY: "bits/byte"}
+    table: list[tuple[str, ...]] = [tuple(names.get(cell, cell) for cell in HEADER)]
     before: float | None = None
     for row in rows:
-        perplexity = (row.get("quality") or {}).get("perplexity")
-        delta = "" if before is None or perplexity is None else f"{perplexity - before:+.2f}"
+        value = (row.get("quality") or {}).get(metric)
+        delta = "" if before is None or value is None else f"{value - before:+.{digits}f}"
         table.append(
             (
                 _name(row),
@@ -75,12 +97,12 @@ def stage_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
                 _count(row["nonzero"]),
                 f"{row['bytes'] / 1e6:,.1f}",
                 f"{row['block_bits_per_weight']:.2f}",
-                "-" if perplexity is None else f"{perplexity:,.2f}",
+                "-" if value is None else f"{value:,.{digits}f}",
                 delta,
                 "" if row.get("seconds") is None else f"{row['seconds']:,.0f}",
             )
         )
-        before = perplexity if perplexity is not None else before
+        before = value if value is not None else before
     return table
 
 
@@ -90,5 +112,7 @@ def _count(number: int) -> str:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    options = [str(row[key]) for key in SHOWN.get(row["method"], ()) if row.get(key) not in (None, "", 0, 0.0)]
-    return " ".join([row["method"], *options])
+    keys = SHOWN.get(row["method"], ())
+    found = {key: row[key] for key in keys if row.get(key)}
+    shown = {k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for k, v in found.items()}
+    return " ".join([row["method"], *(f"{k} {v}" if len(keys) > 2 else v for k, v in shown.items())])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgec.compress.rtn import role_of
+from edgec.frontend.structure import matrix_of, role_of
 from edgec.ir.graph import Graph, Node
 from edgec.memory.plan import Plan
 from edgec.passes.join_projections import parts
@@ -26,6 +26,8 @@ def storage_rows(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
         if name.split(".")[-2] in BRANCHES:
             continue
         role, bits, pattern, form = role_of(name), stored_bits(node), _pattern(node), form_of(node)
+        if matrix_of(name) != name:
+            form = f"{form} factors".strip()
         start = {"role": role, "bits": bits, "pattern": pattern, "form": form, "matrices": 0, "weights": 0, "bytes": 0}
         row = rows.setdefault((ORDER.index(role), bits, pattern, form), start)
         row["matrices"] += len(parts(name))

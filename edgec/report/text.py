@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -95,15 +96,22 @@ def _kinds(breakdown: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 def _speed(report: Report, console: Console) -> None:
     table = plain_table("run", "rows", "position", "tokens/s", "cycles", "waits for")
-    for name, s in (("decode", report.decode), ("prefill", report.prefill)):
+    for name, s in report.runs.items():
         table.add_row(name, str(s.rows), str(s.position), f"{s.tokens_per_second:,.1f}", f"{s.cycles:,}", _waits(s))
     section(
         console, f"Predicted speed at {report.clock_hz / 1e6:,.0f} MHz, at the end of the context (the slowest)", table
     )
-    traffic = plain_table("link", "decode B/token", "busy", "prefill B/run", "busy")
-    for link in sorted({*report.decode.link_bytes, *report.prefill.link_bytes}):
+    if report.texts:
+        console.print()
+        times = plain_table("text of", "cycles", "milliseconds")
+        for text in report.texts:
+            times.add_row(f"{text.tokens} tokens", f"{text.cycles:,}", f"{text.milliseconds:,.1f}")
+        show(console, times)
+    heads = [(f"{name} B/{'token' if s.rows == 1 else 'run'}", "busy") for name, s in report.runs.items()]
+    traffic = plain_table("link", *(cell for head in heads for cell in head))
+    for link in sorted({link for s in report.runs.values() for link in s.link_bytes}):
         cells = []
-        for s in (report.decode, report.prefill):
+        for s in report.runs.values():
             cells += [f"{s.link_bytes.get(link, 0):,}", _percent(s.link_cycles.get(link, 0), s.cycles)]
         traffic.add_row(link, *cells)
     if traffic.row_count:
@@ -121,14 +129,16 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _ops(report: Report, console: Console) -> None:
-    table = plain_table("decode step", "steps", "cycles", "share", "busiest")
-    for cost in report.decode.by_op:
+    name = next(iter(report.runs))
+    table = plain_table(f"{name} step", "steps", "cycles", "share", "busiest")
+    for cost in report.main.by_op:
         table.add_row(cost.op, str(cost.steps), f"{cost.cycles:,}", f"{100 * cost.share:.1f}%", cost.bottleneck)
-    section(console, "Where a token's time goes", table)
+    section(console, f"Where {'a token' if report.decode else 'a run'}'s time goes", table)
 
 
 def _layers(report: Report, console: Console) -> None:
-    heading, *rows = layer_cells(report.layers, layer_errors(report.stages, report.quantization))
+    errors = layer_errors(report.stages, report.quantization)
+    heading, *rows = layer_cells(report.layers, errors, next(iter(report.runs)))
     table = plain_table(*heading)
     for row in rows:
         table.add_row(*row)
@@ -139,6 +149,8 @@ def model_lines(report: Report) -> list[str]:
     """The model, what it weighs and how far its context reaches, a fact a line."""
     m = report.model
     tied = ", tied embeddings" if m.get("tied_embeddings") else ""
+    if bare := m.get("without_attention"):
+        tied += f", no attention in {'layers' if len(bare) > 1 else 'layer'} {', '.join(map(str, bare))}"
     lines = [
         f"{m['family']}: {m['n_layers']} layers, hidden {m['hidden_dim']}, feed-forward {m['ffn_dim']}, "
         f"{m['n_heads']} heads ({m['n_kv_heads']} key/value) of {m['head_dim']}, vocabulary {m['vocab_size']:,}{tied}",
@@ -160,8 +172,10 @@ def model_lines(report: Report) -> list[str]:
             f"low-rank branches beside {branches['count']} matrices: rank {ranks}, {bits} bits, "
             f"{branches['bytes']:,} B of these"
         )
+    if report.encode:
+        lines.append(f"a vector of {m['hidden_dim']} numbers for a text: {_vector(m)}")
     lines.append(
-        f"context {report.context}, prefill in chunks of {report.chunk}; "
+        f"context {report.context}, {'encoded' if report.encode else 'prefill'} in chunks of {report.chunk}; "
         f"cache {report.recipe.get('build', {}).get('kv', 'int8')}, {report.kv_bytes_per_token:,} B per token; "
         + (f"longest context that fits: {report.max_context}" if report.max_context else "no context fits")
     )
@@ -170,6 +184,12 @@ def model_lines(report: Report) -> list[str]:
         parts = (("code", "code"), ("data", "data"), ("stack", "stacks"))
         lines.append("program: " + ", ".join(f"{p[f'{k}_bytes']:,} B {name} in {p[f'{k}_level']}" for k, name in parts))
     return lines
+
+
+def _vector(m: Mapping[str, Any]) -> str:
+    """How an encoder's rows become one."""
+    pooled = {"mean": "the mean of its rows", "first": "its first row"}[str(m["pooling"])]
+    return f"{pooled}{', of length 1' if m['normalize'] else ''}"
 
 
 def _effects(report: Report, console: Console) -> None:

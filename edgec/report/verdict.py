@@ -38,15 +38,17 @@ def verdict(report: Report) -> str:
             for d in report.deficits
         ]
         return "; ".join(parts) + "."
-    pace = f"{report.decode.tokens_per_second:,.1f} tokens/s at position {report.decode.position}"
+    pace = f"{report.main.tokens_per_second:,.1f} tokens/s at position {report.main.position}"
+    if report.texts:
+        longest = report.texts[-1]
+        pace = f"{longest.milliseconds:,.1f} ms for a text of {longest.tokens} tokens"
     if report.verdict == NEEDS_L3:
         off = [m for m in report.memory if m.used and not m.on_chip]
         names = {m.name for m in off}
-        moved = sum(n for link, n in report.decode.link_bytes.items() if names & set(link.split(">")))
+        moved = sum(n for link, n in report.main.link_bytes.items() if names & set(link.split(">")))
+        run = "token" if report.decode else "run"
         held = " and ".join(f"{m.used:,} B lie in {m.name}" for m in off)
-        return (
-            f"{held}, {moved:,} B of traffic with it per token; predicted {pace}, bound by {report.decode.bottleneck}."
-        )
+        return f"{held}, {moved:,} B of traffic with it per {run}; predicted {pace}, bound by {report.main.bottleneck}."
     used = [m for m in report.memory if m.used]
     tightest = min(used, key=lambda m: m.headroom / m.capacity)
     return f"{tightest.name} is tightest with {tightest.headroom:,} B to spare; predicted {pace}."

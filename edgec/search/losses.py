@@ -14,6 +14,7 @@ BITS = {4: log(39.775 / EIGHT_BITS)}  # of the blocks' matrices, GPTQ in groups 
 DEPTH = ((0.0, 0.0), (2 / 30, log(46.24 / DENSE)), (4 / 30, log(71.25 / DENSE)))  # by the share of blocks removed
 PATTERN = {"8:16": log(107.19 / DENSE)}  # all matrices of the blocks
 CACHE_4_BITS, SMOOTHED_4_BITS = log(49.024 / EIGHT_BITS), log(40.644 / EIGHT_BITS)  # without and with smooth_keys
+VOCABULARY: dict[int, float] = {}
 FEED_FORWARD_8_16 = log(77.56 / DENSE)
 
 
@@ -31,3 +32,8 @@ def depth_loss(removed: int, of: int) -> float:
     share = removed / of
     (a, at_a), (b, at_b) = next((p for p in pairwise(DEPTH) if share <= p[1][0]), DEPTH[-2:])
     return at_a + (share - a) * (at_b - at_a) / (b - a)
+
+
+def vocab_loss(size: int) -> float | None:
+    """So many tokens left of the vocabulary."""
+    return VOCABULARY.get(size)

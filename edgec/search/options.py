@@ -11,8 +11,10 @@ from edgec.compress.depth import Depth
 from edgec.compress.quantize import QuantizeBlocks
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.smooth_keys import SmoothKeys
+from edgec.compress.vocab import Vocab
 from edgec.compress.width import Width
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.encoder_config import encodes
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (
     CACHE_4_BITS,
@@ -21,10 +23,12 @@ from edgec.search.losses import (
     SMOOTHED_4_BITS,
     bits_loss,
     depth_loss,
+    vocab_loss,
 )
 
 WIDTHS = (4, 3, 2)
 ENDS = ("embed", "head")
+VOCABULARIES = tuple(1 << bits for bits in range(17, 10, -1))  # 131,072 to 2,048 tokens
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,13 @@ def ladders(recipe: Recipe, model: QuantizedModel, kept: bool) -> dict[str, list
     """
     blocks = [m.bits for name, m in model.matrices.items() if name.startswith("model.layers.")]
     found = {"kv": _kv(recipe, kept), "chunk": _chunk(recipe), "bits": _bits(recipe, max(blocks, default=0), kept)}
+    found["vocab"] = _vocab(recipe, model.config)
     if not kept:
         ends = model.matrices["model.embed_tokens.weight"].bits
         found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe)}
         found["depth"] = _depth(recipe, model.config)
+    if encodes(model.config):  # stages work on decoders, and an encoder's cache has 8 bits
+        found = {kind: ladder for kind, ladder in found.items() if kind in ("chunk", "bits", "ends", "groups")}
     return {kind: ladder for kind, ladder in found.items() if ladder}
 
 
@@ -110,6 +117,17 @@ def _ends(now: int) -> list[Option]:
     return made
 
 
+def _vocab(recipe: Recipe, config: ModelConfig) -> list[Option]:
+    """Powers of two below the vocabulary; which tokens they are, the recipe's calibration text tells."""
+    if any(isinstance(s, Vocab) for s in recipe.stages):
+        return []
+    return [
+        _stage_first(f"trim vocabulary to {size:,}", vocab_loss(size), "vocab", Vocab(size), size=size)
+        for size in VOCABULARIES
+        if size < config.vocab_size
+    ]
+
+
 def _groups(recipe: Recipe) -> list[Option]:
     """Fewer scales."""
     now = recipe.quantize.group_size
@@ -158,8 +176,8 @@ def _patterns(recipe: Recipe) -> list[Option]:
 
 def _depth(recipe: Recipe, config: ModelConfig) -> list[Option]:
     """One block less, two less, ... as long as some may go."""
-    if any(isinstance(s, Depth) for s in recipe.stages):
-        return []
+    if config.without_attention or any(isinstance(s, Depth) for s in recipe.stages):
+        return []  # which of unlike blocks go, and so what is saved, only their text could tell
     safe = Depth(blocks=1).protect_first + Depth(blocks=1).protect_last
     return [
         _stage_first(

@@ -16,10 +16,10 @@ import tomli_w
 from edgec.compress.quantized import QuantizedModel
 from edgec.errors import RecipeError
 from edgec.ir.graph import Graph
-from edgec.lower.llama import constants
+from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, ready
 from edgec.memory.capacity import capacity_bytes, fits, longest_context
-from edgec.memory.plan import Plan
+from edgec.memory.plan import Plan, main
 from edgec.memory.repeat import Decisions
 from edgec.recipe import Recipe
 from edgec.search.options import Option, ladders, with_context
@@ -27,7 +27,7 @@ from edgec.target import Target
 
 ModelOf = Callable[[Recipe], QuantizedModel]
 PlanOf = Callable[[QuantizedModel, Recipe, Target], Plan]
-TOGETHER = ("kv", "chunk", "ends", "bits", "groups", "pattern", "depth")  # in which order kinds are added
+TOGETHER = ("kv", "chunk", "ends", "bits", "groups", "pattern", "vocab", "depth")  # in which order kinds are added
 SHORTEST = 16  # positions: a context below is no remedy
 
 
@@ -170,13 +170,15 @@ class Search:
         made = self.plan_of(self.model_of(recipe), recipe, self.target)
         if made.deficits():
             return None
-        cycles = program_usage(made, made.programs["decode"], 1, made.context - 1).cycles
+        program = main(made.programs)
+        rows = program.rows
+        cycles = program_usage(made, program, rows, made.context - rows).cycles
         known = [s.loss for s in steps]
         return Remedy(
             ", ".join(s.change for s in steps),
             tomli_w.dumps(_merged(s.tables for s in steps)).strip(),
             self.used_bytes - used_bytes(made),
-            round(self.target.clock_hz / cycles, 4),
+            round(rows * self.target.clock_hz / cycles, 4),
             None if None in known else round(sum(k for k in known if k is not None), 4),
         )
 
@@ -200,7 +202,9 @@ def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
 
 def _graphs(model: QuantizedModel, recipe: Recipe, target: Target) -> Callable[[int, int], Mapping[str, Graph]]:
     """Graphs of a `ready` model on shapes; that of prefill only if the recipe fixes its rows, or fewer will do."""
-    rows_of = {"decode": 1} | ({"prefill": recipe.build.chunk} if recipe.build.chunk else {})
+    rows_of = rows_by_program(model.config, recipe.build.chunk or 1)
+    if recipe.build.chunk is None:
+        rows_of.pop("prefill", None)
     return on_shapes(model, rows_of, target)
 
 

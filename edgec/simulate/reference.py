@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import EdgecError
-from edgec.ir.graph import DTYPES, Graph, Node, TensorType
+from edgec.ir.graph import DTYPES, Graph, Node, TensorType, sweeps
 from edgec.ops import find, matmul_w4a8, matmul_w4a8_neureka, matmul_w4a8_nm
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.sample import Sampling
@@ -30,7 +30,7 @@ def _state(kind: TensorType, ideal: bool) -> Array:
 
 
 class ReferenceRunner:
-    """Runs prefill and decode graphs over shared states. Not thread-safe; one generation at a time.
+    """Runs a model's graphs over shared states. Not thread-safe; one text at a time.
 
     consts: every constant by name; in `ideal` mode matrices are the float32 originals [n, k].
     keep_prepared: keep unpacked weights between calls (4 bytes a weight) instead of unpacking each time.
@@ -50,9 +50,9 @@ class ReferenceRunner:
         self._consts = consts
         self._prepared: dict[str, Array] = {}
         self._programs = {name: self._compile(graph) for name, graph in graphs.items()}
-        decode = next(iter(graphs.values()))
-        self._states = {v.name: _state(v.type, ideal) for v in decode.of_kind("state")}
-        self.context = max((v.type.shape[0] for v in decode.of_kind("state") if v.name.endswith("_cache")), default=0)
+        states = {v.name: v.type for graph in graphs.values() for v in graph.of_kind("state")}
+        self._states = {name: _state(kind, ideal) for name, kind in states.items()}
+        self.context = max((kind.shape[0] for name, kind in states.items() if "_cache" in name), default=0)
         self.pos = 0
         self.trace: Trace | None = None
         self.logits: Array = np.zeros(0, np.float32)
@@ -88,9 +88,26 @@ class ReferenceRunner:
         """One run of a graph: every activation by name."""
         if self.pos + len(tokens) > self.context:
             raise EdgecError(f"{self.pos + len(tokens)} positions do not fit a context of {self.context}.")
+        env = self._steps(program, 0, None, tokens, self.pos)
+        self.pos += len(tokens)
+        return env
+
+    def encode(self, tokens: list[int]) -> Array:
+        """The vector of a text, float32 [hidden_dim]: each sweep over all of it before the next."""
+        if not 0 < len(tokens) <= self.context:
+            raise EdgecError(f"a text of {len(tokens)} tokens, where 1 to {self.context} fit.")
+        self._states["length"][:] = len(tokens)
+        graph, env = self.graphs["encode"], dict[str, Array]()
+        for first, end in sweeps(node.op for node in graph.nodes):
+            for start in range(0, len(tokens), graph.rows):
+                env = self._steps("encode", first, end, tokens[start : start + graph.rows], start)
+        vector: Array = env[graph.outputs[0]][0]
+        return vector
+
+    def _steps(self, program: str, first: int, end: int | None, tokens: list[int], pos: int) -> dict[str, Array]:
         env: dict[str, Array] = {"tokens": np.asarray(tokens, np.int32)}
-        consts, states, pos, trace = self._consts, self._states, self.pos, self.trace
-        for node, compute, inputs, constant in self._programs[program]:
+        consts, states, trace = self._consts, self._states, self.trace
+        for node, compute, inputs, constant in self._programs[program][first:end]:
             arrays = dict(constant)
             for role, name in inputs:
                 arrays[role] = env[name] if name in env else states[name] if name in states else consts[name]
@@ -99,7 +116,6 @@ class ReferenceRunner:
                 env[name] = out[role]
                 if trace:
                     trace(node, name, out[role])
-        self.pos += len(tokens)
         return env
 
     def _compile(self, graph: Graph) -> list[tuple[Node, Any, list[tuple[str, str]], dict[str, Array]]]:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from edgec.errors import EdgecError, VerifyError
 from edgec.ir.graph import DTYPES
-from edgec.memory.plan import Call, Phase, Plan, Region, Step, Transfer, evaluate
+from edgec.memory.plan import Call, Phase, Plan, Program, Region, Step, Transfer, evaluate
 from edgec.ops import kernel
 from edgec.ops.sample import Sampling
 from edgec.simulate.timeline import Timeline
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 Trace = Callable[[Step, str, bytes], None]
 PATTERN = 0xA5
 
@@ -78,9 +79,29 @@ class Simulator:
         m, pos = len(tokens), self.pos
         if pos + m > self.plan.context:
             raise EdgecError(f"{pos + m} positions do not fit a context of {self.plan.context}.")
+        self._steps(program, 0, len(program.steps), tokens, pos)
+        self.pos += m
+        _, region, _, _ = program.steps[-1].writes[0]
+        return int(self._view(region).view(np.int32)[0])
+
+    def encode(self, tokens: list[int]) -> F32:
+        """The vector of a text: each sweep over all of it before the next."""
+        program = self.plan.programs["encode"]
+        if not 0 < len(tokens) <= self.plan.context:
+            raise EdgecError(f"a text of {len(tokens)} tokens, where 1 to {self.plan.context} fit.")
+        length = self._homes["length"]
+        self.memory[length.level][length.offset : length.offset + 4].view(np.int32)[0] = len(tokens)
+        for first, end in program.sweeps:
+            for start in range(0, len(tokens), program.rows):
+                self._steps(program, first, end, tokens[start : start + program.rows], start)
+        _, region, _, _ = program.steps[-1].writes[0]
+        return self._view(region).view(np.float32).copy()
+
+    def _steps(self, program: Program, first: int, end: int, tokens: list[int], pos: int) -> None:
+        name, m = program.name, len(tokens)
         if self.timeline is not None:
             self.timeline.begin_run()
-        for step in program.steps:
+        for step in program.steps[first:end]:
             try:
                 for phase in step.phases:
                     self._phase(phase, m, pos, tokens)
@@ -93,9 +114,6 @@ class Simulator:
                 for value, region, rows, row_bytes in step.writes:
                     size = int(evaluate(rows, m, pos)) * row_bytes
                     self.trace(step, value, self._view(region, pos)[:size].tobytes())
-        self.pos += m
-        _, region, _, _ = program.steps[-1].writes[0]
-        return int(self._view(region).view(np.int32)[0])
 
     def _view(self, region: Region, pos: int = 0) -> U8:
         return self.memory[region.level][region.start(pos) : region.offset + region.size]

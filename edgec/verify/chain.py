@@ -17,24 +17,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
+from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
 from edgec.emit.project import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import DTYPES
 from edgec.memory.check import PlanError, check
+from edgec.memory.plan import Program
 from edgec.ops.sample import Sampling
 from edgec.output import write_file
 from edgec.report.files import write_report
 from edgec.report.report import report_of
 from edgec.simulate.reference import ReferenceRunner
+from edgec.verify.embeddings import compare_embeddings
 from edgec.verify.host import HostBackend
 from edgec.verify.quality import compare_float
 from edgec.verify.rv32 import Rv32Backend
 from edgec.verify.siracusa import SiracusaBackend
-from edgec.verify.workload import TEXT, Workload, workload
+from edgec.verify.workload import TEXT, Workload, texts, workload
 
 BACKENDS = ("simulator", "host", "rv32", "siracusa")
 LEGS = ("float", *BACKENDS)
@@ -49,6 +53,7 @@ class _Runs(Protocol):
     def sampling(self, settings: Sampling) -> None: ...
     def prefill(self, tokens: list[int]) -> int: ...
     def decode(self, token: int) -> int: ...
+    def encode(self, tokens: list[int]) -> NDArray[np.float32]: ...
 
 
 @dataclass
@@ -115,9 +120,11 @@ def _save(artifact: Artifact, result: dict[str, Any]) -> None:
 
 
 def _exact_leg(artifact: Artifact, leg: str, reference: Callable[[], ReferenceRunner]) -> Outcome:
-    work = workload(artifact, leg)
     with _opened(artifact, leg) as (backend, received, facts):
-        outcome = _compare(artifact, reference(), work, backend, received)
+        if artifact.encodes:
+            outcome = _compare_texts(artifact, reference(), texts(artifact, leg), backend, received)
+        else:
+            outcome = _compare(artifact, reference(), workload(artifact, leg), backend, received)
         facts(outcome.facts)
     return outcome
 
@@ -174,6 +181,9 @@ class _Driven:
     def decode(self, token: int) -> int:
         return self.program.decode(token)
 
+    def encode(self, tokens: list[int]) -> NDArray[np.float32]:
+        return self.program.encode(tokens)
+
 
 def _compare(
     artifact: Artifact, reference: ReferenceRunner, work: Workload, backend: _Runs, received: Tensors
@@ -195,7 +205,8 @@ def _compare(
             token, got = reference.prefill(work.prompt), backend.prefill(work.prompt)
         else:
             token, got = reference.decode(token), backend.decode(token)
-        _compare_call(artifact, outcome, expected, received, "decode" if call else "prefill", start)
+        tokens = 1 if call else len(work.prompt)
+        _compare_call(artifact, outcome, expected, received, "decode" if call else "prefill", start, tokens)
         if outcome.mismatches:
             break
         if got != token:
@@ -205,11 +216,42 @@ def _compare(
     return outcome
 
 
+def _compare_texts(
+    artifact: Artifact, reference: ReferenceRunner, given: list[list[int]], backend: _Runs, received: Tensors
+) -> Outcome:
+    expected: Tensors = []
+    reference.trace = lambda node, value, array: expected.append((value, array.tobytes()))
+    outcome = Outcome(facts={"texts": len(given), "tokens": sum(map(len, given))})
+    for tokens in given:
+        expected.clear()
+        received.clear()
+        want, got = reference.encode(tokens), backend.encode(tokens)
+        _compare_call(artifact, outcome, expected, received, "encode", 0, len(tokens))
+        if outcome.mismatches:
+            break
+        if got.tobytes() != want.tobytes():
+            outcome.mismatches += 1
+            what = {"expected": f"{want.size} numbers", "got": f"{int((got != want).sum())} others"}
+            outcome.first_divergence = {"value": "embedding", "op": "encode", **what}
+            break
+    return outcome
+
+
+def _positions(program: Program, start: int, tokens: int) -> list[int]:
+    """The position of the run that wrote each tensor of a call, in order."""
+    return [
+        position
+        for first, end in program.sweeps
+        for position in range(start, start + tokens, program.rows)
+        for step in program.steps[first:end]
+        for _ in step.writes
+    ]
+
+
 def _compare_call(
-    artifact: Artifact, outcome: Outcome, expected: Tensors, received: Tensors, program: str, start: int
+    artifact: Artifact, outcome: Outcome, expected: Tensors, received: Tensors, program: str, start: int, tokens: int
 ) -> None:
-    rows = artifact.plan.programs[program].rows
-    per_run = sum(len(step.writes) for step in artifact.plan.programs[program].steps)
+    positions = _positions(artifact.plan.programs[program], start, tokens)
     for number in range(max(len(expected), len(received))):
         want = expected[number] if number < len(expected) else ("nothing", b"")
         have = received[number] if number < len(received) else ("nothing", b"")
@@ -217,7 +259,7 @@ def _compare_call(
         if want != have:
             outcome.mismatches += 1
             if outcome.first_divergence is None:
-                at = start + number // per_run * rows
+                at = positions[min(number, len(positions) - 1)]
                 outcome.first_divergence = _divergence(artifact, program, want, have, at)
 
 
@@ -256,14 +298,19 @@ def _float_leg(artifact: Artifact, text: Path | None, result: dict[str, Any]) ->
         checkpoint = load_checkpoint(local["model"], local["tokenizer"])
         if checkpoint.provenance.get("files") != local.get("files", artifact.meta["provenance"].get("files")):
             raise EdgecError("the checkpoint has changed since the build")
+        if checkpoint.config.vocab_size != artifact.meta["model"]["vocab_size"]:
+            checkpoint = with_tokens_of(checkpoint, artifact.meta["stages"])
         passage = text.read_text(encoding="utf-8") if text else TEXT
     except (OSError, ValueError, KeyError, EdgecError) as error:
         if text and not text.is_file():
             raise VerifyError(f"text {text} cannot be read.") from None
         result["skipped"]["float"] = str(error)
         return
-    window = min(256, artifact.plan.context)
-    name = text.name if text else "built-in passage"
-    graph, consts = artifact.graphs["prefill"], artifact.constants()
-    entry = compare_float(checkpoint, graph, consts, artifact.tokenizer, passage, window, name)
+    name, consts = text.name if text else "built-in passage", artifact.constants()
+    if artifact.encodes:
+        entry = compare_embeddings(checkpoint, artifact.graphs["encode"], consts, artifact.tokenizer, passage, name)
+    else:
+        window = min(256, artifact.plan.context)
+        graph = artifact.graphs["prefill"]
+        entry = compare_float(checkpoint, graph, consts, artifact.tokenizer, passage, window, name)
     result["quality"] = [q for q in result["quality"] if q.get("text") != name] + [entry]

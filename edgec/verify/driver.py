@@ -1,4 +1,4 @@
-"""A model under verification: the same five commands and the same trace, whatever runs it.
+"""A model under verification: the same commands and the same trace, whatever runs it.
 
 The protocol is described in templates/verify_main.c: commands go out as little-endian words, records come back.
 """
@@ -18,7 +18,7 @@ from edgec.errors import VerifyError
 
 Trace = Callable[[int, bytes], None]
 
-RESET, SAMPLING, PREFILL, DECODE, QUIT, LOGITS = range(1, 7)
+RESET, SAMPLING, PREFILL, DECODE, QUIT, LOGITS, ENCODE = range(1, 8)
 RECORD = struct.Struct("<III")  # tag, id, bytes
 TRACE_TAG = int.from_bytes(b"TRAC", "little")
 REPLY_TAG = int.from_bytes(b"REPL", "little")
@@ -54,6 +54,14 @@ class Backend(ABC):
     def logits(self) -> NDArray[np.float32]:
         """The logits of the last step, one per vocabulary entry."""
         return np.frombuffer(self._command(LOGITS), "<f4").astype(np.float32)
+
+    def encode(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """The vector of a text. VerifyError if the model refuses the text."""
+        data = np.asarray(tokens, "<i4")
+        answer = self._command(ENCODE, struct.pack("<I", data.size) + data.tobytes())
+        if struct.unpack_from("<i", answer)[0]:
+            raise VerifyError(f"{self.name} refused a text of {data.size} tokens")
+        return np.frombuffer(answer, "<f4", offset=4).astype(np.float32)
 
     @abstractmethod
     def close(self) -> None:

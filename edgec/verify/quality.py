@@ -21,19 +21,23 @@ from edgec.simulate.reference import ReferenceRunner
 
 WORST = 8  # tensors named in the report
 # Outputs in other units than the float twin's.
-SKIPPED = ("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4")
+SKIPPED = ("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4", "rope_append")
 
 Array = NDArray[Any]
 
 
 def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> ReferenceRunner:
-    """The float model over a scoring graph: original matrices, and the constants that have no original."""
+    """The float model over a scoring graph."""
+    return ReferenceRunner({"score": graph}, float_constants(checkpoint, graph, consts), ideal=True)
+
+
+def float_constants(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> dict[str, Array]:
+    """A graph's original matrices and vectors, and those of its constants that have no original."""
     names = {v.name for v in graph.of_kind("const")}
     found = {name: parts(name) for name in names if all(part in checkpoint for part in parts(name))}
     floats = {name: np.concatenate([checkpoint.tensor(part) for part in made]) for name, made in found.items()}
     floats |= _branches(checkpoint, {name: graph.type_of(name).shape[0] for name in names if ".lora_" in name})
-    floats["rope.table"] = consts["rope.table"]
-    return ReferenceRunner({"score": graph}, floats, ideal=True)
+    return floats | {n: c for n, c in consts.items() if n.startswith("rope.") or n.endswith((".table", ".gain"))}
 
 
 def _branches(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, Array]:
@@ -74,26 +78,26 @@ def compare_float(
     found = {name: likelihood(runner, tokenizer, text, window) for name, runner in runners.items()}
     sample = tokenizer.encode(text)[: min(graph.rows, 64)]
     tensors = {name: _tensors(runner, sample) for name, runner in runners.items()}
-    closeness = {
-        key: (source, *_closeness(exact, tensors["float"][key][1]))
+    found_close = {
+        key: (source, *closeness(exact, tensors["float"][key][1]))
         for key, (source, exact) in tensors["reference"].items()
     }
-    logits = closeness[graph.outputs[0]]
-    worst = sorted(closeness.items(), key=lambda item: -item[1][1])[:WORST]
+    logits = found_close[graph.outputs[0]]
+    worst = sorted(found_close.items(), key=lambda item: -item[1][1])[:WORST]
     return {
         "kind": "float_vs_reference",
         "text": text_name,
         "tokens": found["float"].tokens,
         "window": found["float"].window,
-        "perplexity_float": _round(found["float"].perplexity),
-        "perplexity_reference": _round(found["reference"].perplexity),
-        "perplexity_delta": _round(found["reference"].perplexity - found["float"].perplexity),
-        "bits_per_byte_float": _round(found["float"].bits_per_byte),
-        "bits_per_byte_reference": _round(found["reference"].bits_per_byte),
-        "cosine_logits": _round(logits[2]),
-        "nmse_logits": _round(logits[1]),
+        "perplexity_float": rounded(found["float"].perplexity),
+        "perplexity_reference": rounded(found["reference"].perplexity),
+        "perplexity_delta": rounded(found["reference"].perplexity - found["float"].perplexity),
+        "bits_per_byte_float": rounded(found["float"].bits_per_byte),
+        "bits_per_byte_reference": rounded(found["reference"].bits_per_byte),
+        "cosine_logits": rounded(logits[2]),
+        "nmse_logits": rounded(logits[1]),
         "worst_tensors": [
-            {"value": key, "source": source, "nmse": _round(nmse), "cosine": _round(cosine)}
+            {"value": key, "source": source, "nmse": rounded(nmse), "cosine": rounded(cosine)}
             for key, (source, nmse, cosine) in worst
         ],
     }
@@ -113,7 +117,7 @@ def _tensors(runner: ReferenceRunner, tokens: list[int]) -> dict[str, tuple[str,
     return seen
 
 
-def _closeness(exact: Array, ideal: Array) -> tuple[float, float]:
+def closeness(exact: Array, ideal: Array) -> tuple[float, float]:
     """Normalised mean squared error |a - b|^2 / |b|^2, and cosine, in float64."""
     a, b = exact.astype(np.float64).ravel(), ideal.astype(np.float64).ravel()
     power, norm = float(b @ b), float(np.sqrt((a @ a) * (b @ b)))
@@ -121,6 +125,6 @@ def _closeness(exact: Array, ideal: Array) -> tuple[float, float]:
     return (error / power if power else 0.0), (float(a @ b) / norm if norm else 1.0)
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
     """Six significant digits."""
     return float(f"{value:.6g}")

@@ -10,7 +10,7 @@ from edgec.verify.emulated import EmulatedBackend
 from edgec.verify.rv32_machine import Machine
 from edgec.verify.toolchain import compile_rv32
 
-MODEL_CALLS = ("model_prefill", "model_decode")
+MODEL_CALLS = ("model_prefill", "model_decode", "model_encode")
 
 
 class Rv32Backend(EmulatedBackend):

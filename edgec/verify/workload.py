@@ -1,4 +1,4 @@
-"""What verification runs: a prefill that crosses chunk and tile borders, then decodes, greedy and sampled."""
+"""What verification runs: a prefill that crosses chunk and tile borders, then decodes, greedy and sampled; or texts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TEXT = (
 # Multiply-accumulates that a backend gets, so that verification takes seconds; small models get all they ask for.
 BUDGET = {"simulator": 1_500_000_000, "host": 3_000_000_000, "rv32": 400_000_000, "siracusa": 100_000_000}
 LEAST_PROMPT, DECODES = 16, 8
+SHORT = 3  # tokens of an encoder's second text
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ def workload(artifact: Artifact, backend: str) -> Workload:
     ids = artifact.tokenizer.encode(TEXT)
     repeated = ids * (length // len(ids) + 1)
     return Workload(repeated[:length], decodes)
+
+
+def texts(artifact: Artifact, backend: str) -> list[list[int]]:
+    """What an encoder gets: a text that crosses runs, as long as a backend's budget allows, then a short one."""
+    plan, graph = artifact.plan, artifact.graphs["encode"]
+    least = plan.chunk + 1 if backend in ("simulator", "host") else 2
+    length = min(plan.context, max(least, BUDGET[backend] // max(1, macs_per_token(graph)) - SHORT))
+    ids = artifact.tokenizer.encode(TEXT)
+    repeated = ids * (length // len(ids) + 1)
+    return [repeated[:length], ids[: min(SHORT, plan.context)]]
 
 
 def macs_per_token(graph: Graph) -> int:

@@ -1,17 +1,18 @@
 /* attention: causal grouped-query attention of m new queries over the int8 cache, in four kernels, or in one.
  *
- * Row r is at position pos + r and sees positions 0 .. pos + r. Query head h uses key/value head
+ * Row r is at position pos + r and sees positions 0 .. pos + r, or the last `window` of them. Query head h uses key/value head
  * h / (n_heads / n_kv_heads). K and V stream through memory in tiles of `count` positions from `first` on;
  * score rows (lds elements apart, lds >= pos + m) stay.
  *
  *     attention_scores   for every tile of K   s[t] = float32(q . k[t]) * ((q_scale * factor) * k_scale[t])
+ *     attention_limits   where scores are capped, or a window is seen   s to capped s, or to minus infinity
  *     attention_softmax  once                  s to weights p in 0 .. 255, and one factor a row and head
  *     attention_values   for every tile of V   acc += p[t] * v[t]
  *     attention_finish   once                  y = float32(acc) * p_scale
  *
  *     attention          all of it, where K and V are there whole
  *
- * factor = log2(e) / sqrt(head_dim). Sums are over integers, so tiles of any sizes give the same bits.
+ * factor = log2(e) / sqrt(head_dim), or log2(e) times another scale. Sums are over integers, so tiles of any sizes give the same bits.
  * Units of all: heads of all rows. q, k, v, p need no alignment. No two arguments overlap.
  */
 #ifndef EDGEC_ATTENTION_H
@@ -37,6 +38,20 @@ typedef struct {
 } edgec_attention_scores_args;
 
 void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core, uint32_t n_cores);
+
+/* Over the positions t <= pos + r of a row: s[t] = -infinity where t + window <= pos + r, and edgec_capped(s[t], cap)
+ * elsewhere. window = 0 and cap = 0 do nothing. After a score of minus infinity softmax has e = w = p = 0. */
+typedef struct {
+    float *s; /* [m][n_heads][lds] */
+    uint32_t m;
+    uint32_t n_heads;
+    uint32_t pos;
+    uint32_t lds;
+    uint32_t window;
+    float cap;
+} edgec_attention_limits_args;
+
+void edgec_attention_limits(const edgec_attention_limits_args *a, uint32_t core, uint32_t n_cores);
 
 /* Over the positions t that a row sees, all of them at once:
  *
@@ -86,21 +101,18 @@ typedef struct {
 
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
 
-/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Its parts split their work
- * alike, so a core reads nothing that another one writes. q8, q_scale, s, p, p_scale and acc are room to work in and
- * hold nothing of meaning afterwards. */
+/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest, a head after the other.
+ * q8, s and p are room to work in, core i's at [i], and hold nothing of meaning afterwards. Cores that run
+ * at once are at most `cores`. */
 typedef struct {
     const float *q;          /* [m][n_heads][head_dim] */
     const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *k_scale; /* [pos + m][n_kv_heads], binary16 */
     const int8_t *v;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16 */
-    int8_t *q8;              /* [m][n_heads][head_dim] */
-    float *q_scale;          /* [m][n_heads] */
-    float *s;                /* [m][n_heads][lds] */
-    uint8_t *p;              /* [m][n_heads][lds] */
-    float *p_scale;          /* [m][n_heads] */
-    int32_t *acc;            /* [m][n_heads][head_dim] */
+    int8_t *q8;              /* [cores][head_dim] */
+    float *s;                /* [cores][lds] */
+    uint8_t *p;              /* [cores][lds] */
     float *y;                /* [m][n_heads][head_dim] */
     uint32_t m;
     uint32_t n_heads;
@@ -108,6 +120,7 @@ typedef struct {
     uint32_t head_dim;
     uint32_t pos;
     uint32_t lds;
+    uint32_t cores;
     float factor;
 } edgec_attention_args;
 

@@ -43,6 +43,12 @@ EDGEC_INLINE void edgec_embed_any(uint32_t bits, const edgec_embed_args *a, uint
                 y[j] += minimum;
             }
         }
+        if (edgec_bits(a->factor) != edgec_bits(1.0f)) {
+            EDGEC_UNROLL_1
+            for (uint32_t j = 0; j < count; j++) {
+                y[j] *= a->factor;
+            }
+        }
         g++;
         if (g == groups) {
             g = 0;

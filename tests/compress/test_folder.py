@@ -60,14 +60,41 @@ def test_the_weights_file_holds_what_acts(tmp_path: Path) -> None:
         assert np.array_equal(weights[name], model.tensor(name) + model.branches[name].product())
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": True}, {"family": "qwen2"}, {"family": "mistral"}])
+GEMMA: dict[str, Any] = {
+    **{"activation": "gelu_tanh", "double_norms": True, "embed_scale": 6.0, "query_scale": 0.25},
+    **{"tied_embeddings": True, "n_layers": 3, "windows": (4, 0, 4)},
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "phi3": {"family": "phi3", "windows": (5, 5)},
+    "gemma2": {"family": "gemma2", **GEMMA, "score_softcap": 2.0, "logit_softcap": 3.0},
+    "gemma3": {"family": "gemma3_text", **GEMMA, "local_inv_freq": tuple(100.0 ** (-i / 4) for i in range(4))},
+}
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_families_come_back(family: str, tmp_path: Path) -> None:
+    """Fused matrices, windows, caps and gains below a half, whose stored form is rounded."""
+    model = checkpoint(config(**OTHERS[family]), qk_norms=family == "gemma3")
+    norm = "model.layers.0.input_layernorm.weight"
+    model = model.with_tensors({norm: model.tensor(norm) * np.float32(0.1)})
+    write_folder(tmp_path / "m", model)
+    again = load_checkpoint(str(tmp_path / "m"))
+    assert again.config == model.config and again.readers.keys() == model.readers.keys()
+    for name in model.readers:
+        assert np.array_equal(again.tensor(name), model.tensor(name)), name
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied_embeddings": True}, {"family": "qwen2"}, {"family": "mistral"}, *OTHERS.values()]
+)
 def test_transformers_computes_the_same(tmp_path: Path, changes: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
     from edgec.compress.torch_model import load_torch
 
-    model = checkpoint(config(**changes), biases=changes.get("family") == "qwen2")
+    family = changes.get("family")
+    model = checkpoint(config(**changes), biases=family == "qwen2", qk_norms=family == "gemma3_text")
     if not changes:
         model = model.with_tensors({}, branches={UP: compressed().branches[UP]})
     write_folder(tmp_path / "m", model)

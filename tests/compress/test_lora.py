@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from edgec.compress.rtn import quantize_matrix
 from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
-from edgec.verify.workload import TEXT
 from tests.tiny_models import checkpoint, config
 
 torch = pytest.importorskip("torch", reason="torch trains the updates")
@@ -24,19 +22,11 @@ pytest.importorskip("peft", reason="PEFT has the layers")
 
 from edgec.compress import lora_training  # noqa: E402
 from edgec.compress.head_loss import Head, next_token_loss  # noqa: E402
-from edgec.compress.lora_training import adapted, draw, schedule  # noqa: E402
+from edgec.compress.lora_training import adapted  # noqa: E402
 from edgec.compress.torch_model import load_torch  # noqa: E402
+from edgec.compress.training import draw  # noqa: E402
 
 FAST = {"samples": 8, "accumulate": 2, "steps": 12, "rate": 0.01, "save_every": 4}
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Words in a fixed cycle: something to learn."""
-    words = list(dict.fromkeys(re.findall(r"\w+", TEXT)))[:20] * 100
-    path = tmp_path_factory.mktemp("text") / "words.txt"
-    path.write_text(" ".join(words))
-    return path
 
 
 def work_for(source: Checkpoint, text: Path, partial: Path | None = None, seed: int = 0) -> Work:
@@ -116,7 +106,7 @@ def test_zeros_stay_zero_and_training_sees_what_is_merged(text: Path) -> None:
     # A run of one update more begins with the loss of the model that this one merged.
     student: dict[str, Any] = {}
 
-    class Watched(lora_training.Training):
+    class Watched(lora_training.LoraTraining):
         def run(self) -> None:
             super().run()
             self.student.eval()
@@ -125,7 +115,7 @@ def test_zeros_stay_zero_and_training_sees_what_is_merged(text: Path) -> None:
             student["data"] = self.data[:2]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lora_training, "Training", Watched)
+        patch.setattr(lora_training, "LoraTraining", Watched)
         options.run(source, work_for(source, text))
     with torch.no_grad():
         merged = load_torch(made)(student["data"]).numpy()
@@ -203,8 +193,8 @@ def test_small_passes_add_up_to_the_gradient_of_a_large_one(text: Path) -> None:
         layers = {"q": student.linear("model.layers.0.self_attn.q_proj.weight")}
         work = work_for(source, text)
         data = torch.from_numpy(work.tokens(source))
-        run = lora_training.Training(student, layers, data, None, options, work, False)
-        loss = sum(run._gradients(draw(0, i, batch, len(data))) for i in range(accumulate))
+        run = lora_training.LoraTraining(student, layers, data, None, options, work, False)
+        loss = sum(run._gradients(draw((0, 0), i, batch, len(data))) for i in range(accumulate))
         found.append((loss, run.parameters["q.B"].grad))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     assert found[0][1].abs().max() > 0
@@ -237,15 +227,6 @@ def test_a_time_limit_shortens_the_schedule(text: Path) -> None:
     ample.deadline = time.monotonic() + 10_000
     timed, free = (Lora(**FAST).run(source, w) for w in (ample, work_for(source, text)))
     assert all(np.array_equal(w, free.tensor(n)) for n, w in tensors(timed).items())
-
-
-def test_rates_rise_then_fall_and_windows_are_all_seen() -> None:
-    rates = [schedule(step, 40, 0.1) for step in range(40)]
-    assert rates[:4] == sorted(rates[:4]) and rates[4:] == sorted(rates[4:], reverse=True)
-    assert max(rates) == 1 and 0 < rates[-1] < 0.01 and 0 < rates[0] < 0.3
-    assert schedule(0, 1, 0.05) > 0
-    seen = [i for number in range(8) for i in draw(0, number, 2, 8)]
-    assert sorted(seen[:8]) == sorted(seen[8:]) == list(range(8)) and seen[:8] != seen[8:]
 
 
 def test_what_it_cannot_do_is_one_sentence(text: Path) -> None:

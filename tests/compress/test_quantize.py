@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 
 from edgec.compress import recover  # noqa: E402
 from edgec.compress.chip_numerics import ChipActivations, fake_int8  # noqa: E402
-from edgec.compress.distillation import Distillation  # noqa: E402
 from edgec.compress.quantize import QuantizeBlocks  # noqa: E402
 from edgec.compress.recover import Recover  # noqa: E402
+from edgec.compress.recover_training import RecoverTraining  # noqa: E402
 from edgec.compress.stage import Calibration, Work  # noqa: E402
 from edgec.compress.torch_model import load_torch  # noqa: E402
 from edgec.errors import RecipeError  # noqa: E402
@@ -130,16 +130,16 @@ def test_recovery_resumes_to_the_same_bytes(calibration: Calibration, tmp_path: 
     stage = Recover(steps=6, batch=2, rate=2e-2, save_every=2)
     work = Work(original=lambda: dense, calibration=calibration, before_quantize=dense)
     whole = stage.run(model, work)
-    steps = Distillation._step
+    steps = RecoverTraining._step
 
-    def failing(self: Distillation, *rest: Any) -> float:
+    def failing(self: RecoverTraining, *rest: Any) -> float:
         failing.calls += 1  # type: ignore[attr-defined]
         if failing.calls == 4:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
         return steps(self, *rest)
 
     failing.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(Distillation, "_step", failing)
+    monkeypatch.setattr(RecoverTraining, "_step", failing)
     with pytest.raises(KeyboardInterrupt):
         stage.run(model, replace(work, partial=tmp_path))
     again = stage.run(model, replace(work, partial=tmp_path))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tiny_models
 
-from edgec.compress.rtn import quantize_matrix, quantize_model, role_of
+from edgec.compress.rtn import quantize_matrix, quantize_model
 from edgec.errors import RecipeError
+from edgec.frontend.structure import role_of
 from edgec.packing import n_groups, row_bytes, unpack
 from edgec.recipe import Quantize, RoleOverride
 

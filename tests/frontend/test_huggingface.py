@@ -101,18 +101,81 @@ def test_harmless_tensors_are_left_out(make_model: Any, edit_tensors: Any) -> No
     assert "lm_head.weight" not in checkpoint and not any("inv_freq" in name for name in checkpoint.readers)
 
 
-def test_sliding_window_limits_the_context(make_model: Any) -> None:
+def test_every_layer_of_mistral_slides(make_model: Any) -> None:
     folder, _ = make_model("mistral", sliding_window=32)
-    checkpoint = load_checkpoint(str(folder))
-    assert checkpoint.config.max_seq_len == 32
-    assert "limited to 32" in checkpoint.provenance["notes"][0]
+    config = load_checkpoint(str(folder)).config
+    assert config.windows == (32, 32) and config.max_seq_len == 128
 
 
-@pytest.mark.parametrize(("first_sliding_layer", "limit"), [(1, 32), (2, 128)])
-def test_qwen2_window_counts_if_a_layer_uses_it(make_model: Any, first_sliding_layer: int, limit: int) -> None:
+@pytest.mark.parametrize(("first_sliding_layer", "windows"), [(0, (32, 32)), (1, (0, 32)), (2, ())])
+def test_qwen2_slides_from_some_layer_on(make_model: Any, first_sliding_layer: int, windows: tuple[int, ...]) -> None:
     options = {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": first_sliding_layer}
     folder, _ = make_model("qwen2", **options)
-    assert load_checkpoint(str(folder)).config.max_seq_len == limit
+    assert load_checkpoint(str(folder)).config.windows == windows
+
+
+def test_gemma2(make_model: Any) -> None:
+    folder, state = make_model("gemma2", head_dim=8, sliding_window=16, query_pre_attn_scalar=144, pad_token_id=0)
+    checkpoint = load_checkpoint(str(folder))
+    config = checkpoint.config
+    assert (config.activation, config.double_norms, config.tied_embeddings) == ("gelu_tanh", True, True)
+    assert config.windows == (16, 0) and config.local_inv_freq == ()
+    assert (config.query_scale, config.score_softcap, config.logit_softcap) == (1 / 12, 50.0, 30.0)
+    assert config.embed_scale == np.sqrt(np.float32(32))
+    for name, expected in state.items():
+        if name != "lm_head.weight":
+            assert np.array_equal(checkpoint.tensor(name), expected + np.float32("norm" in name)), name
+
+
+def test_gemma3(make_model: Any) -> None:
+    folder, state = make_model("gemma3_text", head_dim=8, sliding_window_pattern=2, sliding_window=9, pad_token_id=0)
+    checkpoint = load_checkpoint(str(folder))
+    config = checkpoint.config
+    assert config.windows == (9, 0) and (config.is_local(0), config.is_local(1)) == (True, False)
+    assert np.allclose(config.rope_inv_freq, 1e6 ** (-np.arange(4) / 4), rtol=1e-6)
+    assert np.allclose(config.local_inv_freq, 1e4 ** (-np.arange(4) / 4), rtol=1e-6)
+    assert (config.query_scale, config.score_softcap, config.logit_softcap) == (1 / 16, 0, 0)
+    name = "model.layers.1.self_attn.q_norm.weight"
+    assert np.array_equal(checkpoint.tensor(name), 1 + state[name])
+
+
+def test_phi3_matrices_are_rows_of_fused_ones(make_model: Any) -> None:
+    folder, state = make_model("phi3", pad_token_id=0, sliding_window=100)
+    checkpoint = load_checkpoint(str(folder))
+    assert checkpoint.config.windows == (100, 100)
+    layer = "model.layers.1."
+    for roles, fused in ((("q", "k", "v"), "self_attn.qkv_proj"), (("gate", "up"), "mlp.gate_up_proj")):
+        module = fused.partition(".")[0]
+        parts = [checkpoint.tensor(f"{layer}{module}.{role}_proj.weight") for role in roles]
+        assert np.array_equal(np.concatenate(parts), state[f"{layer}{fused}.weight"])
+        assert f"{layer}{fused}.weight" not in checkpoint
+
+
+@pytest.mark.parametrize(("longest", "factor"), [(128, np.sqrt(1 + np.log(2) / np.log(64))), (64, 1.0)])
+def test_longrope_as_far_as_its_original_context(make_model: Any, longest: int, factor: float) -> None:
+    short, long = [1.0, 1.5, 2.0, 2.5], [3.0, 4.0, 5.0, 6.0]
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": short, "long_factor": long}
+    rope["original_max_position_embeddings"] = 64
+    options = {"max_position_embeddings": longest, "original_max_position_embeddings": 64, "rope_parameters": rope}
+    folder, _ = make_model("phi3", pad_token_id=0, **options)
+    checkpoint = load_checkpoint(str(folder))
+    config = checkpoint.config
+    assert config.max_seq_len == 64 and config.rope_factor == pytest.approx(factor)
+    assert np.allclose(config.rope_inv_freq, 1e4 ** (-np.arange(4) / 4) / short, rtol=1e-6)
+    assert len(checkpoint.provenance["notes"]) == (longest > 64)
+
+
+def test_the_tokenizer_of_distilled_models(make_model: Any) -> None:
+    """DeepSeek-R1's distilled Qwen and Llama: special tokens given as objects, and BOS in front."""
+    folder, _ = make_model("qwen2", eos_token_id=257)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    token = {"__type": "AddedToken", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    settings |= {"add_bos_token": True, "add_eos_token": False, "tokenizer_class": "LlamaTokenizerFast"}
+    settings |= {"bos_token": token | {"content": "<s>"}, "eos_token": token | {"content": "</s>"}, "legacy": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_checkpoint(str(folder)).tokenizer
+    assert tokenizer is not None and (tokenizer.bos_id, tokenizer.eos_ids, tokenizer.add_bos) == (256, (257,), True)
+    assert tokenizer.encode("a")[0] == 256 and tokenizer.decode(tokenizer.encode("a <b>")) == "a <b>"
 
 
 def test_old_style_configuration(make_model: Any, edit_config: Any) -> None:

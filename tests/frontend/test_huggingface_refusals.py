@@ -13,7 +13,8 @@ from edgec.errors import ModelError
 from edgec.frontend.load import load_checkpoint
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "gemma2": ({"model_type": "gemma2"}, ["architecture 'gemma2'", "llama, mistral, qwen2, qwen3"]),
+    "falcon": ({"model_type": "falcon"}, ["architecture 'falcon'", "llama, mistral, qwen2, qwen3, phi3, gemma2"]),
+    "images": ({"model_type": "gemma3"}, ["architecture 'gemma3'", "the text model alone is gemma3_text"]),
     "no model_type": ({"model_type": None}, ["architecture None"]),
     "activation": ({"hidden_act": "gelu"}, ["'gelu'", "silu"]),
     "quantised": ({"quantization_config": {"quant_method": "gptq"}}, ["gptq"]),
@@ -39,6 +40,47 @@ def test_configuration(case: str, make_model: Any, edit_config: Any, refuses: An
     changes, words = REFUSED[case]
     edit_config(folder, **changes)
     refuses(lambda: load_checkpoint(str(folder)), *words)
+
+
+GEMMA3 = {"head_dim": 8, "pad_token_id": 0}
+ROPE = {"rope_type": "default", "rope_theta": 1e4}
+REFUSED_OF_OTHERS: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
+    "both directions": ("gemma3_text", GEMMA3, {"use_bidirectional_attention": True}, ["both directions"]),
+    "ignored cap": ("gemma3_text", GEMMA3, {"attn_logit_softcapping": 30.0}, ["attn_logit_softcapping"]),
+    "cap": ("gemma2", GEMMA3, {"final_logit_softcapping": -3.0}, ["soft cap", "-3.0"]),
+    "scalar": ("gemma2", GEMMA3, {"query_pre_attn_scalar": 0}, ["query_pre_attn_scalar", "0"]),
+    "activation": ("gemma2", GEMMA3, {"hidden_activation": "gelu"}, ["'gelu'", "gelu_pytorch_tanh"]),
+    "local rope": (
+        "gemma3_text",
+        GEMMA3,
+        {"rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE | {"rope_type": "yarn", "factor": 4.0}}},
+        ["windowed layers", "'yarn'"],
+    ),
+    "part of a head": (
+        "phi3",
+        {"pad_token_id": 0},
+        {"rope_parameters": ROPE | {"partial_rotary_factor": 0.5}},
+        ["partial_rotary_factor 0.5"],
+    ),
+    "rows": ("phi3", {"pad_token_id": 0}, {"num_key_value_heads": 4}, ["qkv_proj.weight", "[64, 32]", "96 rows"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_OF_OTHERS)
+def test_configuration_of_other_families(case: str, make_model: Any, edit_config: Any, refuses: Any) -> None:
+    family, options, changes, words = REFUSED_OF_OTHERS[case]
+    folder, _ = make_model(family, **options)
+    edit_config(folder, **changes)
+    refuses(lambda: load_checkpoint(str(folder)), *words)
+
+
+def test_quantised_matrices_of_fused_families(make_model: Any, edit_config: Any, refuses: Any) -> None:
+    folder, _ = make_model("phi3", pad_token_id=0)
+    edit_config(
+        folder,
+        quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True},
+    )
+    refuses(lambda: load_checkpoint(str(folder)), "quantised", "phi3", "float checkpoint")
 
 
 def test_unknown_kind_of_layer(make_model: Any, edit_config: Any, refuses: Any) -> None:

@@ -41,10 +41,31 @@ def test_equals_transformers(parameters: dict[str, Any], head_dim: int) -> None:
     assert factor == pytest.approx(expected.attention_scaling, rel=1e-12)
 
 
+@pytest.mark.parametrize("more", [{}, {"factor": 4.0}, {"attention_factor": 1.3}])
+def test_longrope_equals_transformers(more: dict[str, Any]) -> None:
+    from transformers import Phi3Config
+    from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
+
+    short = [1 + i / 7 for i in range(16)]
+    parameters = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": short, "long_factor": [9.0] * 16, **more}
+    parameters["original_max_position_embeddings"] = 4096
+    sizes = {"hidden_size": 128, "num_attention_heads": 4, "vocab_size": 99, "pad_token_id": 0}
+    config = Phi3Config(**sizes, max_position_embeddings=131072, rope_parameters=dict(parameters))
+    expected = Phi3RotaryEmbedding(config)
+    frequencies, factor = rotary("config.json", 32, config.rope_parameters or {}, 131072)
+    assert np.allclose(frequencies, expected.inv_freq.numpy(), rtol=1e-6, atol=0)
+    assert factor == pytest.approx(expected.attention_scaling, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("parameters", "word"),
     [
-        ({"rope_type": "longrope"}, "longrope"),
+        ({"rope_type": "longrope"}, "original_max_position_embeddings"),
+        ({"rope_type": "longrope", "original_max_position_embeddings": 64, "short_factor": [1.0]}, "short_factor"),
+        (
+            {"rope_type": "longrope", "original_max_position_embeddings": 64, "short_factor": [0.0] * 32},
+            "short_factor",
+        ),
         ({"rope_type": "dynamic"}, "dynamic"),
         ({"mrope_section": [1, 2]}, "mrope_section"),
         ({"rope_theta": None}, "rope_theta"),

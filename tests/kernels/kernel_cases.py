@@ -20,6 +20,7 @@ from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 Args = dict[str, Any]
 Rng = np.random.Generator
 f32 = np.float32
+USED_UP = ("attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
 
 
 def _int(rng: Rng, low: int, high: int) -> int:
@@ -37,6 +38,11 @@ def _f32(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.float3
     return x
 
 
+def positions(args: Args) -> int:
+    """Positions that score rows have."""
+    return int(args["positions"] if "positions" in args else args["pos"] + args["m"])
+
+
 def _junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
     """What an output holds before the call: finite, so that untouched places compare as numbers too."""
     return rng.integers(1, 100, size=size).astype(dtype)
@@ -49,12 +55,33 @@ def add(rng: Rng) -> Args:
     return {"a": _f32(rng, n), "b": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
 
 
+def add_positions(rng: Rng) -> Args:
+    """Rows of a table of any finite binary16, subnormals among them."""
+    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    table = rng.integers(0, 0x7C00, size=m * k) | rng.choice([0, 0x8000], size=m * k)
+    halves = table.astype(np.uint16).view(np.float16)
+    return {"x": _f32(rng, m * k), "table": halves, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k}
+
+
+def gelu(rng: Rng) -> Args:
+    """Inputs from tiny to huge; squares may be infinite."""
+    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    x = _f32(rng, rows * k, -4, 4 if rng.random() < 0.9 else 30)
+    return {"x": x, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k}
+
+
 def silu_mul(rng: Rng) -> Args:
     """Gates from tiny to huge."""
     rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
     ldx = k + int(rng.choice([0, 0, k]))
     gate, up = _f32(rng, rows * ldx), _f32(rng, rows * ldx)
     return {"gate": gate, "up": up, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k, "ldx": ldx}
+
+
+def softcap(rng: Rng) -> Args:
+    """Elements far below and far above the cap."""
+    n = _int(rng, 1, 100)
+    return {"x": _f32(rng, n), "y": _junk(rng, n + 3, f32), "n": n, "cap": f32(rng.choice([0.5, 30.0, 72.1]))}
 
 
 def silu_mul_quantize(rng: Rng) -> Args:
@@ -68,6 +95,19 @@ def _quantised(rng: Rng, rows: int, k: int, group_size: int) -> Args:
     groups = rows * n_groups(k, group_size)
     q, sums = _junk(rng, rows * k + 5, np.int8), _junk(rng, groups + 2, np.int32)
     return {"q": q, "scale": _junk(rng, groups + 2, f32), "sums": sums}
+
+
+def copy_rows(rng: Rng) -> Args:
+    """Some rows."""
+    args = last_row(rng)
+    return {**args, "y": _junk(rng, args["x"].size + 3, f32)}
+
+
+def pool(rng: Rng) -> Args:
+    """Rows at the start of a text or behind others."""
+    m, k, pos = _int(rng, 1, 9), _int(rng, 1, 60), int(rng.choice([0, 0, 5, 200]))
+    rows = {"x": _f32(rng, m * k), "sum": _f32(rng, k), "y": _junk(rng, k + 2, f32)}
+    return {**rows, "m": m, "k": k, "pos": pos, "mean": _int(rng, 0, 1)}
 
 
 def last_row(rng: Rng) -> Args:
@@ -86,6 +126,17 @@ def rmsnorm(rng: Rng) -> Args:
     return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
 
 
+def layernorm(rng: Rng) -> Args:
+    """rmsnorm's rows, some of them far from zero, constant, or zeros of both signs."""
+    args = rmsnorm(rng)
+    x, k = args["x"], args["k"]
+    if rng.random() < 0.3:
+        x += f32(20) * np.abs(x).max()
+    if rng.random() < 0.3:
+        x[:k] = rng.choice([0.0, -0.0, 3.7])
+    return {**args, "bias": _f32(rng, k, -1, 1)}
+
+
 def rmsnorm_quantize(rng: Rng) -> Args:
     """rmsnorm's, in groups that may exceed the row."""
     args, group_size = rmsnorm(rng), int(rng.choice([1, 8, 20, 64]))
@@ -102,6 +153,25 @@ def rope(rng: Rng) -> Args:
     ldx = heads * d + int(rng.choice([0, 0, 7]))
     numbers = {"m": m, "heads": heads, "head_dim": d, "ldx": ldx, "unit": unit}
     return {"x": _f32(rng, m * ldx), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
+
+
+def rope_append(rng: Rng) -> Args:
+    """Queries, keys and values of some rows side by side; scales of what is kept reach binary16's limits."""
+    m, kv, group, d = _int(rng, 1, 10), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
+    pos, heads = _int(rng, 0, 500), kv * group
+    x = _f32(rng, m * (heads + 2 * kv) * d, -9, 9)
+    if rng.random() < 0.4:
+        x[: heads * d + d] = 0
+    args: Args = {
+        "x": x,
+        "table": table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1),
+    }
+    args["shift"] = _f32(rng, kv * d) if rng.random() < 0.5 else None
+    args["y"] = _junk(rng, m * heads * d + 3, f32)
+    for role in "kv":
+        args |= {f"{role}_q": _junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": _junk(rng, m * kv + 2, np.float16)}
+    unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
+    return {**args, "m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d, "unit": unit}
 
 
 def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
@@ -161,7 +231,8 @@ def embed(rng: Rng) -> Args:
     m, k, bits = _int(rng, 1, 4), _int(rng, 1, 150), _int(rng, 2, 8)
     group_size = int(rng.choice([8, 32, 64, 252]))
     weights = _weights(rng, m, k, bits, group_size)
-    return {**weights, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k, "bits": bits, "group_size": group_size}
+    numbers = {"m": m, "k": k, "bits": bits, "group_size": group_size, "factor": f32(rng.choice([1.0, 25.298221]))}
+    return {**weights, "y": _junk(rng, m * k + 3, f32), **numbers}
 
 
 def matmul(bits: int) -> Callable[[Rng], Args]:
@@ -237,6 +308,24 @@ def attention_softmax(rng: Rng) -> Args:
         "pos": pos,
         "lds": lds,
     }
+
+
+def attention_limits(rng: Rng) -> Args:
+    """Score rows with a window, a cap, both or neither."""
+    h, pos = _heads(rng), _int(rng, 0, 60)
+    lds = pos + h["m"] + _int(rng, 0, 4)
+    s = _f32(rng, h["m"] * h["n_heads"] * lds, -2, 4)
+    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.0, 0.7, 72.1]))
+    numbers = {"m": h["m"], "n_heads": h["n_heads"], "pos": pos, "lds": lds, "window": window, "cap": cap}
+    return {"s": s, **numbers}
+
+
+def attention_softmax_full(rng: Rng) -> Args:
+    """attention_softmax's rows, of which a part of the positions belongs to the text."""
+    args = attention_softmax(rng)
+    whole = positions(args)
+    del args["pos"]
+    return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
 
 
 def attention_values(rng: Rng) -> Args:
@@ -317,21 +406,21 @@ def attention(rng: Rng) -> Args:
     h, pos = _heads(rng), _int(rng, 0, 40)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
-    room = {"q8": _junk(rng, units * d + 1, np.int8), "acc": _junk(rng, units * d + 2, np.int32)}
-    room |= {role: _junk(rng, units + 2, f32) for role in ("q_scale", "p_scale")}
+    cores = _int(rng, 8, 9)
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": rng.random(length * kv).astype(np.float16),
-        **room,
-        "s": _junk(rng, units * lds + 3, f32),
-        "p": _junk(rng, units * lds + 3, np.uint8),
+        "q8": _junk(rng, cores * d + 1, np.int8),
+        "s": _junk(rng, cores * lds + 3, f32),
+        "p": _junk(rng, cores * lds + 3, np.uint8),
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
+        "cores": cores,
         "factor": factor(d),
     }
 
@@ -349,9 +438,11 @@ def sample(rng: Rng) -> Args:
 
 
 _ONE_OF_A_NAME = (
-    *(add, attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(add, add_positions, attention_softmax_full, copy_rows, layernorm, pool),
+    *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
-    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
+    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
+    *(silu_mul, silu_mul_quantize, attention_limits, softcap),
 )
 
 
@@ -415,6 +506,8 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
 
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
+    "gelu_mul": silu_mul,
+    **{f"gelu_{form}": gelu for form in ("tanh", "erf")},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
     neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from kernel_cases import CASES
+from kernel_cases import CASES, USED_UP, positions
 from kernel_library import Args, assert_same, call, twin
 
 from edgec.ops import kernels
@@ -19,9 +19,12 @@ IN_PLACE = [
     ("add", {"y": "a"}),
     ("add", {"y": "b"}),
     ("add", {"b": "a", "y": "a"}),
+    ("gelu_mul", {"y": "gate"}),
+    ("gelu_mul", {"y": "up"}),
     ("silu_mul", {"y": "gate"}),
     ("silu_mul", {"y": "up"}),
-    ("rmsnorm", {"y": "x"}),
+    *((name, {"y": "x"}) for name in ("rmsnorm", "layernorm", "gelu_tanh", "gelu_erf", "add_positions", "softcap")),
+    ("copy_rows", {"y": "x"}),
     ("rope", {"y": "x"}),
     *((f"matmul_w{bits}a8", {"y": "addend"}) for bits in range(2, 9)),
     ("matmul_w4a8_2_4", {"y": "addend"}),
@@ -50,8 +53,8 @@ def _compare(library: ctypes.CDLL, name: str, args: Args) -> None:
     want = twin(name, args)
     for n_cores in N_CORES:
         got = call(library, name, args, n_cores)
-        if name in ("attention", "attention_softmax"):  # scores are used up, except behind the last position
-            length, rows = args["pos"] + args["m"], args["m"] * args["n_heads"]
+        if name in USED_UP:
+            length, rows = positions(args), args["m"] * args["n_heads"]
             for found in (got, want):
                 found["s"] = found["s"].copy()
                 found["s"][: rows * args["lds"]].reshape(rows, -1)[:, :length] = 0

@@ -10,7 +10,7 @@ import pytest
 from kernel_library import Args, call
 
 from edgec.ops import find
-from edgec.ops.attention import factor
+from edgec.ops.attention import cap_of, factor
 from edgec.ops.op import Arrays
 from edgec.packing import pack
 
@@ -58,7 +58,7 @@ def test_embed_of_gathered_rows(library: ctypes.CDLL, seed: int) -> None:
     want = find("embed").reference(example.inputs, example.attrs, 0)["y"]
     tokens = example.inputs["tokens"]
     rows = {role: v[tokens] for role, v in example.inputs.items() if role != "tokens"}
-    numbers = {"m": tokens.size, **example.attrs}
+    numbers = {"m": tokens.size, "factor": 1.0, **example.attrs}
     args: Args = {"w_zero": None, "w_min": None, **_flat(rows), "y": np.zeros(want.size, f32), **numbers}
     y = call(library, "embed", args, _cores(rng))["y"]
     assert (y.view(np.uint8) == want.reshape(-1).view(np.uint8)).all()
@@ -85,11 +85,14 @@ def test_attention_in_tiles(library: ctypes.CDLL, seed: int) -> None:
     shape = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
     s, p, acc = np.zeros(units * lds, f32), np.zeros(units * lds, np.uint8), np.full(units * d, 77, np.int32)
     for first, count in _tiles(rng, length):
-        tile = {"first": first, "count": count, "lds": lds, "factor": factor(d)}
+        tile = {"first": first, "count": count, "lds": lds, "factor": factor(d, float(example.attrs.get("scale", 0)))}
         k = flat["k_cache"][first * kv * d : (first + count) * kv * d]
         k_scale = flat["k_scale"][first * kv : (first + count) * kv]
         args = {"q": quantised["q"], "q_scale": quantised["scale"], "k": k, "k_scale": k_scale, "s": s}
         s = call(library, "attention_scores", {**args, **shape, **tile}, _cores(rng))["s"]
+    limits = {"window": int(example.attrs.get("window", 0)), "cap": cap_of(example.attrs)}
+    args = {"s": s, "m": m, "n_heads": heads, "pos": example.pos, "lds": lds, **limits}
+    s = call(library, "attention_limits", args, _cores(rng))["s"]
     args = {"s": s, "v_scale": flat["v_scale"][: length * kv], "p": p, "p_scale": np.zeros(units, f32)}
     args |= {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": example.pos, "lds": lds}
     weights = call(library, "attention_softmax", args, _cores(rng))

@@ -13,6 +13,7 @@ from kernel_library import STRICT, compilers
 from numpy.typing import NDArray
 
 from edgec.ops import numerics
+from edgec.ops.gelu import gelu
 
 f32 = np.float32
 
@@ -66,6 +67,14 @@ def test_exp(library: ctypes.CDLL) -> None:
     positive = _patterns(0, 0x7F800000, 1021)
     for x in (positive, -positive, np.linspace(-90, 90, 2**20, dtype=f32)):
         assert _same_bits(_in_c(library, "exp", x, f32), numerics.exp(x))
+
+
+@pytest.mark.parametrize("form", ["tanh", "erf"])
+def test_gelu(library: ctypes.CDLL, form: str) -> None:
+    """Four million finite bit patterns of both signs, and a dense line where the result bends."""
+    positive = _patterns(0, 0x7F800000 - 1, 1021)
+    for x in (positive, -positive, np.linspace(-20, 20, 2**20, dtype=f32)):
+        assert _same_bits(_in_c(library, f"gelu_{form}", x, f32), gelu(x, form))
 
 
 def test_rsqrt(library: ctypes.CDLL) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_cases import CASES, Args, _weights, matmul
+from kernel_cases import CASES, USED_UP, Args, _weights, matmul, positions
 from kernel_library import ROOT, STRICT, ZIG, assert_same, call, compile_library, compilers, sources, twin
 
 from edgec.ops import kernel
@@ -65,8 +65,8 @@ def _compare(library: Library, name: str, args: Args, same: dict[str, str] | Non
         got = call(library(name), name, args, n_cores, same)
         if same:
             got = {**want, "y": got["y"]}
-        if name in ("attention", "attention_softmax"):  # scores are used up, except behind the last position
-            length, rows = args["pos"] + args["m"], args["m"] * args["n_heads"]
+        if name in USED_UP:
+            length, rows = positions(args), args["m"] * args["n_heads"]
             for found in (got, want):
                 found["s"] = found["s"].copy()
                 found["s"][: rows * args["lds"]].reshape(rows, -1)[:, :length] = 0

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgec.compress.rtn import quantize_model
+from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.load import load_checkpoint
 from edgec.lower.llama import constants, lower
 from edgec.passes.score_rows import score_rows
@@ -37,6 +38,12 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+LONG: dict[str, Any] = {
+    **{"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 64},
+    **{"short_factor": [1.0, 1.1, 1.2, 1.3, 1.5], "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0]},
+}
+TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+GEMMA = {"head_dim": 12, "sliding_window": 6, "query_pre_attn_scalar": 20, "tie_word_embeddings": True, **TOKENS}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama tied": ("llama", {"tie_word_embeddings": True}),
@@ -53,6 +60,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2 tied": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"head_dim": 16}),
     "qwen3 tied": ("qwen3", {"head_dim": 6, "tie_word_embeddings": True}),
+    "mistral window": ("mistral", {"sliding_window": 5}),
+    "qwen2 window": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "phi3": ("phi3", TOKENS),
+    "phi3 window": ("phi3", {"sliding_window": 6, **TOKENS}),
+    "phi3 longrope": ("phi3", {"original_max_position_embeddings": 64, "rope_parameters": LONG, **TOKENS}),
+    "gemma2": ("gemma2", {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}),
+    "gemma2 own head": ("gemma2", {**GEMMA, "tie_word_embeddings": False, "attention_bias": True}),
+    "gemma3": ("gemma3_text", {**GEMMA, "sliding_window_pattern": 3}),
+    "gemma3 cap": ("gemma3_text", {**GEMMA, "sliding_window_pattern": 2, "final_logit_softcapping": 3.0}),
 }
 
 
@@ -62,12 +78,13 @@ def saved(family: str, options: dict[str, Any], folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(1)
+    gain = 0.0 if family.startswith("gemma") else 1.0  # Gemma stores gains less 1
     auto: Any = AutoModelForCausalLM
     model = auto.from_config(AutoConfig.for_model(family, **{**SIZES, **options})).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
-                parameter.normal_(1.0, 0.3)
+                parameter.normal_(gain, 0.3)
             else:
                 parameter.normal_(0.0, 0.3 if parameter.ndim == 1 else parameter.shape[1] ** -0.5)
     model.save_pretrained(folder)
@@ -108,14 +125,36 @@ def test_logits(name: str, tmp_path: Path) -> None:
     for rows in (PROMPT, CHUNK, 1):
         found = logits_of(float_runner(checkpoint, graph(rows), consts), tokens, rows)
         assert np.abs(found - theirs).max() / top < ROUNDED_TABLE, rows
-    config = checkpoint.config
-    angles = np.arange(CONTEXT)[:, None] * np.asarray(config.rope_inv_freq)[None, :]
-    exact_table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * 2**14
-    found = logits_of(float_runner(checkpoint, graph(CHUNK), {"rope.table": exact_table}), tokens, CHUNK)
+    found = logits_of(float_runner(checkpoint, graph(CHUNK), exact_tables(checkpoint.config)), tokens, CHUNK)
     assert np.abs(found - theirs).max() / top < EXACT_TABLE
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_torch_model(name: str, tmp_path: Path) -> None:
+    """What compression stages run."""
+    import torch
+
+    from edgec.compress.torch_model import load_torch
+
+    family, options = MODELS[name]
+    theirs_model = saved(family, options, tmp_path)
+    tokens = torch.arange(2 * PROMPT).reshape(2, PROMPT) * 37 % SIZES["vocab_size"]
+    checkpoint, _, _ = ours(tmp_path)
+    with torch.no_grad():
+        theirs, found = theirs_model(tokens).logits, load_torch(checkpoint)(tokens)
+    assert (found - theirs).abs().max() / theirs.abs().max() < EXACT_TABLE
+
+
+def exact_tables(config: ModelConfig) -> dict[str, np.ndarray[Any, Any]]:
+    """The tables of angles without rounding."""
+    tables = {}
+    for name, frequencies in (("rope.table", config.rope_inv_freq), ("rope.local", config.local_inv_freq)):
+        angles = np.arange(CONTEXT)[:, None] * np.asarray(frequencies)[None, :]
+        tables[name] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * 2**14
+    return tables
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "phi3 window", "gemma2 own head", "gemma3 cap"])
 def test_int8_stays_close(name: str, tmp_path: Path) -> None:
     """The reference of the quantised model is the float model up to quantisation, not some other model."""
     import torch

@@ -7,6 +7,7 @@ from op_laws import check_refuses, check_rows, check_types, examples, run, with_
 
 from edgec.ir.graph import TensorType
 from edgec.ops.attention import MAX_CONTEXT
+from edgec.ops.op import Example
 from edgec.ops.quantize_dynamic import quantize_rows
 
 
@@ -37,8 +38,12 @@ def test_close_to_softmax() -> None:
             )
             for r in "kv"
         )
-        s = np.einsum("mhd,thd->mht", q, k) / math.sqrt(d)
-        s = np.where((np.arange(t) > example.pos + np.arange(m)[:, None])[:, None], -np.inf, s)
+        s = np.einsum("mhd,thd->mht", q, k) * (float(example.attrs.get("scale", 0)) or 1 / math.sqrt(d))
+        if cap := float(example.attrs.get("softcap", 0)):
+            s = cap * np.tanh(s / cap)
+        distance = example.pos + np.arange(m)[:, None] - np.arange(t)
+        within = (distance >= 0) & (distance < (int(example.attrs.get("window", 0)) or t))
+        s = np.where(within[:, None], s, -np.inf)
         e = np.exp(s - s.max(-1, keepdims=True))
         want = np.einsum("mht,thd->mhd", e / e.sum(-1, keepdims=True), v)
         largest = np.abs(v).max(-1).T[None]  # heads, t
@@ -59,6 +64,32 @@ def test_what_lies_behind_a_row_has_no_influence() -> None:
             other[role] = example.inputs[role].copy()
             other[role][t:] = 99
         assert run(op, with_inputs(example, **other))["y"].tobytes() == run(op, example)["y"].tobytes()
+
+
+def test_what_lies_before_a_window_has_no_influence() -> None:
+    seen = 0
+    for op, example in examples("attention"):
+        window = int(example.attrs.get("window", 0))
+        before = example.pos + 1 - window  # positions that not even the first row sees
+        if not window or before < 1:
+            continue
+        seen += 1
+        other = {}
+        for role in ("k_cache", "v_cache", "k_scale", "v_scale"):
+            other[role] = example.inputs[role].copy()
+            other[role][:before] = 99
+        assert run(op, with_inputs(example, **other))["y"].tobytes() == run(op, example)["y"].tobytes()
+        if window == 1:  # only a row's own position is left
+            own = example.inputs["v_cache"][before : before + len(example.inputs["q"])].astype(np.float32)
+            assert np.allclose(run(op, example)["y"], spread(example, own), rtol=1e-5, atol=1e-9)
+    assert seen > 3
+
+
+def spread(example: Example, rows: np.ndarray) -> np.ndarray:
+    """Values [m, kv * head_dim] of the last m positions times their scales, one copy for each query head."""
+    heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
+    scale = example.inputs["v_scale"][example.pos : example.pos + len(rows)].astype(np.float32)
+    return (rows.reshape(-1, kv, d) * scale[..., None]).repeat(heads // kv, axis=1).reshape(len(rows), -1)
 
 
 def test_equal_values_come_back() -> None:

@@ -1,4 +1,4 @@
-"""attention: for a block of rows, quantise q, stream K for scores, softmax, stream V, finish.
+"""attention: for a block of rows, quantise q, stream K for scores, limit them, softmax, stream V, finish.
 
 The cache is streamed in tiles of positions. Candidates: rows a block and positions a tile; more rows a block read the
 cache less often, larger tiles start fewer transfers, and both need room. With room for keys and values of the whole
@@ -14,7 +14,7 @@ from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
-from edgec.ops.attention import factor
+from edgec.ops.attention import cap_of, factor
 
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
 
@@ -25,7 +25,7 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
     suffix: of the kernels that read the cache.
     """
     block = step.graph.rows
-    if not suffix and step.choices.attention:
+    if not suffix and step.choices.attention and not _limits(step):
         yield partial(_whole, step)
     while True:
         positions = step.context
@@ -42,18 +42,29 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
 def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
-    sizes = {"q8": heads * d, "q_scale": heads * 4, "s": heads * lds * 4, "p": heads * lds}
-    sizes |= {"p_scale": heads * 4, "acc": heads * d * 4}
+    cores = step.target.engines[0].cores
+    sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a core: it does a head after the other
     operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
     everything = Extent(rows, 0, step.context, from_start=True)
     for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
         operands[role] = _cache(step, cache, 0, everything)
     for part, size in sizes.items():
-        operands[part] = workspace.allocate(f"{name}.{part}", rows * size, "scratch")
+        operands[part] = workspace.allocate(f"{name}.{part}", cores * size, "scratch")
     m: Number = Extent(rows, 0, rows) if rows > 1 else 1
     numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
-    numbers |= {"pos": Position(0), "lds": lds, "factor": float(factor(d))}
+    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "factor": _factor(step)}
     return [Tile("attention", operands, numbers)]
+
+
+def _factor(step: StepContext) -> float:
+    return float(factor(step.attr("head_dim"), float(step.node.attrs.get("scale", 0.0))))
+
+
+def _limits(step: StepContext) -> dict[str, Number]:
+    """Window and cap of the scores; {} where there is neither."""
+    window, cap = int(step.node.attrs.get("window", 0)), float(cap_of(step.node.attrs))
+    window = window if window < step.context else 0
+    return {"window": window, "cap": cap} if window or cap else {}
 
 
 def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace: Workspace) -> list[Tile]:
@@ -90,8 +101,11 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
             count = span(t, min(positions, step.context - t))
             operands = {"q": q8, "q_scale": qs, "k": _cache(step, "k_cache", t, count), "s": s}
             operands["k_scale"] = _cache(step, "k_scale", t, count)
-            numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": float(factor(d))}
+            numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": _factor(step)}
             tiles.append(Tile(f"attention_scores{suffix}", operands, numbers, _both(count, guard)))
+        if limits := _limits(step):
+            numbers = {"m": m, "n_heads": heads, "pos": Position(first), "lds": lds, **limits}
+            tiles.append(Tile("attention_limits", {"s": s}, numbers, guard))
         everything = span(0, step.context)
         operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
         numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edgec.memory.plan import Number
 from edgec.memory.streaming import Load, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
 from edgec.ops.embed import ROLES
@@ -19,5 +20,6 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
             if step.has(role)
             else None
         )
-    numbers = {"m": rows} | {key: step.attr(key) for key in ("k", "bits", "group_size")}
+    numbers: dict[str, Number] = {"m": rows, "factor": float(step.node.attrs.get("factor", 1.0))}
+    numbers |= {key: step.attr(key) for key in ("k", "bits", "group_size")}
     yield lambda workspace: [Tile("embed", operands, numbers)]

@@ -1,0 +1,115 @@
+"""ABACO: a matrix fades out while a low-rank product grows into its place; at the end only the product is left.
+
+    y = alpha W_0 x + B A x + bias      A and B train, W_0 does not; alpha falls from `start` to exactly 0
+
+    rank = 64                  of every product; or
+    ratio = 0.5                the rank that leaves this share of each matrix's parameters
+
+    fade = "linear"            alpha = max(0, start (1 - t))
+           "exponential"       alpha = start base^(-speed t) before t = 1, then 0
+    init = "svd"               B A is the rank's part of W_0's SVD, S^1/2 on each side, and only the rest of W_0 fades
+           "random"            A normal with variance 1/k, B zero: nothing of W_0 is in them
+
+t runs from 0 to 1 over the training but for its last part, `settle`, in which alpha is 0 and W_0 is gone: what an
+exponential jumps by in the end (1/32 of W_0 by default) is trained away in it. A limit of time moves t along. With
+start = 1 training begins at the model as it was; with start = 0 there is no W_0 from the first update on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgec.compress.stage import Work
+from edgec.compress.training_options import TrainingOptions, takes
+from edgec.errors import RecipeError
+from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.structure import Structure, matrix_of
+
+FADES = ("linear", "exponential")
+INITS = ("svd", "random")
+
+
+@dataclass(frozen=True)
+class Abaco(TrainingOptions):
+    """Which matrices become products of which rank, and how they fade."""
+
+    method: ClassVar[str] = "abaco"
+    rate: float = 5e-3
+    rank: int = 0
+    ratio: float = 0.0
+    roles: tuple[str, ...] = ("q", "k", "o")  # or ["all"]
+    fade: str = "linear"
+    start: float = 1.0
+    base: float = 2.0
+    speed: float = 5.0
+    settle: float = 0.25  # share of the training
+    init: str = "svd"
+    distill: float = 0.5  # share of the loss that is the distance from the original model's distribution
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_roles(self.roles)
+        if bool(self.rank) == bool(self.ratio):
+            raise RecipeError("abaco takes either a rank or a ratio, the share of each matrix's parameters to leave.")
+        if self.rank < 0 or not 0 <= self.ratio < 1:
+            raise RecipeError(f"abaco.rank {self.rank} is at least 1, and ratio {self.ratio} a share between 0 and 1.")
+        if self.fade not in FADES or self.init not in INITS:
+            raise RecipeError(f"abaco.fade is one of {', '.join(FADES)}, and init one of {', '.join(INITS)}.")
+        if self.start < 0 or self.base <= 1 or self.speed <= 0:
+            raise RecipeError("abaco.start is at least 0, base above 1 and speed above 0: alpha has to fall.")
+        if not 0 < self.settle <= 1 or not 0 <= self.distill <= 1:
+            raise RecipeError("abaco.settle is a share above 0, so that training ends without W_0, distill one from 0.")
+
+    def alpha(self, done: float, steps: int) -> float:
+        """The factor on W_0 at a share of a training of so many steps; exactly 0 in the last one at least."""
+        fading = min(1 - self.settle, (steps - 1) / steps)
+        if done >= fading:
+            return 0.0
+        t = done / fading
+        return self.start * (1 - t if self.fade == "linear" else self.base ** (-self.speed * t))
+
+    def shape(self, config: ModelConfig) -> ModelConfig:
+        """Unchanged. Raises RecipeError for a rank that a matrix cannot have."""
+        self.structure(Structure(config))
+        return config
+
+    def structure(self, structure: Structure) -> Structure:
+        """With the products that `run` makes."""
+        return structure.with_factors(self.ranks(structure))
+
+    def ranks(self, structure: Structure) -> dict[str, int]:
+        """The rank of every stored matrix that becomes a product; those that are one already stay as they are."""
+        shapes = structure.shapes()
+        found = {}
+        for name in structure.stored_matrices():
+            if takes(self.roles, name) and matrix_of(name) == name:
+                n, k = shapes[name]
+                found[name] = self.rank or max(1, int(self.ratio * n * k / (n + k)))
+                if found[name] > min(n, k):
+                    raise RecipeError(
+                        f"abaco.rank {self.rank} is more than {name} [{n}, {k}] can have, {min(n, k)}; lower it or "
+                        "leave the role out."
+                    )
+        return found
+
+    def run(self, model: Checkpoint, work: Work) -> Checkpoint:
+        """The model with products in place of the matrices; branches and pruned zeros of these go with them.
+
+        work.notes get `ranks`, `losses`, `alphas` beside them, and `settled`, the updates without W_0. Raises
+        RecipeError for packed matrices, if there is nothing to replace, and if training diverges.
+        """
+        ranks = self.ranks(model.structure)
+        if not ranks:
+            raise RecipeError("all matrices that abaco takes are products already; put one such stage in the recipe.")
+        if packed := [name for name in ranks if name in model.packed]:
+            raise RecipeError(
+                f"the abaco stage trains float matrices, but {packed[0]} is quantised; put it before quantize."
+            )
+        from edgec.compress.abaco_training import train
+
+        work.notes["ranks"] = ranks
+        return model.with_factors(train(model, ranks, self, work))
+
+
+STAGE = Abaco

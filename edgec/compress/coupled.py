@@ -1,6 +1,6 @@
 """Structures that go as a whole: FFN neurons, groups of heads, the attention of a block. What is left is dense.
 
-    neuron    a row of gate, a row of up, a column of down
+    neuron    a row of gate (where there is one), a row of up, a column of down
     group     rows of k and v of one key/value head, rows of q of the heads that share it, their columns of o
     attention q, k, v, o of a block and the norms around them
 
@@ -45,7 +45,7 @@ def narrowed(model: Checkpoint, neurons: Mapping[int, Index], groups: Mapping[in
     config, structure = model.config, model.structure
     cut: list[tuple[int, str, Index]] = []
     for layer, kept in neurons.items():
-        cut += [(layer, role, kept) for role in NEURON]
+        cut += [(layer, role, kept) for role in NEURON if role != "gate" or config.gated]
         config = replace(config, ffn_dim=len(kept))
     centres = dict(model.key_centres)
     for layer, kept in groups.items():

@@ -76,7 +76,7 @@ def run(a: dict[str, Any]) -> None:
 
 def example(rng: np.random.Generator) -> Example:
     """Random heads, grouped, at a random position of a small cache."""
-    kv, group, d, m = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20)), 1
+    kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20))
     m, pos = int(rng.integers(1, 4)), int(rng.integers(0, 50))
     heads, context = kv * group, pos + m + int(rng.integers(0, 5))
     freq = tuple(10000.0 ** (-2 * i / d) for i in range(d // 2))

@@ -11,6 +11,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgec import __version__
 from edgec.artifact import FORMAT, Artifact
+from edgec.compress.depth import rank_layers
 from edgec.compress.pipeline import Measure, compress
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
@@ -112,7 +114,8 @@ def build(
         meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
         say("search for remedies")
-        meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed))
+        rank = partial(rank_layers, loaded, recipe.calibration, recipe.seed, say) if recipe.calibration.file else None
+        meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed), rank)
         meta["effects"] = effects(quantized, memory_plan, say) if explain else []
         meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
         if memory_plan.deficits():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -52,7 +53,13 @@ def needs_remedies(made: Plan) -> bool:
     return bool(made.deficits()) or any(made.arena_bytes(m.name) for m in made.target.memories if not m.on_chip)
 
 
-def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: bool = False) -> list[dict[str, Any]]:
+def remedies(
+    model_of: ModelOf,
+    recipe: Recipe,
+    made: Plan,
+    arrives_quantised: bool = False,
+    rank_layers: Callable[[], Sequence[int]] | None = None,
+) -> list[dict[str, Any]]:
     """Changes with which a plan that does not fit would fit, or one that needs off-chip memory would do without."""
     if not needs_remedies(made):
         return []
@@ -64,7 +71,7 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
         model = ready(model, target, context)
         return plan_model(model, target, context, recipe, known)[1]
 
-    search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised)
+    search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised, rank_layers)
     return [asdict(remedy) for remedy in search.run()]
 
 

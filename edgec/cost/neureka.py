@@ -52,7 +52,7 @@ def _matmul_cycles(
 ) -> float:
     sizes, groups, inputs = tile_sizes(n, tile), n_groups(k, group_size), min(k, group_size)
     jobs = (m if bits else 1) * groups  # of a tile
-    one = TWO_ROWS if m > 1 else ONE_GROUP
+    one = TWO_ROWS if m > 1 and n > k else ONE_GROUP  # of those that widen none adds a residual
     channel = one if groups == 1 else CHANNEL + GROUP * groups
     length = {
         size: job_cycles(

@@ -6,7 +6,7 @@
 #include "edgec_math.h"
 
 /* x [k], less shift [k] unless that is NULL, to q [k]; returns the binary16 scale. */
-static inline uint16_t edgec_kv_head(const float *x, const float *shift, int8_t *q, uint32_t k) {
+static inline uint16_t edgec_quantize_head(const float *x, const float *shift, int8_t *q, uint32_t k) {
     float top = 0.0f;
     EDGEC_UNROLL_4
     for (uint32_t i = 0; i < k; i++) {

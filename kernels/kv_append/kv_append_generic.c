@@ -10,6 +10,6 @@ void edgec_kv_quantize(const edgec_kv_quantize_args *a, uint32_t core, uint32_t 
         const float *x = a->x + (size_t)(row / a->heads) * a->ldx + head * k; /* [k] */
         int8_t *q = a->q + (size_t)row * k;                                   /* [k] */
         const float *shift = a->shift ? a->shift + (size_t)head * k : NULL;   /* [k] */
-        a->scale[row] = edgec_kv_head(x, shift, q, k);
+        a->scale[row] = edgec_quantize_head(x, shift, q, k);
     }
 }

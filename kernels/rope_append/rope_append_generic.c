@@ -22,11 +22,11 @@ void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t 
         }
         if (head >= heads + kv) {
             const size_t at = (size_t)row * kv + head - heads - kv;
-            a->v_scale[at] = edgec_kv_head(x, NULL, a->v_q + at * d, d);
+            a->v_scale[at] = edgec_quantize_head(x, NULL, a->v_q + at * d, d);
         } else if (head >= heads) {
             const size_t at = (size_t)row * kv + head - heads;
             const float *shift = a->shift ? a->shift + (size_t)(head - heads) * d : NULL; /* [head_dim] */
-            a->k_scale[at] = edgec_kv_head(x, shift, a->k_q + at * d, d);
+            a->k_scale[at] = edgec_quantize_head(x, shift, a->k_q + at * d, d);
         }
     }
 }

@@ -152,7 +152,7 @@ def test_rows_at_a_position_are_split_at_the_link_limit(tmp_path: Path) -> None:
     target = tiny_models.target_file(tmp_path / "t.toml", max_bytes=160)
     made = tiny_models.planned(tiny_models.checkpoint(config), target, recipe).plan
     check(made)
-    steps = [s for s in made.programs["prefill"].steps if s.op in ("kv_append", "rope_append")]
+    steps = [s for s in made.programs["prefill"].steps if s.op == "rope_append"]
     stores = [t for s in steps for p in s.phases for t in p.transfers if t.start == "target_pos"]
     assert max(most(t.rows) * t.row_bytes for t in stores) <= 160
     assert sum(most(t.rows) for t in stores if t.target.value == "l0.k_cache") == 8
@@ -161,5 +161,5 @@ def test_rows_at_a_position_are_split_at_the_link_limit(tmp_path: Path) -> None:
 def test_a_row_longer_than_any_transfer_is_refused(tmp_path: Path) -> None:
     config = tiny_models.config(n_kv_heads=4, head_dim=16)
     target = tiny_models.target_file(tmp_path / "t.toml", max_bytes=48)
-    with pytest.raises(TargetError, match=r"_append of model\.layers\.0\.self_attn .*links take"):
+    with pytest.raises(TargetError, match=r"rope_append of model\.layers\.0\.self_attn .*links take"):
         tiny_models.planned(tiny_models.checkpoint(config), target, tiny_models.recipe(8, 32, context=24, chunk=8))

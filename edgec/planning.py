@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import encodes, refuse_stages
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
@@ -35,10 +37,11 @@ def context_of(longest: int, recipe: Recipe) -> int:
     return context
 
 
-def refuse_for_encoder(recipe: Recipe, explain: bool = False) -> None:
-    """Raise RecipeError for what is made for models that continue text."""
-    if recipe.stages:
-        raise RecipeError(f"the stage {recipe.stages[0].method} works on models that continue text, not on an encoder.")
+def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
+    """Raise RecipeError for an encoder where something is made for models that continue text."""
+    if not encodes(config):
+        return
+    refuse_stages(config, [stage.method for stage in recipe.stages])
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
     if explain:
@@ -50,7 +53,13 @@ def needs_remedies(made: Plan) -> bool:
     return bool(made.deficits()) or any(made.arena_bytes(m.name) for m in made.target.memories if not m.on_chip)
 
 
-def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: bool = False) -> list[dict[str, Any]]:
+def remedies(
+    model_of: ModelOf,
+    recipe: Recipe,
+    made: Plan,
+    arrives_quantised: bool = False,
+    rank_layers: Callable[[], Sequence[int]] | None = None,
+) -> list[dict[str, Any]]:
     """Changes with which a plan that does not fit would fit, or one that needs off-chip memory would do without."""
     if not needs_remedies(made):
         return []
@@ -62,7 +71,7 @@ def remedies(model_of: ModelOf, recipe: Recipe, made: Plan, arrives_quantised: b
         model = ready(model, target, context)
         return plan_model(model, target, context, recipe, known)[1]
 
-    search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised)
+    search = Search(model_of, plan_of, recipe, target, made.context, used_bytes(made), arrives_quantised, rank_layers)
     return [asdict(remedy) for remedy in search.run()]
 
 
@@ -95,7 +104,7 @@ def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
 def plan_model(
     model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
 ) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan of a `ready` model with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
+    """Graphs and plan of a `ready` model with the largest chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
 
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
     known: decisions of plans for the same target, which these add to.
@@ -113,8 +122,10 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            alone = {"decode": graphs["decode"]}  # where a token alone is too much already no chunk helps
-            chunk = 1 if target.compute in short_levels(alone, target, context, known) else chunk // 2
+            # Where a token alone is too much already no chunk helps.
+            alone = {name: graph for name, graph in graphs.items() if name == "decode"}
+            hopeless = alone and target.compute in short_levels(alone, target, context, known)
+            chunk = 1 if hopeless else chunk // 2
 
 
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:

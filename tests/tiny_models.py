@@ -40,7 +40,8 @@ def config(**changes: Any) -> ModelConfig:
         **changes,
     }
     d = sizes["head_dim"]
-    return ModelConfig(rope_inv_freq=tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), **sizes)
+    sizes.setdefault("rope_inv_freq", tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)))
+    return ModelConfig(**sizes)
 
 
 def tokenizer(vocab: int) -> TextTokenizer:

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgec.compress.masks import merged_patterns
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 
@@ -60,6 +61,7 @@ class State:
 
 def state_after(structure: Structure, recipe: Any) -> State:
     """Structure, patterns, grids and ranks behind all stages. Raises RecipeError for one that it cannot have."""
+    refuse_stages(structure.config, [stage.method for stage in recipe.stages])
     state = State(structure)
     for stage in recipe.stages:
         state = _after(state, stage)

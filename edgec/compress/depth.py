@@ -14,12 +14,12 @@ Embedding, final norm and head are never candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
 from edgec.compress.blocks import with_blocks
-from edgec.compress.stage import Work
+from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 
@@ -115,6 +115,21 @@ class Depth:
             count = 1 if self.schedule == "iterative" else self.blocks
             removed += [layer for layer, _ in ranking[:count]]
         return removed, rankings
+
+
+def rank_layers(model: Checkpoint, calibration: Calibration, seed: int, say: Callable[[str], None]) -> list[int]:
+    """The blocks that the stage's defaults may remove, the one that is missed least first, by one ranking.
+
+    None if a ranking is impossible: the model is too short for one, or the text.
+    """
+    work = Work(lambda: model, calibration, seed, say=lambda text, done, total: say(f"{text} {done + 1}/{total}"))
+    stage = Depth(blocks=1)
+    try:
+        stage.shape(model.config)
+        _, rankings = stage._rank(model, work)
+    except RecipeError:
+        return []
+    return [layer for layer, _ in rankings[0]]
 
 
 def original_layers(model: Checkpoint) -> list[int]:

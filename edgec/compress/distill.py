@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from edgec.compress.depth import original_layers
+from edgec.compress.masks import check_options, patterns_of
 from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions
-from edgec.compress.width import Width
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 from edgec.frontend.structure import BLOCK_ROLES, Structure, role_of
@@ -74,7 +74,7 @@ class Distill(TrainingOptions):
         if self.neurons and not set(NEURON_ROLES) <= set(self.roles):
             raise RecipeError("distill.neurons needs the roles gate, up and down, as a neuron is a part of all three.")
         if self.pattern or self.sparsity:
-            self._width()
+            check_options("distill", self.pattern, self.sparsity)
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """The model's with as many neurons as are left. Raises RecipeError for pruning that this shape cannot have."""
@@ -92,10 +92,9 @@ class Distill(TrainingOptions):
 
     def patterns(self, structure: Structure) -> dict[str, tuple[int, int]]:
         """(removed, of) for every stored matrix that is pruned in a model of this structure."""
-        return self._width().patterns(structure) if self.pattern or self.sparsity else {}
-
-    def _width(self) -> Width:
-        return Width(self.pattern, self.sparsity, roles=tuple(r for r in self.roles if r in BLOCK_ROLES))
+        if not self.pattern and not self.sparsity:
+            return {}
+        return patterns_of("distill", self.pattern, self.sparsity, self.roles, structure)
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The trained model; zeros of patterns stay exactly zero.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor
 
 from edgec.compress.calibration import windows
-from edgec.compress.gradual import NEURON, GradualNeurons, GradualPruning, GradualWeights, Pace
+from edgec.compress.coupled import narrowed
+from edgec.compress.gradual import GradualNeurons, GradualPruning, GradualWeights, Pace
 from edgec.compress.lesson import Lesson
-from edgec.compress.masks import mask
+from edgec.compress.masks import mask, merged_patterns
 from edgec.compress.stage import Work
 from edgec.compress.trained_matrix import TrainedMatrix
 from edgec.compress.training import Group, Training, schedule
@@ -71,12 +71,10 @@ def train(
     work.notes |= training.notes() | {"trained_parameters": sum(p.numel() for p in training.parameters.values())}
     made = {name: _array(weight()) for name, weight in weights.items()}
     made |= {name: _array(parameter) for name, parameter in lesson.parameters.items()}
-    # Zeros of an earlier, stricter pattern are still there.
-    stricter = {
-        n: p for n, p in model.patterns.items() if n in patterns and p[0] * patterns[n][1] >= patterns[n][0] * p[1]
-    }
-    result = model.with_tensors(made, patterns=dict(model.patterns) | patterns | stricter)
-    return narrowed(result, pruning.alive) if isinstance(pruning, GradualNeurons) else result
+    result = model.with_tensors(made, patterns=merged_patterns(model.patterns, patterns))
+    if not isinstance(pruning, GradualNeurons):
+        return result
+    return narrowed(result, {int(layer): np.flatnonzero(alive.numpy()) for layer, alive in pruning.alive.items()}, {})
 
 
 def _matrix(model: Checkpoint, name: str, rank: int, seed: int) -> TrainedMatrix:
@@ -97,24 +95,6 @@ def _pruning(
     if options.neurons:
         return GradualNeurons(weights, model.config.n_layers, options.gone_neurons(model.config), pace)
     return None
-
-
-def narrowed(model: Checkpoint, alive: Mapping[str, Tensor]) -> Checkpoint:
-    """The model with only these neurons, bool [ffn_dim] by block, equally many in each."""
-    tensors, count = {}, 0
-    branches = dict(model.branches)
-    for layer, kept in alive.items():
-        chosen = np.flatnonzero(kept.numpy())
-        count = len(chosen)
-        for role, axis in NEURON.items():
-            path = f"model.layers.{layer}.mlp.{role}_proj"
-            tensors[f"{path}.weight"] = model.tensor(f"{path}.weight").take(chosen, axis)
-            if axis == 0 and f"{path}.bias" in model:
-                tensors[f"{path}.bias"] = model.tensor(f"{path}.bias")[chosen]
-            if branch := branches.get(f"{path}.weight"):
-                cut = {"b": branch.b[chosen]} if axis == 0 else {"a": np.ascontiguousarray(branch.a[:, chosen])}
-                branches[f"{path}.weight"] = replace(branch, **cut)
-    return model.with_tensors(tensors, config=replace(model.config, ffn_dim=count), branches=branches)
 
 
 def _array(tensor: Tensor) -> FloatArray:

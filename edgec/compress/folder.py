@@ -38,6 +38,7 @@ ARCHITECTURES = {
     **{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
     **{"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM"},
     **{"gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"},
+    **{"gpt2": "GPT2LMHeadModel", "gpt_neo": "GPTNeoForCausalLM"},
 }
 ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 
@@ -160,6 +161,8 @@ def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
 def hf_config(model: Checkpoint) -> dict[str, Any]:
     """config.json of a model of this shape."""
     config = standard_config(model.config)
+    if config.learned_positions:
+        return gpt_config(config) | _ends(model)
     biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
     made: dict[str, Any] = {
         "architectures": [ARCHITECTURES[config.family]],
@@ -195,9 +198,40 @@ def hf_config(model: Checkpoint) -> dict[str, Any]:
             "attn_logit_softcapping": config.score_softcap or None,
             "final_logit_softcapping": config.logit_softcap or None,
         }
-    if model.tokenizer is not None:
-        made |= {"bos_token_id": model.tokenizer.bos_id, "eos_token_id": list(model.tokenizer.eos_ids) or None}
-    return made
+    return made | _ends(model)
+
+
+def _ends(model: Checkpoint) -> dict[str, Any]:
+    if model.tokenizer is None:
+        return {}
+    return {"bos_token_id": model.tokenizer.bos_id, "eos_token_id": list(model.tokenizer.eos_ids) or None}
+
+
+def gpt_config(config: ModelConfig) -> dict[str, Any]:
+    """config.json of GPT-2 or GPT-Neo."""
+    made: dict[str, Any] = {
+        "architectures": [ARCHITECTURES[config.family]],
+        "model_type": config.family,
+        "vocab_size": config.vocab_size,
+        "layer_norm_epsilon": config.norm_eps,
+        "activation_function": {"gelu_tanh": "gelu_new"}.get(config.activation, config.activation),
+        "tie_word_embeddings": config.tied_embeddings,
+        "dtype": "float32",
+    }
+    if config.family == "gpt2":
+        sizes = {"n_embd": config.hidden_dim, "n_layer": config.n_layers, "n_head": config.n_heads}
+        sizes |= {"n_positions": config.max_seq_len, "n_inner": config.ffn_dim}
+        return made | sizes | {"scale_attn_weights": config.query_scale != 1}
+    kinds = ["local" if config.window(layer) else "global" for layer in range(config.n_layers)]
+    return made | {
+        "hidden_size": config.hidden_dim,
+        "num_layers": config.n_layers,
+        "num_heads": config.n_heads,
+        "intermediate_size": config.ffn_dim,
+        "max_position_embeddings": config.max_seq_len,
+        "attention_types": [[[kind], 1] for kind in kinds],
+        "window_size": max(*config.windows, 1) if config.windows else 256,
+    }
 
 
 def _windows(config: ModelConfig) -> dict[str, Any]:

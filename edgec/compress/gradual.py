@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgec.compress.coupled import NEURON
 from edgec.compress.trained_matrix import TrainedMatrix
 
-NEURON = {"gate": 0, "up": 0, "down": 1}  # the axis along which a matrix's neurons lie
 GONE = -1.0  # below every importance
 
 
@@ -149,12 +149,16 @@ class GradualNeurons(GradualPruning):
         super().__init__(pace)
         self.removed = removed
         self.weights = {
-            str(layer): {role: weights[f"model.layers.{layer}.mlp.{role}_proj.weight"] for role in NEURON}
+            str(layer): {
+                role: weights[name]
+                for role in NEURON
+                if (name := f"model.layers.{layer}.mlp.{role}_proj.weight") in weights  # not all have a gate
+            }
             for layer in range(n_layers)
         }
         self.own = {layer: {role: w.kept for role, w in each.items()} for layer, each in self.weights.items()}
         self.alive = {
-            layer: torch.ones(len(each["gate"].start), dtype=torch.bool) for layer, each in self.weights.items()
+            layer: torch.ones(len(each["up"].start), dtype=torch.bool) for layer, each in self.weights.items()
         }
 
     def measured(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -164,6 +168,7 @@ class GradualNeurons(GradualPruning):
             parts = [
                 (leaf.detach() * leaf.grad).abs_().sum(1 - axis)
                 for role, axis in NEURON.items()
+                if role in self.weights[layer]
                 for leaf in [leaves[f"model.layers.{layer}.mlp.{role}_proj.weight"]]
             ]
             found[layer] = torch.stack(parts).sum(0)
@@ -188,8 +193,8 @@ class GradualNeurons(GradualPruning):
         """By block [ffn_dim]."""
         for layer, each in gone.items():
             self.alive[layer] = ~each
-            for role, axis in NEURON.items():
-                weight, own = self.weights[layer][role], self.own[layer][role]
+            for role, weight in self.weights[layer].items():
+                axis, own = NEURON[role], self.own[layer][role]
                 spread = self.alive[layer].unsqueeze(1 - axis).expand(weight.start.shape)
                 weight.kept = spread if own is None else spread & own
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import FloatArray, ModelConfig
 from edgec.frontend.structure import Structure
 from edgec.ops.embed import dequantize
@@ -79,6 +80,11 @@ class QuantizedModel:
     storage: dict[str, Storage] = field(default_factory=dict)  # of pruned matrices
     factors: dict[str, int] = field(default_factory=dict)  # matrices that are products, and their ranks
     shared: dict[str, str] = field(default_factory=dict)  # tensors that stand for others (frontend/structure.py)
+
+    def __post_init__(self) -> None:
+        if self.kv_bits == 4 and self.config.head_dim % 2:
+            size = self.config.head_dim
+            raise RecipeError(f"a cache of 4 bits stores two elements a byte, heads of {size} are odd; use --kv int8.")
 
     @property
     def structure(self) -> Structure:

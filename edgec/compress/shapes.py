@@ -12,8 +12,7 @@ import numpy as np
 
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
-from edgec.frontend.encoder_config import POSITIONS
+from edgec.frontend.checkpoint import POSITIONS, Checkpoint, ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
@@ -77,8 +76,10 @@ def shapes_only(checkpoint: Checkpoint) -> QuantizedModel:
     """A model of the checkpoint's shape for lowering: 8-bit matrices of one group a row."""
     config = checkpoint.config
     shapes = config.tensor_shapes() | {n: s for n, s in config.optional_shapes().items() if n in checkpoint}
-    matrices = {name: empty(*shape, 8, shape[1]) for name, shape in shapes.items() if len(shape) == 2}
-    floats = {name: _zeros(shape, np.float32) for name, shape in shapes.items() if len(shape) == 1}
+    matrices = {
+        name: empty(*shape, 8, shape[1]) for name, shape in shapes.items() if len(shape) == 2 and name != POSITIONS
+    }
+    floats = {name: _zeros(shape, np.float32) for name, shape in shapes.items() if name not in matrices}
     return QuantizedModel(config, matrices, floats)
 
 

@@ -48,12 +48,14 @@ class SmoothKeys:
             raise RecipeError(f"smooth_keys.samples is {self.samples}; it is at least 1.")
 
     def shape(self, config: ModelConfig) -> ModelConfig:
-        """Unchanged."""
+        """Unchanged. Raises RecipeError for heads without pairs of channels."""
+        if config.head_dim % 2:
+            raise RecipeError(f"smooth_keys evens out channels in pairs; heads of {config.head_dim} have none.")
         return config
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The same function with balanced keys. Raises RecipeError if q or k are packed already."""
-        config = model.config
+        config = self.shape(model.config)
         # Of a product, the factor that gives the outputs.
         names = [model.structure.parts(n)[-1] for n in model.matrix_names() if role_of(n) in ("q", "k")]
         if self.power and any(name in model.packed or name in model.branches for name in names):

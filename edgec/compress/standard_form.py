@@ -20,6 +20,8 @@ def standard_config(config: ModelConfig) -> ModelConfig:
     """The configuration with idle parts counted."""
     per_group = config.n_heads // config.n_kv_heads
     groups = config.n_kv_heads
+    if config.learned_positions:  # whose frameworks derive a head's size from the number of heads
+        groups = config.hidden_dim // config.head_dim
     if config.family == "llama" and config.hidden_dim % per_group == 0:
         while config.hidden_dim % (per_group * groups):
             groups += 1

@@ -141,7 +141,10 @@ class Svd:
     def _chosen(self, config: ModelConfig) -> list[str]:
         ranges = block_ranges("svd", self.blocks, config.n_layers, range(config.n_layers))
         starts = tuple(f"model.layers.{layer}." for blocks in ranges for layer in blocks)
-        return [n for n in config.tensor_shapes() if n.startswith(starts) and role_in(n, self.roles)]
+        found = [n for n in config.tensor_shapes() if n.startswith(starts) and role_in(n, self.roles)]
+        if not found:
+            raise RecipeError(f"the blocks that svd takes have no matrix of the roles {', '.join(self.roles)}.")
+        return found
 
     def _stored(self, structure: Structure) -> list[str]:
         """The chosen matrices as they are stored, but for products."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
 from edgec.frontend.structure import Structure, factor_names
 
 
@@ -43,6 +43,13 @@ class RmsNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+def norm(config: ModelConfig) -> nn.Module:
+    """A norm of hidden states."""
+    if config.layer_norms:
+        return nn.LayerNorm(config.hidden_dim, config.norm_eps)
+    return RmsNorm(config.hidden_dim, config.norm_eps)
+
+
 class Matrix(nn.Linear):
     """A linear layer with an optional low-rank branch that is not trained."""
 
@@ -62,8 +69,8 @@ class Factored(nn.Module):
         self.factor_a, self.factor_b = Matrix(k, rank, bias=False), Matrix(rank, n, bias=False)
         self.bias = nn.Parameter(torch.empty(n)) if bias else None
 
-    def through(self, x: Tensor, name: str, act: Activations) -> Tensor:
-        """Outputs [..., n]; what goes into each factor passes `act`."""
+    def forward(self, x: Tensor, name: str, act: Activations) -> Tensor:
+        """Outputs [..., n] of the matrix `name`; what goes into each factor passes `act`."""
         a, b = factor_names(name)
         y = self.factor_b(act.into_matrix(self.factor_a(act.into_matrix(x, a)), b))
         return y if self.bias is None else y + self.bias
@@ -71,7 +78,7 @@ class Factored(nn.Module):
 
 def through(matrix: nn.Module, x: Tensor, name: str, act: Activations) -> Tensor:
     """The matrix `name`, a product or not, of inputs that pass `act` first."""
-    return matrix.through(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
+    return matrix(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
 
 
 def softcap(x: Tensor, cap: float) -> Tensor:
@@ -101,7 +108,8 @@ class Attention(nn.Module):
             if norm := getattr(self, f"{role}_norm", None):
                 y = norm(y)
             y = y.transpose(1, 2)
-            heads[role] = act.heads(y if role == "v" else rotate(y, rope), role)
+            still = role == "v" or self.config.learned_positions
+            heads[role] = act.heads(y if still else rotate(y, rope), role)
         y = self.mixed(heads).transpose(1, 2).reshape(batch, length, -1)
         return through(self.o_proj, y, f"{self.path}.o_proj.weight", act)
 
@@ -123,19 +131,26 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """down(act(gate x) * up x)."""
+    """down(act(gate x) * up x), or down(act(up x))."""
 
     def __init__(self, structure: Structure, extras: set[str], path: str) -> None:
         super().__init__()
-        self.path, self.activation = path, structure.config.activation
-        for role in ("gate", "up", "down"):
+        self.path, self.config = path, structure.config
+        self.roles = ("gate", "up") if self.config.gated else ("up",)
+        for role in (*self.roles, "down"):
             setattr(self, f"{role}_proj", _matrix(structure, extras, f"{path}.{role}_proj"))
 
     def forward(self, x: Tensor, act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
-        gate, up = (through(getattr(self, f"{r}_proj"), x, f"{self.path}.{r}_proj.weight", act) for r in ("gate", "up"))
-        h = (F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
+        found = [through(getattr(self, f"{r}_proj"), x, f"{self.path}.{r}_proj.weight", act) for r in self.roles]
+        h = self.activated(found[0]) * found[1] if self.config.gated else self.activated(found[0])
         return through(self.down_proj, h, f"{self.path}.down_proj.weight", act)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """The activation of every element."""
+        if self.config.activation == "silu":
+            return F.silu(x)
+        return F.gelu(x, approximate="tanh" if self.config.activation == "gelu_tanh" else "none")
 
 
 class Block(nn.Module):
@@ -146,14 +161,14 @@ class Block(nn.Module):
         config, path = structure.config, f"model.layers.{layer}"
         attends = layer not in config.without_attention
         self.double_norms = config.double_norms
-        self.input_layernorm = RmsNorm(config.hidden_dim, config.norm_eps) if attends else None
+        self.input_layernorm = norm(config) if attends else None
         self.self_attn = Attention(structure, extras, f"{path}.self_attn", config.window(layer)) if attends else None
         if attends or not config.double_norms:
-            self.post_attention_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
+            self.post_attention_layernorm = norm(config)
         self.mlp = Mlp(structure, extras, f"{path}.mlp")
         if config.double_norms:
-            self.pre_feedforward_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
-            self.post_feedforward_layernorm = RmsNorm(config.hidden_dim, config.norm_eps)
+            self.pre_feedforward_layernorm = norm(config)
+            self.post_feedforward_layernorm = norm(config)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], act: Activations) -> Tensor:
         """[batch, tokens, hidden] to the same."""
@@ -182,8 +197,10 @@ class TorchModel(nn.Module):
         self.act = Activations()
         self.model = nn.Module()
         self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_dim)
+        if config.learned_positions:
+            self.model.embed_positions = nn.Embedding(config.max_seq_len, config.hidden_dim)
         self.model.layers = nn.ModuleList(Block(structure, extras, i) for i in range(config.n_layers))
-        self.model.norm = RmsNorm(config.hidden_dim, config.norm_eps)
+        self.model.norm = norm(config)
         self.lm_head = None if config.tied_embeddings else Matrix(config.hidden_dim, config.vocab_size, bias=False)
         self._rope: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
 
@@ -195,6 +212,8 @@ class TorchModel(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [batch, tokens] to hidden states [batch, tokens, hidden]."""
         found: Tensor = self.model.embed_tokens(tokens)
+        if self.config.learned_positions:
+            return found + self.model.embed_positions.weight[: tokens.shape[1]]
         return found * self.config.embed_scale if self.config.embed_scale != 1 else found
 
     def block(self, layer: int, hidden: Tensor) -> Tensor:

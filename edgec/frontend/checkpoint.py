@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
+POSITIONS = "model.embed_positions.weight"  # learned positions: a table of rows, not a matrix that multiplies
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -48,7 +50,10 @@ class ModelConfig:
     rope_factor: float = 1.0  # factor on cos and sin (YaRN's attention factor)
     tied_embeddings: bool = False
     without_attention: tuple[int, ...] = ()  # blocks that are a feed-forward part alone, ascending
-    activation: str = "silu"  # of the feed-forward network: "silu", or "gelu_tanh" (GELU with its tanh formula)
+    activation: str = "silu"  # of the feed-forward network: "silu", "gelu_tanh" (GELU's tanh formula) or "gelu" (erf)
+    gated: bool = True  # feed-forward down(act(gate x) * up x); else down(act(up x))
+    layer_norms: bool = False  # norms subtract the mean and have a bias (not those of single heads)
+    learned_positions: bool = False  # a table of max_seq_len rows is added to the embeddings; no rotation
     double_norms: bool = False  # what attention and feed-forward add is normalised first (Gemma 2 and 3)
     embed_scale: float = 1.0  # factor on a token's embedding
     query_scale: float = 0.0  # factor on q . k; 0: 1 / sqrt(head_dim)
@@ -60,10 +65,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
             raise ModelError(f"{self.n_heads} query heads cannot share {self.n_kv_heads} key/value heads evenly.")
-        if self.head_dim % 2:
+        if self.head_dim % 2 and not self.learned_positions:
             raise ModelError(f"head_dim {self.head_dim} is odd; rotary embedding needs an even one.")
         for frequencies in (self.rope_inv_freq, self.local_inv_freq or self.rope_inv_freq):
-            if len(frequencies) != self.head_dim // 2:
+            if len(frequencies) != (0 if self.learned_positions else self.head_dim // 2):
                 raise ModelError(f"{len(frequencies)} rotary frequencies for head_dim {self.head_dim}.")
         if self.windows and len(self.windows) != self.n_layers:
             raise ModelError(f"{len(self.windows)} attention windows for {self.n_layers} layers.")
@@ -101,24 +106,33 @@ class ModelConfig:
         """Name and shape of every tensor that a model of this shape must have (biases and q/k norms are extra)."""
         q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_dim)}
+        if self.learned_positions:
+            shapes[POSITIONS] = (self.max_seq_len, self.hidden_dim)
+
+        def norm(name: str) -> None:
+            shapes[f"{name}.weight"] = (self.hidden_dim,)
+            if self.layer_norms:
+                shapes[f"{name}.bias"] = (self.hidden_dim,)
+
         for layer in range(self.n_layers):
             p = f"model.layers.{layer}."
             if layer not in self.without_attention:
-                shapes[p + "input_layernorm.weight"] = (self.hidden_dim,)
+                norm(p + "input_layernorm")
                 shapes[p + "self_attn.q_proj.weight"] = (q, self.hidden_dim)
                 shapes[p + "self_attn.k_proj.weight"] = (kv, self.hidden_dim)
                 shapes[p + "self_attn.v_proj.weight"] = (kv, self.hidden_dim)
                 shapes[p + "self_attn.o_proj.weight"] = (self.hidden_dim, q)
             if layer not in self.without_attention or not self.double_norms:
-                shapes[p + "post_attention_layernorm.weight"] = (self.hidden_dim,)
+                norm(p + "post_attention_layernorm")
             if self.double_norms:
-                shapes[p + "pre_feedforward_layernorm.weight"] = (self.hidden_dim,)
-            shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
+                norm(p + "pre_feedforward_layernorm")
+            if self.gated:
+                shapes[p + "mlp.gate_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn_dim, self.hidden_dim)
             shapes[p + "mlp.down_proj.weight"] = (self.hidden_dim, self.ffn_dim)
             if self.double_norms:
-                shapes[p + "post_feedforward_layernorm.weight"] = (self.hidden_dim,)
-        shapes["model.norm.weight"] = (self.hidden_dim,)
+                norm(p + "post_feedforward_layernorm")
+        norm("model.norm")
         if not self.tied_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_dim)
         return shapes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,12 @@ PER_LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# Gemma's, where the names of norms mean others; its gains are stored with the 1 added.
+PER_GEMMA_LAYER = PER_LAYER | {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
 LAYER_NAME = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 
@@ -49,7 +55,8 @@ def load_gguf(path: Path, source: str, tokenizer: TextTokenizer | None = None) -
     """The checkpoint in a .gguf file. Presence, shape and type of every tensor are checked here, values when read."""
     file = read_gguf(path)
     config, notes = read_config(file)
-    named = {hf_name(name): tensor for name, tensor in file.tensors.items() if name != ROPE_FACTORS}
+    names = PER_GEMMA_LAYER if config.double_norms else PER_LAYER
+    named = {hf_name(name, names): tensor for name, tensor in file.tensors.items() if name != ROPE_FACTORS}
     _check_types(file)
     shapes = {name: tensor.shape for name, tensor in named.items()}
     check_tensors(str(path), config, shapes, _extras(config, named), {n for n in named if "attn_rot_embd" in n})
@@ -71,11 +78,11 @@ def load_gguf(path: Path, source: str, tokenizer: TextTokenizer | None = None) -
     return Checkpoint(config, readers, tokenizer, provenance, packed)
 
 
-def hf_name(name: str) -> str:
+def hf_name(name: str, per_layer: Mapping[str, str] = PER_LAYER) -> str:
     """The Hugging Face name of a GGUF tensor; a name that has none is returned as it is."""
     match = LAYER_NAME.fullmatch(name)
-    if match and match[2] in PER_LAYER:
-        return f"model.layers.{int(match[1])}.{PER_LAYER[match[2]]}.{match[3]}"
+    if match and match[2] in per_layer:
+        return f"model.layers.{int(match[1])}.{per_layer[match[2]]}.{match[3]}"
     return GLOBAL.get(name, name)
 
 
@@ -84,6 +91,8 @@ def _extras(config: ModelConfig, named: dict[str, GgufTensor]) -> frozenset[str]
     found = {name.split(".", 3)[3] for name in named if name.startswith("model.layers.")}
     if config.family == "llama":
         return (ATTENTION_BIAS | MLP_BIAS) & found
+    if config.family == "gemma2":
+        return ATTENTION_BIAS & found
     return QKV_BIAS if config.family == "qwen2" else QK_NORM | (ATTENTION_BIAS & found)
 
 

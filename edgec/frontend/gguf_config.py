@@ -8,11 +8,13 @@ import numpy as np
 
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import ModelConfig
-from edgec.frontend.checks import checked_config
+from edgec.frontend.checks import MAX_LAYERS, checked_config
+from edgec.frontend.gguf_gemma import gemma_fields
 from edgec.frontend.gguf_header import GgufFile
 from edgec.frontend.rope import rotary
 
-FAMILIES = ("llama", "qwen2", "qwen3")  # Mistral's files say "llama"
+# transformers' names by GGUF's; Mistral's files say "llama".
+FAMILIES = {f: f for f in ("llama", "qwen2", "qwen3", "gemma2")} | {"gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"  # one divisor for each frequency, as Llama 3.1 has them
 
 KNOWN = {
@@ -23,6 +25,7 @@ KNOWN = {
     "rope.scaling.attn_factor", "rope.scaling.original_context_length", "rope.scaling.finetuned",
     "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
     "tensor_data_layout", "use_parallel_residual", "expert_count", "expert_used_count",
+    "attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window_pattern", "rope.freq_base_swa",
 }  # fmt: skip
 
 
@@ -30,7 +33,7 @@ def read_config(file: GgufFile) -> tuple[ModelConfig, list[str]]:
     """The configuration and notes to the user. Raises ModelError for what edgec would compute wrongly."""
     where, metadata = str(file.path), file.metadata
     family = metadata.get("general.architecture")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ModelError(f"{where}: edgec does not lower architecture {family!r}; known: {', '.join(FAMILIES)}.")
     values = {key.removeprefix(family + "."): v for key, v in metadata.items() if key.startswith(family + ".")}
     unknown = sorted(values.keys() - KNOWN)
@@ -53,34 +56,35 @@ def read_config(file: GgufFile) -> tuple[ModelConfig, list[str]]:
     head_dim = integer("attention.key_length", hidden_dim // n_heads)
     if integer("attention.value_length", head_dim) != head_dim or integer("rope.dimension_count", head_dim) != head_dim:
         raise ModelError(f"{where} has heads whose key, value and rotary sizes differ; edgec needs them equal.")
-    window = integer("attention.sliding_window") if values.get("attention.sliding_window") else context
-    notes = []
-    if window < context:
-        notes.append(
-            f"attention slides over {window:,} positions of {context:,}; "
-            f"the context is limited to {window:,}, where both are the same"
-        )
+    n_layers = integer("block_count")
+    gemma = gemma_fields(where, family, values, n_layers) if family.startswith("gemma") else {}
+    if not gemma and values.get("attention.sliding_window"):
+        gemma["windows"] = (integer("attention.sliding_window"),) * min(n_layers, MAX_LAYERS)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise ModelError(f"{where} has no tensor token_embd.weight with a row for each token.")
     inv_freq, rope_factor = rotary(where, head_dim, _rope_parameters(where, values), context)
+    if family == "gemma3":
+        local = {"rope_theta": values.get("rope.freq_base_swa", 10000.0)}
+        gemma["local_inv_freq"] = rotary(where, head_dim, local, context)[0]
     config = checked_config(
         where,
-        family=family,
+        family=FAMILIES[family],
         vocab_size=embedding.shape[0],
         hidden_dim=hidden_dim,
-        n_layers=integer("block_count"),
+        n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=integer("attention.head_count_kv", n_heads),
         head_dim=head_dim,
         ffn_dim=integer("feed_forward_length"),
         norm_eps=values.get("attention.layer_norm_rms_epsilon"),
-        max_seq_len=min(context, window),
+        max_seq_len=context,
         rope_inv_freq=_divided(file, inv_freq),
         rope_factor=rope_factor,
         tied_embeddings="output.weight" not in file.tensors,
+        **gemma,
     )
-    return config, notes
+    return config, []
 
 
 def _rope_parameters(where: str, values: dict[str, Any]) -> dict[str, Any]:

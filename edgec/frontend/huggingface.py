@@ -18,6 +18,7 @@ from edgec.frontend.safetensors_file import StoredTensor, read_header
 from edgec.frontend.tokenizer import FILES, folder_tokenizer, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MASKS = (".attn.bias", ".attn.masked_bias", ".attn.attention.bias", ".attn.attention.masked_bias")  # GPT-2's, GPT-Neo's
 HEAD, EMBED = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -36,8 +37,8 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     if architecture.quantization and any(not source.whole for source in sources(config).values()):
         raise ModelError(f"{folder} holds quantised matrices of a {config.family} model; give the float checkpoint.")
     tensors = in_our_names(config, stored)
-    # Old exports store the rotary frequencies, which follow from the configuration.
-    harmless = {name for name in tensors if name.endswith(".rotary_emb.inv_freq")}
+    # Old exports store rotary frequencies and causal masks, which follow from the configuration.
+    harmless = {name for name in tensors if name.endswith((".rotary_emb.inv_freq", *MASKS))}
     if config.tied_embeddings and HEAD in tensors:
         _check_tied(tensors)
         harmless.add(HEAD)

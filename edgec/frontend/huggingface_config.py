@@ -27,9 +27,13 @@ from edgec.frontend.quiet import quiet_transformers
 from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.tokenizer import read_json
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "gpt2", "gpt_neo")
+GPT = ("gpt2", "gpt_neo")
+GPT_MLP_BIAS = MLP_BIAS - {"mlp.gate_proj.bias"}
+GPT_BIASES = {"gpt2": ATTENTION_BIAS | GPT_MLP_BIAS, "gpt_neo": GPT_MLP_BIAS | {"self_attn.o_proj.bias"}}
 GEMMA = ("gemma2", "gemma3_text")
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+UNGATED = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
 
 @dataclass
@@ -61,6 +65,8 @@ def read_architecture(folder: Path) -> Architecture:
         raise ModelError(
             f"{where} gives {heads} heads, hidden size {hidden_dim}, {context} positions; none may be zero."
         )
+    if family in GPT:
+        return Architecture(_gpt(where, config), GPT_BIASES[family], [], {}, quantization)
     head_dim = getattr(config, "head_dim", None)
     head_dim = hidden_dim // heads if head_dim is None else head_dim
     if not isinstance(head_dim, int):
@@ -95,6 +101,53 @@ def read_architecture(folder: Path) -> Architecture:
         **(_gemma(where, family, config) if family in GEMMA else {}),
     )
     return Architecture(model, _extras(family, config), notes, rope, quantization)
+
+
+def _gpt(where: str, config: Any) -> ModelConfig:
+    """GPT-2 or GPT-Neo: learned positions, norms with means and biases, a feed-forward network without a gate."""
+    for option in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        if getattr(config, option, False):
+            raise ModelError(f"{where} sets {option}, which edgec does not lower.")
+    if config.activation_function not in UNGATED:
+        known = ", ".join(UNGATED)
+        raise ModelError(f"{where} asks for the activation {config.activation_function!r}; edgec lowers {known}.")
+    heads, hidden_dim = config.num_attention_heads, config.hidden_size
+    if hidden_dim % heads:
+        raise ModelError(f"{where} gives {heads} heads for a hidden size of {hidden_dim}; they must divide it.")
+    neo = config.model_type == "gpt_neo"
+    inner = config.intermediate_size if neo else config.n_inner
+    scaled = not neo and config.scale_attn_weights
+    return checked_config(
+        where,
+        family=str(config.model_type),
+        vocab_size=config.vocab_size,
+        hidden_dim=hidden_dim,
+        n_layers=config.num_hidden_layers,
+        n_heads=heads,
+        n_kv_heads=heads,
+        head_dim=hidden_dim // heads,
+        ffn_dim=4 * hidden_dim if inner is None else inner,
+        norm_eps=config.layer_norm_epsilon,
+        max_seq_len=config.max_position_embeddings,
+        rope_inv_freq=(),
+        tied_embeddings=bool(config.tie_word_embeddings),
+        activation=UNGATED[config.activation_function],
+        gated=False,
+        layer_norms=True,
+        learned_positions=True,
+        query_scale=0.0 if scaled else 1.0,
+        windows=_local_windows(where, config) if neo else (),
+    )
+
+
+def _local_windows(where: str, config: Any) -> tuple[int, ...]:
+    window = config.window_size
+    if not isinstance(window, int) or window < 1:
+        raise ModelError(f"{where} gives window_size as {window!r}; it must be a positive whole number.")
+    kinds = list(config.attention_layers)
+    for kind in sorted(set(kinds) - {"global", "local"}):
+        raise ModelError(f"{where} has layers of kind {kind!r}; edgec lowers global and local attention.")
+    return tuple(window if kind == "local" else 0 for kind in kinds) if "local" in kinds else ()
 
 
 def _activation(where: str, config: Any) -> str:

@@ -2,6 +2,8 @@
 
     phi3             q, k and v are rows of one matrix, gate and up of another
     gemma2, gemma3   a norm's stored weight w stands for the gain 1 + w, in float32
+    gpt2             names of its own; q, k and v are columns of one matrix, and all matrices are [inputs, outputs]
+    gpt_neo          names of its own
 
 Families that are not listed keep every tensor as the Checkpoint has it.
 """
@@ -19,21 +21,46 @@ from edgec.errors import ModelError
 from edgec.frontend.checkpoint import FloatArray, ModelConfig
 from edgec.frontend.safetensors_file import StoredTensor
 
+GPT_ENDS = {
+    "model.embed_tokens.weight": "transformer.wte.weight",
+    "model.embed_positions.weight": "transformer.wpe.weight",
+    "model.norm.weight": "transformer.ln_f.weight",
+    "model.norm.bias": "transformer.ln_f.bias",
+    "lm_head.weight": "lm_head.weight",
+}
+_BOTH = {
+    "input_layernorm": "ln_1",
+    "post_attention_layernorm": "ln_2",
+    "mlp.up_proj": "mlp.c_fc",
+    "mlp.down_proj": "mlp.c_proj",
+}
+GPT = {
+    "gpt2": _BOTH
+    | dict.fromkeys(("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "attn.c_attn")
+    | {"self_attn.o_proj": "attn.c_proj"},
+    "gpt_neo": _BOTH
+    | {f"self_attn.{role}_proj": f"attn.attention.{role}_proj" for role in "qkv"}
+    | {"self_attn.o_proj": "attn.attention.out_proj"},
+}
 GAINS_OF_ONE_MORE = ("gemma2", "gemma3_text")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor's place: rows from `first` on of the stored tensor `name`; `less`: what was subtracted from it."""
+    """A tensor's place: rows from `first` on of the stored tensor `name`, whose transpose it may be.
+
+    less: what was subtracted from it.
+    """
 
     name: str
     first: int = 0
     less: float = 0.0
+    transposed: bool = False
 
     @property
     def whole(self) -> bool:
         """Whether what is stored is the tensor itself, but for its name."""
-        return self.first == 0 and not self.less
+        return self.first == 0 and not self.less and not self.transposed
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,10 @@ class PlacedTensor:
 
     def read(self) -> FloatArray:
         """The tensor as float32."""
-        array = self.stored.rows(self.source.first, self.shape[0]).read()
+        first, count = self.source.first, self.shape[0]
+        if self.source.transposed:
+            return np.ascontiguousarray(self.stored.read().T[first : first + count])
+        array = self.stored.rows(first, count).read()
         return array + np.float32(self.source.less) if self.source.less else array
 
 
@@ -64,6 +94,8 @@ def sources(config: ModelConfig) -> dict[str, Source]:
     shapes = config.tensor_shapes() | config.optional_shapes()
     if config.family == "phi3":
         return {name: _fused(config, name) for name in shapes}
+    if config.family in GPT:
+        return {name: _gpt(config, name) for name in shapes}
     less = 1.0 if config.family in GAINS_OF_ONE_MORE else 0.0
     return {name: Source(name, less=less if name.endswith("norm.weight") else 0.0) for name in shapes}
 
@@ -78,12 +110,28 @@ def _fused(config: ModelConfig, name: str) -> Source:
     return Source(f"{parent}.{'qkv' if role[0] in 'qkv' else 'gate_up'}_proj.{kind}", starts[role])
 
 
+def _gpt(config: ModelConfig, name: str) -> Source:
+    """GPT-2's names, or GPT-Neo's, whose attention is a module deeper and whose matrices are as ours."""
+    if name in GPT_ENDS:
+        return Source(GPT_ENDS[name])
+    *_, layer, rest = name.split(".", 3)
+    module, _, kind = rest.rpartition(".")
+    names, turned = GPT[config.family], config.family == "gpt2" and kind == "weight" and module.endswith("_proj")
+    if module not in names:  # what the family does not have
+        return Source(name)
+    role, part = module.rpartition(".")[2], config.n_heads * config.head_dim
+    first = {"k_proj": part, "v_proj": 2 * part}.get(role, 0) if config.family == "gpt2" else 0
+    return Source(f"transformer.h.{layer}.{names[module]}.{kind}", first, transposed=turned)
+
+
 def in_our_names(config: ModelConfig, stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor | PlacedTensor]:
     """The tensors of a file under a Checkpoint's names; what the family does not have stays under its own.
 
     Raises ModelError for a stored tensor that is longer or shorter than its parts.
     """
     shapes = config.tensor_shapes() | config.optional_shapes()
+    if config.family in GPT and "wte.weight" in stored:  # saved without its head
+        stored = {f"transformer.{name}": tensor for name, tensor in stored.items()}
     places = {name: source for name, source in sources(config).items() if source.name in stored}
     parts = Counter(source.name for source in places.values())
     found: dict[str, StoredTensor | PlacedTensor] = {}
@@ -93,14 +141,17 @@ def in_our_names(config: ModelConfig, stored: Mapping[str, StoredTensor]) -> dic
         if parts[source.name] == 1 and source.whole:
             found[name] = whole
             continue
-        count = shapes[name][0] if parts[source.name] > 1 else whole.shape[0] if whole.shape else 0
-        found[name] = PlacedTensor(whole, source, (count, *whole.shape[1:]))
+        shape = whole.shape[::-1] if source.transposed else whole.shape
+        count = shapes[name][0] if parts[source.name] > 1 else shape[0] if shape else 0
+        found[name] = PlacedTensor(whole, source, (count, *shape[1:]))
         rows[source.name] += count
+    turned = {source.name for source in places.values() if source.transposed}
     for name, count in rows.items():
-        shape = list(stored[name].shape)
-        if shape[:1] != [count]:
+        shape = stored[name].shape
+        if not shape or (shape[-1] if name in turned else shape[0]) != count:
+            what = "columns" if name in turned else "rows"
             raise ModelError(
-                f"{stored[name].path}: tensor {name} has shape {shape}, the configuration says {count} rows."
+                f"{stored[name].path}: tensor {name} has shape {list(shape)}, the configuration says {count} {what}."
             )
     return found | {name: tensor for name, tensor in stored.items() if not parts[name]}
 
@@ -112,10 +163,12 @@ def in_family_names(config: ModelConfig, tensors: Mapping[str, FloatArray]) -> d
     for name, tensor in tensors.items():
         source = places[name]
         parts.setdefault(source.name, []).append((source.first, tensor - np.float32(source.less)))
-    return {
-        name: found[0][1] if len(found) == 1 else np.concatenate([t for _, t in sorted(found, key=lambda p: p[0])])
-        for name, found in parts.items()
-    }
+    turned = {source.name for source in places.values() if source.transposed}
+    made = {}
+    for name, found in parts.items():
+        whole = np.concatenate([tensor for _, tensor in sorted(found, key=lambda part: part[0])])
+        made[name] = np.ascontiguousarray(whole.T) if name in turned else whole
+    return made
 
 
 def changed_by_storing(config: ModelConfig, tensors: Mapping[str, FloatArray]) -> Collection[str]:

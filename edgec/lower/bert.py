@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel
-from edgec.frontend.encoder_config import POSITIONS, EncoderConfig
+from edgec.frontend.encoder_config import EncoderConfig
 from edgec.ir.graph import Attr, Graph, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.lower import llama
@@ -30,8 +30,6 @@ TINY = 1e-24  # beside the mean square of a vector: one of zeros stays one
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
     """Every constant by name: a decoder's kinds, the table of positions, and what gives a vector the length 1."""
     consts = llama.constants(model, context)
-    del consts["rope.table"]
-    consts[TABLE] = consts.pop(POSITIONS)[:context].astype(np.float16)
     config = model.config
     if isinstance(config, EncoderConfig) and config.normalize:
         consts[UNIT] = np.full(config.hidden_dim, config.hidden_dim**-0.5, np.float32)

@@ -3,9 +3,9 @@
 embed → [norm → q, k, v → rope → cache → attention → o → add → norm → gate, up → silu_mul → down → add] × layers
       → last_row → norm → head → sample
 
-That is LLaMA; what other families do differently is in `ModelConfig`: norms before both adds, another activation,
-windows and caps of scores, a cap of the logits. A block without attention (ModelConfig.without_attention) begins at its
-second norm and has no cache.
+That is LLaMA. What other families do differently is in `ModelConfig`: norms before both adds or with means and biases,
+another activation, without a gate, windows and caps of scores, a cap of the logits, learned positions. A block without
+attention (ModelConfig.without_attention) begins at its second norm and has no cache.
 
 A matrix with a low-rank branch is two matmuls more and an add: y = W x + B (A x); one that is a product is two matmuls.
 Tensors that blocks share are one constant. q, k and v, and gate and up, are one matmul each in a model whose matrices
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.checkpoint import POSITIONS, ModelConfig
 from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
@@ -49,17 +50,22 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
         for side, matrix in zip("ab", branch, strict=True):
             path = f"{name.removesuffix('weight')}lora_{side}.weight"
             consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
-    consts.update(model.floats)
+    consts.update({name: array for name, array in model.floats.items() if name != POSITIONS})
     consts.update({f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()})
-    return consts | rope_tables(model.config, context)
+    return consts | tables(model.config, context, model.floats.get(POSITIONS))
 
 
-def rope_tables(config: ModelConfig, context: int) -> dict[str, Array]:
-    """The tables of angles by name: of all layers, and of those with a window where they have their own."""
-    tables = {"rope.table": config.rope_inv_freq}
+def tables(config: ModelConfig, context: int, positions: Array | None) -> dict[str, Array]:
+    """The tables by position: angles of all layers, of those with a window where they have their own; or learned ones.
+
+    positions: the learned ones, float32.
+    """
+    if positions is not None:
+        return {"positions.table": positions[:context].astype(np.float16)}
+    found = {"rope.table": rope.table(config.rope_inv_freq, context)}
     if config.local_inv_freq:
-        tables["rope.local"] = config.local_inv_freq
-    return {name: rope.table(frequencies, context) for name, frequencies in tables.items()}
+        found["rope_local.table"] = rope.table(config.local_inv_freq, context)
+    return found
 
 
 @dataclass
@@ -179,6 +185,9 @@ class Builder:
     def norm(self, x: str, name: str, source: str) -> str:
         """The root-mean-square norm of a module."""
         eps = self.model.config.norm_eps
+        if self.known(f"{source}.bias"):
+            inputs = {"x": x, "gain": self.const(f"{source}.weight"), "bias": self.const(f"{source}.bias")}
+            return self.add("layernorm", name, inputs, {"eps": eps}, source)["y"]
         return self.add("rmsnorm", name, {"x": x, "gain": self.const(f"{source}.weight")}, {"eps": eps}, source)["y"]
 
 
@@ -201,6 +210,9 @@ def lower(
     if config.embed_scale != 1:
         attrs["factor"] = config.embed_scale
     x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
+    if config.learned_positions:
+        inputs = {"x": x, "table": b.const("positions.table")}
+        x = b.add("add_positions", "positions", inputs, {}, "model.embed_positions")["y"]
     for layer in range(config.n_layers) if layers is None else config.attention_layers[:layers]:
         x = _block(b, x, layer, context)
     if rows > 1:
@@ -239,7 +251,9 @@ def _attention(b: Builder, x: str, layer: int, context: int) -> str:
     for r in "qk":
         if b.known(f"{attn}.{r}_norm.weight"):
             projected[r] = b.norm(projected[r], f"{p}.{r}_norm", f"{attn}.{r}_norm")
-        inputs = {"x": projected[r], "table": b.const("rope.local" if local else "rope.table")}
+        if config.learned_positions:
+            continue
+        inputs = {"x": projected[r], "table": b.const("rope_local.table" if local else "rope.table")}
         attrs: dict[str, Attr] = {"head_dim": d, "unit": (1.0 if local else config.rope_factor) / rope.ONE}
         if first:
             attrs |= {"first": first[r], "width": widths[r]}
@@ -267,14 +281,23 @@ def _feed_forward(b: Builder, x: str, layer: int) -> str:
     p, source = f"l{layer}", f"model.layers.{layer}"
     mlp, before_mlp = f"{source}.mlp", f"{source}.{config.mlp_norm}"
     h = b.norm(x, f"{p}.mlp_norm", before_mlp)
-    widths = {"gate": config.ffn_dim, "up": config.ffn_dim}
-    gated, joint = _projections(b, h, before_mlp, p, mlp, widths)
-    gate = config.activation.partition("_")[0]
-    h = b.add(f"{gate}_mul", f"{p}.{gate}", {"gate_up": gated["gate"]} if joint else gated, {}, mlp)["y"]
+    h = _activated(b, h, before_mlp, p, mlp)
     down = b.matmul(b.quantize(h, [f"{mlp}.down_proj.weight"], mlp), f"{p}.down", f"{mlp}.down_proj")
     if config.double_norms:
         down = b.norm(down, f"{p}.mlp_out_norm", f"{source}.post_feedforward_layernorm")
     return b.add("add", f"{p}.mlp_add", {"a": x, "b": down}, {}, mlp)["y"]
+
+
+def _activated(b: Builder, x: str, norm: str, block: str, module: str) -> str:
+    """What goes into a block's down projection: act(gate x) * up x, or act(up x)."""
+    config = b.model.config
+    name = config.activation.partition("_")[0]
+    if not config.gated:
+        up = b.matmul(b.quantize(x, [f"{module}.up_proj.weight"], norm), f"{block}.up", f"{module}.up_proj")
+        form = {"gelu": "erf", "gelu_tanh": "tanh"}[config.activation]
+        return b.add("gelu", f"{block}.gelu", {"x": up}, {"form": form}, module)["y"]
+    gated, joint = _projections(b, x, norm, block, module, {"gate": config.ffn_dim, "up": config.ffn_dim})
+    return b.add(f"{name}_mul", f"{block}.{name}", {"gate_up": gated["gate"]} if joint else gated, {}, module)["y"]
 
 
 def _projections(

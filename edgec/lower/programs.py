@@ -55,7 +55,7 @@ def on_shapes(
 ) -> Callable[[int, int], dict[str, Graph]]:
     """programs() by (context, layers) for any context, its tables by position being shapes alone."""
     consts = constants(model, 1)
-    tables = {name: array for name, array in consts.items() if name.startswith("rope.") or name.endswith(".table")}
+    tables = {name: array for name, array in consts.items() if name.endswith(".table")}
 
     def make(context: int, layers: int) -> dict[str, Graph]:
         shaped = consts | {name: np.broadcast_to(t[:1], (context, t.shape[1])) for name, t in tables.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import replace
 
-from edgec.memory.offsets import Piece, assign
+from edgec.memory.offsets import Piece, Placed, assign
 from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Phase, Program, Region, Step, Transfer
 from edgec.memory.repeat import Copied
@@ -22,23 +22,27 @@ def compact(program: Program, permanent: list[Buffer], claims: list[Buffer] | No
 
     claims: its buffers with the lifetimes that they shall have from now on, which contain their present ones.
     """
-    return relocate(program, packed(claims or program.buffers, permanent))
+    return relocate(program, packed(claims or program.buffers, permanent)[0])
 
 
-def packed(buffers: list[Buffer], permanent: list[Buffer]) -> list[Buffer]:
-    """The buffers of a program at new offsets."""
-    buffers = list(buffers)
+def packed(buffers: list[Buffer], permanent: list[Buffer]) -> tuple[list[Buffer], dict[str, Placed]]:
+    """The buffers of a program at new offsets, and by level how those were found."""
+    buffers, how = list(buffers), dict[str, Placed]()
     for level in dict.fromkeys(b.level for b in buffers):
         ours = [i for i, b in enumerate(buffers) if b.level == level]
         floor = align(max((b.offset + b.size for b in permanent if b.level == level), default=0))
         pieces = [Piece(align(buffers[i].size), buffers[i].start, buffers[i].end) for i in ours]
-        for i, offset in zip(ours, assign(pieces, floor), strict=True):
+        how[level] = assign(pieces, floor)
+        for i, offset in zip(ours, how[level].offsets, strict=True):
             buffers[i] = replace(buffers[i], offset=offset)
-    return buffers
+    return buffers, how
 
 
-def relocate(program: Program, buffers: list[Buffer]) -> Program:
-    """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer."""
+def relocate(program: Program, buffers: list[Buffer], how: dict[str, Placed] | None = None) -> Program:
+    """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer.
+
+    how: what is noted of the search for them.
+    """
     starting: dict[int, list[tuple[Buffer, int]]] = {}
     for old, new in zip(program.buffers, buffers, strict=True):
         starting.setdefault(old.start, []).append((old, new.offset - old.offset))
@@ -47,7 +51,7 @@ def relocate(program: Program, buffers: list[Buffer]) -> Program:
     for step in program.steps:
         alive = [(b, by) for b, by in alive if b.end > step.index] + starting.get(step.index, [])
         steps.append(_moved(step, _moves(alive)))
-    return Program(program.name, program.rows, steps, buffers)
+    return Program(program.name, program.rows, steps, buffers, how or {})
 
 
 def _moves(alive: list[tuple[Buffer, int]]) -> Moves:

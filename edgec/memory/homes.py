@@ -120,7 +120,7 @@ def levels_of(value: Value, target: Target) -> tuple[tuple[str, ...], str]:
         return (target.placement.kv, "kv") if _is_cache(value) else ((target.compute,), "state")
     if value.kind == "activation":
         return target.placement.large, "activation"
-    if value.name.startswith("rope.") or value.name.endswith(".table"):
+    if value.name.endswith(".table"):
         return target.placement.weights, "table"
     side = value.name.endswith((".scale", ".zero", ".minimum"))
     return target.placement.weights, "scale" if side else "weight"

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from edgec.ir.graph import sweeps
+from edgec.memory.offsets import Placed
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
@@ -176,12 +177,16 @@ class Buffer:
 
 @dataclass
 class Program:
-    """The steps of one kind of run, at most `rows` tokens long."""
+    """The steps of one kind of run, at most `rows` tokens long.
+
+    how: by level how the buffers' offsets were found; not part of the plan's file. Empty if step by step, first fit.
+    """
 
     name: str
     rows: int
     steps: list[Step]
     buffers: list[Buffer]
+    how: dict[str, Placed] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sweeps(self) -> list[tuple[int, int]]:

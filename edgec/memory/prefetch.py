@@ -78,7 +78,7 @@ def prefetched(program: Program, early: Mapping[int, Early]) -> Program:
         last, first = _joined(tuple(before.phases[-depth:]), tuple(step.phases[:depth]), chosen)
         steps[index - 1] = replace(before, phases=(*before.phases[:-depth], *last))
         steps[index] = replace(step, phases=(*first, *step.phases[depth:]))
-    return Program(program.name, program.rows, steps, program.buffers)
+    return replace(program, steps=steps)
 
 
 def _alive(program: Program) -> list[dict[str, int]]:

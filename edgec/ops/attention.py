@@ -11,8 +11,7 @@ key/value head j:
     p[t]     = rint(w[t] * (255 / top))                                       integer in [0, 255]
     y        = float32(sum over t of p[t] * v[t, j]) * ((top * 1/255) / float32(sum of e))
 
-The attribute `scale` is 1 / sqrt(head_dim) unless it is given; `window` and `softcap` are 0 or absent where there is
-none.
+The attribute `scale` is 1 / sqrt(head_dim) unless it is given; `window` and `softcap` are absent where there is none.
 Sums run over integers, maxima are order-free: the result does not depend on tiles, cores or chunks.
 Kernels stream K, then V, through memory in tiles; only scores stay.
 """

@@ -39,6 +39,8 @@ def join_projections(model: QuantizedModel) -> QuantizedModel:
         for part, roles in JOINTS:
             module = f"model.layers.{layer}.{part}"
             names = [f"{module}.{role}_proj" for role in roles]
+            if part == "self_attn" and model.config.learned_positions:
+                continue  # nothing between the matrices and attention that would take columns of a joint result
             if not _alike(model, module, names):
                 continue
             joint = joint_name(module, roles)

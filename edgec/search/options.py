@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,10 +15,11 @@ from edgec.compress.vocab import Vocab
 from edgec.compress.width import Width
 from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.encoder_config import encodes
+from edgec.frontend.structure import BLOCK_ROLES, Structure, role_of
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (
     CACHE_4_BITS,
-    FEED_FORWARD_8_16,
+    FEED_FORWARD,
     PATTERN,
     SMOOTHED_4_BITS,
     bits_loss,
@@ -28,6 +29,7 @@ from edgec.search.losses import (
 
 WIDTHS = (4, 3, 2)
 ENDS = ("embed", "head")
+HALVES = ("8:16", "4:8", "2:4")  # half of the weights go, by falling length of the window
 VOCABULARIES = tuple(1 << bits for bits in range(17, 10, -1))  # 131,072 to 2,048 tokens
 
 
@@ -41,18 +43,19 @@ class Option:
     loss: float | None
 
 
-def ladders(recipe: Recipe, model: QuantizedModel, kept: bool) -> dict[str, list[Option]]:
+def ladders(recipe: Recipe, model: QuantizedModel, kept: bool, ranked: Sequence[int] = ()) -> dict[str, list[Option]]:
     """Options by kind; in each ladder every step is smaller than the one before. The context has its own search.
 
-    model: what the recipe makes; kept: its matrices arrive quantised and stay so.
+    model: what the recipe makes; kept: its matrices arrive quantised and stay so; ranked: blocks that may go, the one
+    that is missed least first, where that was measured.
     """
     blocks = [m.bits for name, m in model.matrices.items() if name.startswith("model.layers.")]
     found = {"kv": _kv(recipe, kept), "chunk": _chunk(recipe), "bits": _bits(recipe, max(blocks, default=0), kept)}
     found["vocab"] = _vocab(recipe, model.config)
     if not kept:
         ends = model.matrices["model.embed_tokens.weight"].bits
-        found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe)}
-        found["depth"] = _depth(recipe, model.config)
+        found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe, model.structure)}
+        found["depth"] = _depth(recipe, model.config, ranked)
     if encodes(model.config):  # stages work on decoders, and an encoder's cache has 8 bits
         found = {kind: ladder for kind, ladder in found.items() if kind in ("chunk", "bits", "ends", "groups")}
     return {kind: ladder for kind, ladder in found.items() if ladder}
@@ -160,35 +163,49 @@ def _bits(recipe: Recipe, now: int, kept: bool) -> list[Option]:
     return made
 
 
-def _patterns(recipe: Recipe) -> list[Option]:
-    """Pruned in a pattern whose packed form saves bytes."""
+def _patterns(recipe: Recipe, structure: Structure) -> list[Option]:
+    """Half of the weights in the longest pattern that has a packed form for the model's rows.
+
+    2:4, 4:8 and 8:16 take the same bytes, and the longer one loses less.
+    """
     if any(isinstance(s, Width) for s in recipe.stages) or recipe.build.sparse != "auto":
         return []
-    fed, pattern = ("gate", "up", "down"), "8:16"
-    words = "remove 8 of 16 weights of the"
-    return [
-        _stage_first(
-            f"{words} feed-forward", FEED_FORWARD_8_16, "width", Width(pattern, roles=fed), pattern=pattern, roles=fed
-        ),
-        _stage_first(f"{words} blocks", PATTERN.get(pattern), "width", Width(pattern), pattern=pattern),
-    ]
+    fed = ("gate", "up", "down")
+    made = []
+    for words, roles, losses in (("feed-forward", fed, FEED_FORWARD), ("blocks", BLOCK_ROLES, PATTERN)):
+        pattern = next((p for p in HALVES if _packs(p, roles, recipe, structure)), None)
+        if pattern is not None:
+            removed, of = pattern.split(":")
+            change = f"remove {removed} of {of} weights of the {words}"
+            values: dict[str, Any] = {"pattern": pattern} | ({"roles": roles} if roles == fed else {})
+            made.append(_stage_first(change, losses.get(pattern), "width", Width(**values), **values))
+    return made
 
 
-def _depth(recipe: Recipe, config: ModelConfig) -> list[Option]:
-    """One block less, two less, ... as long as some may go."""
+def _packs(pattern: str, roles: Sequence[str], recipe: Recipe, structure: Structure) -> bool:
+    """Whether windows of the pattern divide the groups of all of these roles' rows."""
+    of, shapes = int(pattern.partition(":")[2]), structure.shapes()
+    stage = next((s for s in recipe.stages if isinstance(s, QuantizeBlocks)), recipe.quantize)
+    rows = [shapes[name][1] for name in structure.stored_matrices() if role_of(name) in roles]
+    return all(k % of == 0 and min(stage.group_size or k, k) % of == 0 for k in rows)
+
+
+def _depth(recipe: Recipe, config: ModelConfig, ranked: Sequence[int]) -> list[Option]:
+    """One block less, two less, ... as long as some may go; by their numbers where they are ranked."""
     if config.without_attention or any(isinstance(s, Depth) for s in recipe.stages):
         return []  # which of unlike blocks go, and so what is saved, only their text could tell
     safe = Depth(blocks=1).protect_first + Depth(blocks=1).protect_last
-    return [
-        _stage_first(
-            f"{config.n_layers - count} layers instead of {config.n_layers}",
-            depth_loss(count, config.n_layers),
-            "depth",
-            Depth(blocks=count),
-            blocks=count,
-        )
-        for count in range(1, config.n_layers - safe + 1)
-    ]
+    made = []
+    for count in range(1, config.n_layers - safe + 1):
+        loss = depth_loss(count, config.n_layers)
+        if len(ranked) >= count:
+            gone = tuple(sorted(ranked[:count]))
+            change = f"drop {'layer' if count == 1 else 'layers'} {', '.join(map(str, gone))}"
+            made.append(_stage_first(change, loss, "depth", Depth(remove=gone), remove=gone))
+        else:
+            change = f"{config.n_layers - count} layers instead of {config.n_layers}"
+            made.append(_stage_first(change, loss, "depth", Depth(blocks=count), blocks=count))
+    return made
 
 
 def _quantizes(recipe: Recipe) -> bool:

@@ -57,6 +57,12 @@ class Search:
     context: int
     used_bytes: int
     arrives_quantised: bool = False
+    rank_layers: Callable[[], Sequence[int]] | None = None  # blocks that may go, the one that is missed least first
+
+    @cached_property
+    def ranked(self) -> Sequence[int]:
+        """The blocks' ranking, measured when a recipe may drop some; empty where it cannot be."""
+        return self.rank_layers() if self.rank_layers is not None else ()
 
     @cached_property
     def known(self) -> Decisions:
@@ -89,7 +95,8 @@ class Search:
 
     def ladders(self, recipe: Recipe) -> dict[str, list[Option]]:
         """What can be changed about a recipe that is possible."""
-        return ladders(recipe, self.model_of(recipe), self.arrives_quantised and recipe.quantize.keep)
+        kept = self.arrives_quantised and recipe.quantize.keep
+        return ladders(recipe, self.model_of(recipe), kept, () if kept else self.ranked)
 
     def mildest(self, ladder: Sequence[Option], recipe: Recipe) -> Option | None:
         """The first step of a ladder that suffices, found by halving: every step is smaller than the one before."""

@@ -37,7 +37,7 @@ def float_constants(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, A
     found = {name: parts(name) for name in names if all(part in checkpoint for part in parts(name))}
     floats = {name: np.concatenate([checkpoint.tensor(part) for part in made]) for name, made in found.items()}
     floats |= _branches(checkpoint, {name: graph.type_of(name).shape[0] for name in names if ".lora_" in name})
-    return floats | {n: c for n, c in consts.items() if n.startswith("rope.") or n.endswith((".table", ".gain"))}
+    return floats | {name: const for name, const in consts.items() if name.endswith((".table", ".gain"))}
 
 
 def _branches(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, Array]:

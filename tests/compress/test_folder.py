@@ -12,7 +12,8 @@ import pytest
 from edgec.compress.folder import write_folder
 from edgec.compress.rtn import quantize_matrix
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.huggingface_config import GPT_BIASES
 from edgec.frontend.load import load_checkpoint
 from tests.tiny_models import checkpoint, config
 
@@ -64,17 +65,32 @@ GEMMA: dict[str, Any] = {
     **{"activation": "gelu_tanh", "double_norms": True, "embed_scale": 6.0, "query_scale": 0.25},
     **{"tied_embeddings": True, "n_layers": 3, "windows": (4, 0, 4)},
 }
+GPT: dict[str, Any] = {
+    **{"activation": "gelu_tanh", "gated": False, "layer_norms": True, "learned_positions": True},
+    **{"rope_inv_freq": (), "n_kv_heads": 4, "head_dim": 9, "tied_embeddings": True},
+}
 OTHERS: dict[str, dict[str, Any]] = {
     "phi3": {"family": "phi3", "windows": (5, 5)},
     "gemma2": {"family": "gemma2", **GEMMA, "score_softcap": 2.0, "logit_softcap": 3.0},
+    "gpt2": {"family": "gpt2", **GPT},
+    "gpt_neo": {"family": "gpt_neo", **GPT, "activation": "gelu", "query_scale": 1.0, "windows": (0, 5)},
     "gemma3": {"family": "gemma3_text", **GEMMA, "local_inv_freq": tuple(100.0 ** (-i / 4) for i in range(4))},
 }
+
+
+def full(made: ModelConfig) -> Checkpoint:
+    """A model with all that its family has beside the usual tensors."""
+    model = checkpoint(made, biases=made.family == "qwen2", qk_norms=made.family == "gemma3_text")
+    ends = tuple(GPT_BIASES.get(made.family, ()))
+    rng = np.random.default_rng(1)
+    biases = {n: rng.normal(size=s).astype(np.float32) for n, s in made.optional_shapes().items() if n.endswith(ends)}
+    return model.with_tensors(biases) if ends else model
 
 
 @pytest.mark.parametrize("family", OTHERS)
 def test_other_families_come_back(family: str, tmp_path: Path) -> None:
     """Fused matrices, windows, caps and gains below a half, whose stored form is rounded."""
-    model = checkpoint(config(**OTHERS[family]), qk_norms=family == "gemma3")
+    model = full(config(**OTHERS[family]))
     norm = "model.layers.0.input_layernorm.weight"
     model = model.with_tensors({norm: model.tensor(norm) * np.float32(0.1)})
     write_folder(tmp_path / "m", model)
@@ -93,8 +109,7 @@ def test_transformers_computes_the_same(tmp_path: Path, changes: dict[str, Any])
 
     from edgec.compress.torch_model import load_torch
 
-    family = changes.get("family")
-    model = checkpoint(config(**changes), biases=family == "qwen2", qk_norms=family == "gemma3_text")
+    model = full(config(**changes))
     if not changes:
         model = model.with_tensors({}, branches={UP: compressed().branches[UP]})
     write_folder(tmp_path / "m", model)

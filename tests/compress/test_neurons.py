@@ -264,10 +264,21 @@ def test_attentions_go_one_by_one_by_the_loss_without(source: Checkpoint, calibr
     assert set(made.config.without_attention) < set(again.config.without_attention)
 
 
+GEMMA: dict[str, Any] = {
+    **{
+        "activation": "gelu_tanh",
+        "double_norms": True,
+        "embed_scale": 6.0,
+        "query_scale": 0.2,
+        "tied_embeddings": True,
+    },
+    **{"windows": (9, 0, 9), "score_softcap": 2.0, "logit_softcap": 3.0},
+}
 FORMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"ffn": 0.3, "heads": 0.34, "metric": "magnitude", "remove_attention": (0, 2)}),
     ({"family": "qwen2"}, {"heads": 0.34, "metric": "magnitude", "remove_attention": (1,)}),
     ({"family": "qwen3", "tied_embeddings": True}, {"ffn": 0.5, "metric": "magnitude", "remove_attention": (0,)}),
+    ({"family": "gemma2", **GEMMA}, {"ffn": 0.3, "heads": 0.34, "metric": "magnitude", "remove_attention": (0,)}),
     ({"hidden_dim": 32, "n_heads": 8, "n_kv_heads": 4}, {"heads": 0.25, "metric": "magnitude"}),  # 6 heads: not of 32
 ]
 
@@ -288,8 +299,8 @@ def test_a_folder_gives_back_the_model_and_transformers_its_function(
     assert set(again.readers) == {
         n for n in model.readers if n in model.config.tensor_shapes() | model.config.optional_shapes()
     }
-    for name in again.readers:
-        assert np.array_equal(again.tensor(name), model.tensor(name)), name
+    for name in again.readers:  # gains of Gemma are stored less one
+        assert np.allclose(again.tensor(name), model.tensor(name), atol=1e-7 if made.double_norms else 0), name
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "m").float().eval()
     with torch.no_grad():
         found = theirs(torch.from_numpy(TOKENS)).logits

@@ -92,15 +92,15 @@ def test_blocks_that_are_done_are_not_done_again(calibration: Calibration, tmp_p
     whole, _ = run(stage, dense, calibration)
     import edgec.compress.sequential as sequential
 
-    fit, calls = sequential._fit_block, []
+    fit, calls = sequential._fit, []
 
-    def failing(module: Any, layer: int, *rest: Any) -> Any:
-        calls.append(layer)
+    def failing(module: Any, moments: Any, *rest: Any) -> Any:
+        calls.append(int(min(moments).split(".")[2]))
         if calls == [0, 1]:
             raise KeyboardInterrupt
-        return fit(module, layer, *rest)
+        return fit(module, moments, *rest)
 
-    monkeypatch.setattr(sequential, "_fit_block", failing)
+    monkeypatch.setattr(sequential, "_fit", failing)
     with pytest.raises(KeyboardInterrupt):
         run(stage, dense, calibration, partial=tmp_path / "p")
     again, _ = run(stage, dense, calibration, partial=tmp_path / "p")

@@ -112,6 +112,27 @@ def test_a_budget_is_kept_and_spent_where_it_matters(
     assert work.notes["dense"]
 
 
+def test_what_was_measured_decides(
+    source: Checkpoint, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The matrix whose loss rises most keeps most, and one whose loss does not rise at all keeps least."""
+    probed: dict[str, LowRank] = {}
+
+    def losses(model: Any, tokens: Any, groups: dict[str, Any], probes: dict[str, LowRank], work: Any) -> Any:
+        probed.update(probes)
+        return dict.fromkeys(groups, 0.01) | {Q0: 1.0, DOWN: -0.5}
+
+    monkeypatch.setattr("edgec.compress.sensitivity.loss_of_probe", losses)
+    work = work_for(source, calibration)
+    Svd(budget=0.6, basis="plain", sensitivity="measured").run(source, work)
+    ranks = work.notes["ranks"]
+    others = [rank for name, rank in ranks.items() if name.endswith("down_proj.weight") and name != DOWN]
+    assert Q0 in work.notes["dense"] and ranks[DOWN] == 1 < min(others)
+    for name, probe in probed.items():  # four fifths of the energy, or the most that is smaller than dense
+        sizes = np.linalg.svd(source.tensor(name).astype(np.float64), compute_uv=False)
+        assert probe.rank == min(rank_of_energy(sizes, 0.8), break_even(*source.tensor(name).shape))
+
+
 def test_roles_and_blocks(source: Checkpoint) -> None:
     made = Svd(rank=4, basis="plain", roles=("q", "down"), blocks=("0:1", "2:3")).run(source, work_for(source))
     wanted = [f"model.layers.{i}.{r}_proj.weight" for i in (0, 2) for r in ("self_attn.q", "mlp.down")]
@@ -240,6 +261,9 @@ def test_what_a_model_cannot_have_is_one_sentence(source: Checkpoint, tmp_path: 
         Svd(ratio=0.5, multiple=64).shape(source.config)
     with pytest.raises(RecipeError, match=r"svd.blocks 1:4 is outside the model, which has 3 blocks: 0:3"):
         Svd(rank=4, blocks=("1:4",)).shape(source.config)
+    idle = replace(source.config, without_attention=(1,))
+    with pytest.raises(RecipeError, match="the blocks that svd takes have no matrix of the roles q, k"):
+        Svd(rank=4, roles=("q", "k"), blocks=("1:2",)).shape(idle)
     with pytest.raises(RecipeError, match="needs a calibration text"):
         Svd(rank=4).run(source, work_for(source))
     with pytest.raises(RecipeError, match=r"raise svd.budget"):

@@ -94,6 +94,21 @@ def test_many_configurations(case: tuple[EncoderConfig, Recipe, str, int], folde
     _prove(case, folder, objects, ("simulator", "host"))
 
 
+def test_the_largest_run_that_fits_is_found(folder: Path) -> None:
+    """In the fewest rows that 16 halves to; a run of more needs more than this L1."""
+    source, chunks = _source(tiny_encoders.config()), []
+    for size in (6_000, 12_000, 60_000):
+        path = tiny_models.target_file(folder / "narrow.toml", L1=size)
+        found = tiny_models.planned(source, path, tiny_models.recipe(8, 32, 40, None)).plan
+        assert not found.deficits()
+        chunks.append(found.chunk)
+    assert chunks == sorted(chunks)
+    assert chunks[0] < chunks[-1] == 16
+    larger = tiny_models.recipe(8, 32, 40, 2 * chunks[0])
+    path = tiny_models.target_file(folder / "narrow.toml", L1=6_000)
+    assert "L1" in tiny_models.planned(source, path, larger).plan.deficits()
+
+
 def test_one_on_rv32(folder: Path, objects: Path) -> None:
     case = (tiny_encoders.config(), tiny_models.recipe(8, 32, 24, 4), "siracusa", 3)
     _prove(case, folder, objects, ("simulator", "rv32"))

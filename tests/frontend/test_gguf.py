@@ -12,7 +12,7 @@ import pytest
 
 from edgec.errors import ModelError
 from edgec.frontend import gguf as gguf_front_end
-from edgec.frontend.gguf import GLOBAL, PER_LAYER
+from edgec.frontend.gguf import GLOBAL, PER_GEMMA_LAYER, PER_LAYER
 from edgec.frontend.gguf_header import GgufFile, read_gguf
 from edgec.frontend.load import load_checkpoint
 
@@ -46,7 +46,7 @@ def make_gguf(make_model: Any, tmp_path: Path) -> Callable[..., tuple[Path, dict
         import gguf
 
         _, state = make_model(family, **options)
-        arch = "llama" if family == "mistral" else family
+        arch = {"mistral": "llama", "gemma3_text": "gemma3"}.get(family, family)
         path = tmp_path / "model.gguf"
         writer = gguf.GGUFWriter(path, arch)
         writer.add_context_length(128)
@@ -61,16 +61,18 @@ def make_gguf(make_model: Any, tmp_path: Path) -> Callable[..., tuple[Path, dict
             writer.add_value_length(options["head_dim"])
             writer.add_rope_dimension_count(options["head_dim"])
         for key, value in (metadata or {}).items():
-            add: Any = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}[type(value)]
+            kinds: Any = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}
+            add = (kinds | {list: writer.add_array})[type(value)]
             add(key.replace("{arch}", arch), value)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("gpt-2")
         writer.add_token_list([chr(256 + i) for i in range(300)])
         writer.add_token_merges([])
         writer.add_eos_token_id(257)
-        short = {long: name for name, long in [*GLOBAL.items(), *PER_LAYER.items()]}
+        per_layer = PER_GEMMA_LAYER if arch.startswith("gemma") else PER_LAYER
+        short = {long: name for name, long in [*GLOBAL.items(), *per_layer.items()]}
         for name, array in state.items():
-            if options.get("tie_word_embeddings") and name == "lm_head.weight":
+            if (options.get("tie_word_embeddings") or arch.startswith("gemma")) and name == "lm_head.weight":
                 continue
             if name in short:
                 stored = short[name]
@@ -80,6 +82,8 @@ def make_gguf(make_model: Any, tmp_path: Path) -> Callable[..., tuple[Path, dict
                 stored = f"blk.{layer}.{short[module]}.{kind}"
             if arch == "llama" and (".q_proj." in name or ".k_proj." in name):
                 array = permute(array, N_HEADS if ".q_proj." in name else N_KV_HEADS)
+            if arch.startswith("gemma") and name.endswith("norm.weight"):
+                array = array + 1  # Gemma2Model.modify_tensors of the converter
             if quantise is not None and array.ndim == 2:
                 type_ = gguf.GGMLQuantizationType[quantise]
                 writer.add_tensor(stored, gguf.quantize(array, type_), raw_dtype=type_)
@@ -198,8 +202,56 @@ def test_rope_factors_of_llama3(make_gguf: Any) -> None:
 
 def test_sliding_window(make_gguf: Any) -> None:
     path, _ = make_gguf("llama", {"{arch}.attention.sliding_window": 40})
+    config = load_checkpoint(str(path)).config
+    assert config.windows == (40, 40) and config.max_seq_len == 128
+
+
+SWA = "{arch}.attention.sliding_window"
+GEMMAS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("gemma2", {}, {"windows": (4096, 0), "score_softcap": 50.0, "logit_softcap": 30.0}),
+    (
+        "gemma2",
+        {SWA: 9, "{arch}.attn_logit_softcapping": 5.0, "{arch}.final_logit_softcapping": 7.0},
+        {"windows": (9, 0), "score_softcap": 5.0, "logit_softcap": 7.0},
+    ),
+    ("gemma3_text", {SWA: 16}, {"windows": (16, 16), "score_softcap": 0.0, "logit_softcap": 0.0}),
+    ("gemma3_text", {SWA: 16, f"{SWA}_pattern": 2}, {"windows": (16, 0)}),
+    ("gemma3_text", {SWA: 16, f"{SWA}_pattern": [False, True]}, {"windows": (0, 16)}),
+    ("gemma3_text", {}, {"windows": ()}),
+]
+
+
+@pytest.mark.parametrize(("family", "metadata", "want"), GEMMAS)
+def test_gemma(family: str, metadata: dict[str, Any], want: dict[str, Any], make_gguf: Any) -> None:
+    """Norms under llama.cpp's names, gains with the 1 in them, windows and caps from the file or from llama.cpp."""
+    path, state = make_gguf(family, {"{arch}.rope.freq_base": 1e6, **metadata}, head_dim=16, pad_token_id=0)
     checkpoint = load_checkpoint(str(path))
-    assert checkpoint.config.max_seq_len == 40 and "limited to 40" in checkpoint.provenance["notes"][0]
+    config = checkpoint.config
+    assert config.family == family and config.tied_embeddings and config.double_norms
+    assert (config.activation, config.query_scale, config.norm_eps) == ("gelu_tanh", 0.25, pytest.approx(1e-6))
+    assert config.embed_scale == float(np.float32(32**0.5))
+    assert {key: getattr(config, key) for key in want} == want
+    assert bool(config.local_inv_freq) == (family == "gemma3_text")
+    if config.local_inv_freq:
+        assert np.allclose(config.local_inv_freq, 1e4 ** (-np.arange(8) / 8), rtol=1e-6)
+    assert checkpoint.readers.keys() == state.keys() - {"lm_head.weight"}
+    for name in checkpoint.readers:
+        assert np.array_equal(checkpoint.tensor(name), state[name] + np.float32("norm" in name)), name
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"{arch}.attn_logit_softcapping": 5.0}, ["gemma3.attn_logit_softcapping"]),
+        ({SWA: 16, f"{SWA}_pattern": 0}, ["sliding_window_pattern", "0"]),
+        ({SWA: 16, f"{SWA}_pattern": [True]}, ["sliding_window_pattern", "2 layers"]),
+        ({"{arch}.final_logit_softcapping": -1.0}, ["soft caps", "-1.0"]),
+        ({SWA: "wide"}, ["'wide'"]),
+    ],
+)
+def test_gemma_refused(metadata: dict[str, Any], words: list[str], make_gguf: Any, refuses: Any) -> None:
+    path, _ = make_gguf("gemma3_text", metadata, head_dim=16, pad_token_id=0)
+    refuses(lambda: load_checkpoint(str(path)), *words)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,45 @@ def test_phi3_matrices_are_rows_of_fused_ones(make_model: Any) -> None:
         assert f"{layer}{fused}.weight" not in checkpoint
 
 
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "n_inner": 48}
+H = "transformer.h.1."
+
+
+@pytest.mark.parametrize("headless", [False, True])
+def test_gpt2(headless: bool, make_model: Any, edit_tensors: Any) -> None:
+    """Matrices are stored as [inputs, outputs], q, k and v side by side; the hub's files lack the prefix."""
+    folder, state = make_model("gpt2", **GPT2)
+    masks = {"transformer.h.0.attn.bias": np.ones((1, 1, 4, 4), np.float32)}
+    if headless:
+        edit_tensors(folder, lambda t: {n.removeprefix("transformer."): a for n, a in (t | masks).items()})
+    checkpoint = load_checkpoint(str(folder))
+    config = checkpoint.config
+    assert (config.layer_norms, config.gated, config.learned_positions) == (True, False, True)
+    assert (config.activation, config.ffn_dim, config.max_seq_len, config.query_scale) == ("gelu_tanh", 48, 128, 0.0)
+    module = "model.layers.1.self_attn."
+    parts = [checkpoint.tensor(f"{module}{role}_proj.weight") for role in "qkv"]
+    assert np.array_equal(np.concatenate(parts), state[f"{H}attn.c_attn.weight"].T)
+    assert np.array_equal(checkpoint.tensor(f"{module}k_proj.bias"), state[f"{H}attn.c_attn.bias"][32:64])
+    assert np.array_equal(checkpoint.tensor("model.layers.1.mlp.up_proj.weight"), state[f"{H}mlp.c_fc.weight"].T)
+    assert np.array_equal(checkpoint.tensor("model.embed_positions.weight"), state["transformer.wpe.weight"])
+    assert np.array_equal(checkpoint.tensor("model.norm.bias"), state["transformer.ln_f.bias"])
+    assert sum(a.size for n, a in state.items() if n != "lm_head.weight") == sum(
+        checkpoint.tensor(name).size for name in checkpoint.readers
+    )
+
+
+def test_gpt_neo(make_model: Any) -> None:
+    options = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 9}
+    folder, state = make_model("gpt_neo", **options)
+    checkpoint = load_checkpoint(str(folder))
+    config = checkpoint.config
+    assert (config.windows, config.query_scale, config.ffn_dim) == ((0, 9), 1.0, 48)
+    name = "model.layers.1.self_attn.o_proj"
+    assert np.array_equal(checkpoint.tensor(f"{name}.weight"), state[f"{H}attn.attention.out_proj.weight"])
+    assert np.array_equal(checkpoint.tensor(f"{name}.bias"), state[f"{H}attn.attention.out_proj.bias"])
+    assert "model.layers.1.self_attn.q_proj.bias" not in checkpoint
+
+
 @pytest.mark.parametrize(("longest", "factor"), [(128, np.sqrt(1 + np.log(2) / np.log(64))), (64, 1.0)])
 def test_longrope_as_far_as_its_original_context(make_model: Any, longest: int, factor: float) -> None:
     short, long = [1.0, 1.5, 2.0, 2.5], [3.0, 4.0, 5.0, 6.0]

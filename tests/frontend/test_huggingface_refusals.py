@@ -43,6 +43,7 @@ def test_configuration(case: str, make_model: Any, edit_config: Any, refuses: An
 
 
 GEMMA3 = {"head_dim": 8, "pad_token_id": 0}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "n_inner": 48}
 ROPE = {"rope_type": "default", "rope_theta": 1e4}
 REFUSED_OF_OTHERS: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     "both directions": ("gemma3_text", GEMMA3, {"use_bidirectional_attention": True}, ["both directions"]),
@@ -62,6 +63,10 @@ REFUSED_OF_OTHERS: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str
         {"rope_parameters": ROPE | {"partial_rotary_factor": 0.5}},
         ["partial_rotary_factor 0.5"],
     ),
+    "layer scales": ("gpt2", GPT2, {"scale_attn_by_inverse_layer_idx": True}, ["scale_attn_by_inverse_layer_idx"]),
+    "ungated": ("gpt2", GPT2, {"activation_function": "relu"}, ["'relu'", "gelu_new"]),
+    "columns": ("gpt2", GPT2, {"n_inner": 40}, ["up_proj.weight", "[48, 32]", "[40, 32]"]),
+    "window": ("gpt_neo", {"num_layers": 2, "attention_types": [[["local"], 2]]}, {"window_size": 0}, ["window_size"]),
     "rows": ("phi3", {"pad_token_id": 0}, {"num_key_value_heads": 4}, ["qkv_proj.weight", "[64, 32]", "96 rows"]),
 }
 

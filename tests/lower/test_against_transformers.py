@@ -1,7 +1,8 @@
 """Loading and lowering against transformers: random tiny models, the graph's float ideals, the same logits.
 
 Tolerance, relative to the largest logit: the rope table rounds cos and sin to half of 2^-14 (3e-5), in q and in k of
-three layers: 6 times 3e-5. With that rounding taken out only float32's own is left.
+three layers: 6 times 3e-5; a table of learned positions rounds to binary16, half of 2^-11 of an element. With that
+rounding taken out only float32's own is left.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgec.compress.rtn import quantize_model
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.checkpoint import POSITIONS, Checkpoint
 from edgec.frontend.load import load_checkpoint
 from edgec.lower.llama import constants, lower
 from edgec.passes.score_rows import score_rows
@@ -22,7 +23,7 @@ from edgec.simulate.reference import ReferenceRunner
 from edgec.verify.quality import float_runner
 
 CONTEXT, CHUNK, PROMPT = 64, 7, 20
-ROUNDED_TABLE, EXACT_TABLE = 6 * 2**-15, 3e-6
+ROUNDED_TABLE, ROUNDED_POSITIONS, EXACT_TABLE = 6 * 2**-15, 2**-11, 3e-6
 SIZES: dict[str, Any] = {
     "vocab_size": 259,
     "hidden_size": 40,
@@ -44,6 +45,11 @@ LONG: dict[str, Any] = {
 }
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 GEMMA = {"head_dim": 12, "sliding_window": 6, "query_pre_attn_scalar": 20, "tie_word_embeddings": True, **TOKENS}
+GPT2 = {"n_embd": 40, "n_layer": 3, "n_head": 4, "n_positions": 128, "vocab_size": 259, **TOKENS}
+GPT_NEO: dict[str, Any] = {
+    **{"hidden_size": 40, "num_layers": 3, "num_heads": 4, "max_position_embeddings": 128, "vocab_size": 259, **TOKENS},
+    **{"attention_types": [[["global", "local"], 1], [["local"], 1]], "window_size": 6},
+}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama tied": ("llama", {"tie_word_embeddings": True}),
@@ -68,6 +74,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}),
     "gemma2 own head": ("gemma2", {**GEMMA, "tie_word_embeddings": False, "attention_bias": True}),
     "gemma3": ("gemma3_text", {**GEMMA, "sliding_window_pattern": 3}),
+    "gpt2": ("gpt2", GPT2),
+    "gpt2 own head": ("gpt2", {**GPT2, "tie_word_embeddings": False, "n_inner": 56, "activation_function": "gelu"}),
+    "gpt2 unscaled": ("gpt2", {**GPT2, "scale_attn_weights": False}),
+    "gpt_neo": ("gpt_neo", GPT_NEO),
     "gemma3 cap": ("gemma3_text", {**GEMMA, "sliding_window_pattern": 2, "final_logit_softcapping": 3.0}),
 }
 
@@ -78,12 +88,13 @@ def saved(family: str, options: dict[str, Any], folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(1)
+    sizes = {} if family.startswith("gpt") else SIZES  # which name them otherwise
     gain = 0.0 if family.startswith("gemma") else 1.0  # Gemma stores gains less 1
     auto: Any = AutoModelForCausalLM
-    model = auto.from_config(AutoConfig.for_model(family, **{**SIZES, **options})).eval()
+    model = auto.from_config(AutoConfig.for_model(family, **{**sizes, **options})).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or (".ln_" in name and name.endswith("weight")):
                 parameter.normal_(gain, 0.3)
             else:
                 parameter.normal_(0.0, 0.3 if parameter.ndim == 1 else parameter.shape[1] ** -0.5)
@@ -122,10 +133,11 @@ def test_logits(name: str, tmp_path: Path) -> None:
     checkpoint, consts, graph = ours(tmp_path)
     top = np.abs(theirs).max()
     assert theirs.std() > 0.1
+    rounded = ROUNDED_POSITIONS if checkpoint.config.learned_positions else ROUNDED_TABLE
     for rows in (PROMPT, CHUNK, 1):
         found = logits_of(float_runner(checkpoint, graph(rows), consts), tokens, rows)
-        assert np.abs(found - theirs).max() / top < ROUNDED_TABLE, rows
-    found = logits_of(float_runner(checkpoint, graph(CHUNK), exact_tables(checkpoint.config)), tokens, CHUNK)
+        assert np.abs(found - theirs).max() / top < rounded, rows
+    found = logits_of(float_runner(checkpoint, graph(CHUNK), exact_tables(checkpoint)), tokens, CHUNK)
     assert np.abs(found - theirs).max() / top < EXACT_TABLE
 
 
@@ -145,16 +157,19 @@ def test_the_torch_model(name: str, tmp_path: Path) -> None:
     assert (found - theirs).abs().max() / theirs.abs().max() < EXACT_TABLE
 
 
-def exact_tables(config: ModelConfig) -> dict[str, np.ndarray[Any, Any]]:
-    """The tables of angles without rounding."""
+def exact_tables(checkpoint: Checkpoint) -> dict[str, np.ndarray[Any, Any]]:
+    """The tables by position without rounding."""
+    config = checkpoint.config
+    if config.learned_positions:
+        return {"positions.table": checkpoint.tensor(POSITIONS)}
     tables = {}
-    for name, frequencies in (("rope.table", config.rope_inv_freq), ("rope.local", config.local_inv_freq)):
+    for name, frequencies in (("rope.table", config.rope_inv_freq), ("rope_local.table", config.local_inv_freq)):
         angles = np.arange(CONTEXT)[:, None] * np.asarray(frequencies)[None, :]
         tables[name] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * 2**14
     return tables
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "phi3 window", "gemma2 own head", "gemma3 cap"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "phi3 window", "gemma2 own head", "gemma3 cap", "gpt_neo"])
 def test_int8_stays_close(name: str, tmp_path: Path) -> None:
     """The reference of the quantised model is the float model up to quantisation, not some other model."""
     import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import replace
 from functools import partial
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import tiny_models
 
+from edgec.compress.depth import Depth, rank_layers
 from edgec.compress.rtn import quantize_matrix, quantize_model
 from edgec.compress.shapes import planned_model
+from edgec.compress.stage import Calibration, Work
 from edgec.compress.vocab import Vocab
 from edgec.errors import RecipeError
 from edgec.lower.programs import ready
@@ -24,6 +27,7 @@ from edgec.search import remedies as search
 from edgec.search.losses import bits_loss, depth_loss
 from edgec.search.options import ladders
 from edgec.target import Target, load_target
+from edgec.verify.workload import TEXT
 from tests.compress.small_tokenizers import tokenizer_of
 
 CONFIG = tiny_models.config(n_layers=9, hidden_dim=64, ffn_dim=128, head_dim=16, vocab_size=200)
@@ -101,6 +105,61 @@ def test_every_kind_that_suffices_is_listed_and_does(tmp_path: Path) -> None:
     longest = next(int(r["change"].split(" ")[-1]) for r in listed if r["change"].startswith("context"))
     longer = replace(BASE, build=replace(BASE.build, context=longest + 8))
     assert planned(longer, target).deficits()
+
+
+def test_layers_are_named_where_a_text_ranks_them(tmp_path: Path) -> None:
+    whole = planned(BASE, sized())
+    target = sized(TILE=whole.used_bytes("TILE") - 6000, L3=0)
+    before = planned(BASE, target)
+    asked = []
+
+    def ranked() -> list[int]:
+        asked.append(True)
+        return [5, 4, 6]
+
+    listed = remedies(partial(planned_model, CONFIG, ()), BASE, before, rank_layers=ranked)
+    (remedy,) = (r for r in listed if r["change"].startswith("drop"))
+    assert remedy["change"] == "drop layer 5" and "remove = [" in remedy["recipe"]
+    assert_each_suffices([remedy], target, before, tmp_path)
+    assert asked == [True]  # once, however many recipes are tried
+    steps = ladders(BASE, planned_model(CONFIG, (), BASE), False, [5, 4, 6])["depth"]
+    assert [s.change for s in steps] == ["drop layer 5", "drop layers 4, 5", "drop layers 4, 5, 6"]
+
+
+def test_layers_are_ranked_by_what_the_depth_stage_measures(tmp_path: Path) -> None:
+    model = tiny_models.checkpoint(CONFIG)
+    words = list(dict.fromkeys(re.findall(r"\w+|[^\w\s]+", TEXT)))[:90]
+    file = tmp_path / "text.txt"
+    file.write_text(" ".join(np.random.default_rng(1).choice(words, size=2000)))
+    calibration = Calibration(str(file), samples=10, length=128)
+    ranked = rank_layers(model, calibration, 0, lambda text: None)
+    assert sorted(ranked) == [4, 5, 6]  # the first 4 and last 2 of 9 are protected
+    work = Work(lambda: model, calibration)
+    Depth(blocks=1).run(model, work)
+    assert work.notes["removed"] == ranked[:1]
+    short = replace(calibration, file=str(tmp_path / "short.txt"))
+    Path(short.file).write_text("a few words")
+    assert rank_layers(model, short, 0, lambda text: None) == []
+    few = tiny_models.checkpoint(tiny_models.config(n_layers=6))
+    assert rank_layers(few, calibration, 0, lambda text: None) == []
+
+
+@pytest.mark.parametrize(
+    ("hidden", "ffn", "group", "expected"),
+    [
+        (64, 128, 32, ["8 of 16", "8 of 16"]),
+        (40, 72, 0, ["4 of 8", "4 of 8"]),
+        (64, 72, 0, ["4 of 8", "4 of 8"]),
+        (36, 52, 0, ["2 of 4", "2 of 4"]),
+    ],
+)
+def test_the_longest_pattern_that_packs(hidden: int, ffn: int, group: int, expected: list[str]) -> None:
+    config = tiny_models.config(hidden_dim=hidden, ffn_dim=ffn, head_dim=16 if hidden == 64 else 8, n_heads=4)
+    recipe = replace(BASE, quantize=replace(BASE.quantize, group_size=group))
+    steps = ladders(recipe, planned_model(config, (), recipe), False)["pattern"]
+    assert [" ".join(s.change.split(" ")[1:4]) for s in steps] == expected
+    made = planned_model(config, (), steps[-1].apply(recipe))
+    assert all(m.pattern for name, m in made.matrices.items() if name.startswith("model.layers."))
 
 
 def test_several_together_where_none_is_enough(tmp_path: Path) -> None:

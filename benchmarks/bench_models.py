@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.compress.shapes import planned_model
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import EMBEDDED, load_checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.lower.programs import ready
 from edgec.memory.plan import Plan
 from edgec.planning import plan_model

@@ -11,8 +11,9 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.encoder_config import encodes, refuse_stages
+from edgec.frontend.model_config import ModelConfig
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready

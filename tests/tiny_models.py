@@ -17,7 +17,8 @@ from edgec import compiler
 from edgec.artifact import Artifact
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.model_config import ModelConfig
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants
 from edgec.lower.programs import ready

@@ -26,7 +26,8 @@ from edgec.compress.ranks import break_even, rank_of_ratio
 from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions, takes
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure, matrix_of
 
 FADES = ("exponential", "linear")

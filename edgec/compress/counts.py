@@ -16,8 +16,8 @@ from math import ceil, comb, log2, prod
 from typing import Any
 
 from edgec.compress.masks import merged_patterns
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.encoder_config import refuse_stages
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 Index = NDArray[np.int64]

@@ -21,7 +21,8 @@ from typing import ClassVar
 from edgec.compress.blocks import with_blocks
 from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 
 METRICS = ("perplexity", "taylor", "magnitude")
 SCHEDULES = ("oneshot", "iterative")

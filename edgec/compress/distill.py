@@ -27,7 +27,8 @@ from edgec.compress.masks import check_options, patterns_of
 from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import BLOCK_ROLES, Structure, role_of
 
 OTHERS = ("norm", "embed", "head")  # roles of what is no matrix of a block

@@ -17,7 +17,8 @@ import numpy as np
 from edgec.compress.low_rank import Root, in_subspace, square_root
 from edgec.compress.stage import Work, layers_of
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import role_of
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ import numpy as np
 
 from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, LowRank
 from edgec.frontend.layouts import changed_by_storing, in_family_names
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.safetensors_file import read_header
 from edgec.frontend.structure import factor_names

@@ -26,7 +26,8 @@ from edgec.compress.ranks import break_even, rank_of_ratio
 from edgec.compress.shared_factor import STARTS, Floats, alternate, squared_error, start
 from edgec.compress.stage import Work, layers_of
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure, factor_names
 
 if TYPE_CHECKING:

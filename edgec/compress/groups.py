@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import BLOCK_ROLES, Structure
 
 ROLES = BLOCK_ROLES

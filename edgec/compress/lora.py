@@ -17,7 +17,8 @@ from edgec.compress.masks import mask
 from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions, takes
 from edgec.errors import RecipeError, ToolError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
+from edgec.frontend.model_config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from edgec.compress.groups import ROLES, block_ranges, check_ranges, check_roles, check_whole, grouped
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 AGGREGATIONS = ("mean", "weighted", "medoid")

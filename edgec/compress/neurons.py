@@ -28,7 +28,8 @@ from edgec.compress.depth import original_layers
 from edgec.compress.masks import Pattern
 from edgec.compress.stage import Work, floats_of
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 METRICS = ("activation", "taylor", "magnitude")

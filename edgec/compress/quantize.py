@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import role_of
 
 METHODS = ("gptq", "search", "rtn", "gptqmodel", "awq")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import FloatArray, ModelConfig
+from edgec.frontend.checkpoint import FloatArray
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 from edgec.ops.embed import dequantize
 from edgec.packing_nm import Pattern, kept, spread, unpack_codes, unpack_places

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from edgec.compress.nm import stored
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import POSITIONS, Checkpoint, FloatArray
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.model_config import POSITIONS
 from edgec.frontend.structure import role_of
 from edgec.packing import U8, n_groups, pack
 from edgec.recipe import Quantize

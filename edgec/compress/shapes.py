@@ -12,7 +12,8 @@ import numpy as np
 
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.checkpoint import POSITIONS, Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import POSITIONS, ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units

@@ -20,7 +20,8 @@ from edgec.compress.blocks import with_blocks
 from edgec.compress.depth import original_layers
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 
 
 @dataclass(frozen=True)

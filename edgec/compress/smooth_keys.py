@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import role_of
 
 SMALLEST = 1e-6  # of a pair, relative to the largest: a dead pair is not blown up

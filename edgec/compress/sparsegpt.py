@@ -18,7 +18,8 @@ from edgec.compress.masks import Pattern, check_options, mask, merged_patterns, 
 from edgec.compress.stage import Work, floats_of
 from edgec.compress.width import ROLES
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 
 Tokens = NDArray[np.int64]
 

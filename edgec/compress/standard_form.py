@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray
+from edgec.frontend.model_config import ModelConfig
 
 
 def standard_config(config: ModelConfig) -> ModelConfig:

@@ -26,7 +26,8 @@ from edgec.compress.low_rank import BASES, Factors, Fit
 from edgec.compress.ranks import Curve, allocate, break_even, rank_of_energy, rank_of_ratio
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 SENSITIVITIES = ("gradient", "measured", "none")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure, factor_names
 
 

@@ -24,7 +24,8 @@ from edgec.compress.token_choice import TokenChoice
 from edgec.compress.trimmed_tokenizer import check_same_text, trimmed_tokenizer
 from edgec.compress.vocabulary import original_tokens, ranges_of, with_tokens
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.model_config import ModelConfig
 
 
 @dataclass(frozen=True)

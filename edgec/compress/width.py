@@ -19,7 +19,8 @@ import numpy as np
 from edgec.compress.masks import Mask, check_options, keep_highest, merged_patterns, patterns_of, pruned_codes
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")

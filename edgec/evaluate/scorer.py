@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
 from edgec.evaluate.perplexity import score
-from edgec.frontend.checkpoint import POSITIONS, Checkpoint, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.model_config import POSITIONS
 from edgec.ir.graph import Graph
 from edgec.passes.score_rows import score_rows
 from edgec.simulate.reference import ReferenceRunner

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import POSITIONS, Checkpoint, FloatArray, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import MAX_LAYERS, MAX_SIZE, check_tensors, one_line
 from edgec.frontend.encoder_config import EncoderConfig
+from edgec.frontend.model_config import POSITIONS
 from edgec.frontend.provenance import describe
 from edgec.frontend.safetensors_file import StoredTensor, read_header
 from edgec.frontend.tokenizer import FILES, folder_tokenizer, read_json

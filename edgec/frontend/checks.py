@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.model_config import ModelConfig
 
 MAX_LAYERS = 1024  # more is a damaged header, and the list of tensor names grows with it
 MAX_SIZE = 1 << 31  # elements along one axis

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgec.errors import ModelError, RecipeError
-from edgec.frontend.checkpoint import POSITIONS, ModelConfig
+from edgec.frontend.model_config import POSITIONS, ModelConfig
 
 NORMS = ("self_attn_norm", "mlp_norm")
 

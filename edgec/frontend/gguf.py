@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import ATTENTION_BIAS, MLP_BIAS, QK_NORM, QKV_BIAS, check_tensors
 from edgec.frontend.gguf_blocks import packed_matrix, packs
 from edgec.frontend.gguf_config import ROPE_FACTORS, read_config
 from edgec.frontend.gguf_header import GgufFile, GgufTensor, read_gguf
 from edgec.frontend.llama2c import halves_from_pairs
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.provenance import describe
 
 GLOBAL = {

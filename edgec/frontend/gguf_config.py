@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.checks import MAX_LAYERS, checked_config
 from edgec.frontend.gguf_gemma import gemma_fields
 from edgec.frontend.gguf_header import GgufFile
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.rope import rotary
 
 # transformers' names by GGUF's; Mistral's files say "llama".

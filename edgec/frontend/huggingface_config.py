@@ -12,7 +12,6 @@ import numpy as np
 
 from edgec.errors import ModelError
 from edgec.frontend import bert
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.checks import (
     ATTENTION_BIAS,
     MAX_LAYERS,
@@ -22,6 +21,7 @@ from edgec.frontend.checks import (
     checked_config,
     one_line,
 )
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.quantized_folder import Quantization, read_quantization
 from edgec.frontend.quiet import quiet_transformers
 from edgec.frontend.rope import original_context, rotary

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import FloatArray, ModelConfig
+from edgec.frontend.checkpoint import FloatArray
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.safetensors_file import StoredTensor
 
 GPT_ENDS = {

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, FloatArray, ModelConfig, TextTokenizer
+from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import checked_config
 from edgec.frontend.llama2c_tokenizer import BOS, EOS
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.provenance import describe
 from edgec.frontend.rope import rotary
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgec.errors import RecipeError
 
 if TYPE_CHECKING:
-    from edgec.frontend.checkpoint import ModelConfig
+    from edgec.frontend.model_config import ModelConfig
 
 FACTORS = ("factor_a", "factor_b")
 BLOCK_ROLES = ("q", "k", "v", "o", "gate", "up", "down")

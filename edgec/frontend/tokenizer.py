@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import ModelConfig, TextTokenizer
+from edgec.frontend.checkpoint import TextTokenizer
 from edgec.frontend.checks import one_line
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.quiet import quiet_transformers
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.checkpoint import POSITIONS, ModelConfig
+from edgec.frontend.model_config import POSITIONS, ModelConfig
 from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.encoder_config import encodes
+from edgec.frontend.model_config import ModelConfig
 from edgec.ir.graph import Graph
 from edgec.lower import bert, llama
 

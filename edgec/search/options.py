@@ -13,8 +13,8 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.vocab import Vocab
 from edgec.compress.width import Width
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.encoder_config import encodes
+from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import BLOCK_ROLES, Structure, role_of
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (

@@ -19,8 +19,8 @@ from edgec.compress.sizes import size_of
 from edgec.compress.stage import Calibration, Work
 from edgec.compress.width import Width
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import ModelConfig
 from edgec.frontend.huggingface_config import config_of
+from edgec.frontend.model_config import ModelConfig
 from edgec.recipe import Recipe
 from tests.tiny_models import checkpoint, config
 

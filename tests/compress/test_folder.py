@@ -12,9 +12,10 @@ import pytest
 from edgec.compress.folder import write_folder
 from edgec.compress.rtn import quantize_matrix
 from edgec.errors import ModelError
-from edgec.frontend.checkpoint import Checkpoint, LowRank, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint, LowRank
 from edgec.frontend.huggingface_config import GPT_BIASES
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.model_config import ModelConfig
 from tests.tiny_models import checkpoint, config
 
 Q, UP = "model.layers.1.self_attn.q_proj.weight", "model.layers.0.mlp.up_proj.weight"

@@ -16,8 +16,9 @@ from edgec.compress.quantized import QuantizedTensor
 from edgec.compress.stage import Calibration, Work
 from edgec.compress.width import Width
 from edgec.errors import OutputError, RecipeError
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.packing import pack
 from edgec.recipe import Recipe
 from tests.tiny_models import checkpoint, config

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from edgec import compiler
 from edgec.artifact import Artifact
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.recipe import Recipe
 from edgec.verify.chain import verify
 

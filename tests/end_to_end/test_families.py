@@ -15,7 +15,7 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.errors import MismatchError, RecipeError
-from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.model_config import ModelConfig
 from edgec.lower.programs import ready
 from edgec.planning import plan_model
 from edgec.recipe import Recipe

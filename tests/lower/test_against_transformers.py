@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from edgec.compress.rtn import quantize_model
-from edgec.frontend.checkpoint import POSITIONS, Checkpoint
+from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.model_config import POSITIONS
 from edgec.lower.llama import constants, lower
 from edgec.passes.score_rows import score_rows
 from edgec.recipe import Quantize

@@ -14,7 +14,8 @@ import tiny_models
 import edgec.report
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
-from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.model_config import ModelConfig
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants, lower
 from edgec.lower.programs import ready

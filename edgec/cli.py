@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgec import __version__
+from edgec.cli_analyze import analyze
 from edgec.cli_compress import compress
 from edgec.cli_evaluate import compare, evaluate
 from edgec.cli_options import recipe_of, size_options
@@ -115,6 +116,7 @@ def default_out(model: str, target: str) -> Path:
     return Path("out") / f"{model_name(model)}-{Path(target).name.removesuffix('.toml')}"
 
 
+cli.add_command(analyze)
 cli.add_command(compress)
 cli.add_command(evaluate)
 cli.add_command(compare)

@@ -13,6 +13,7 @@ from edgec.console import bars, print_json
 TEXT_TASKS = ("perplexity", "bits-per-byte")
 TASKS = (
     *TEXT_TASKS,
+    "embeddings",
     *("triviaqa-closed", "triviaqa-open", "hellaswag", "truthfulqa_mc1", "truthfulqa_mc2", "gsm8k"),
 )
 
@@ -23,7 +24,7 @@ TASKS = (
 @click.option("--data", metavar="FILE", help='A text (.txt, or one {"text"} a line in .jsonl), or a task\'s questions.')
 @click.option("--window", type=click.IntRange(min=2), default=512, show_default=True, help="Tokens of a window.")
 @click.option("--windows", type=click.IntRange(min=1), help="Only so many, from the start.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many questions, from the start.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many questions, or sentences, from the start.")
 @click.option(
     "--max-new-tokens", type=click.IntRange(1, 50), default=50, show_default=True, help="Of an answer to TriviaQA."
 )
@@ -55,22 +56,25 @@ def evaluate(
     """Measure MODEL: a checkpoint, a stage's folder, or a folder that edgec build made.
 
     perplexity takes whole windows, bits-per-byte all of the text. TriviaQA is asked greedily and matched in three
-    tiers; HellaSwag, TruthfulQA and GSM8K are lm-eval's, on a local file or, without --data, on the hub's data. The
-    protocol is stored beside the number, in the folder's evaluations.json where MODEL is a folder of edgec.
+    tiers; HellaSwag, TruthfulQA and GSM8K are lm-eval's, on a local file or, without --data, on the hub's data.
+    embeddings compares an encoder's vectors with its float model's, sentence by sentence. The protocol is stored beside
+    the number, in the folder's evaluations.json where MODEL is a folder of edgec.
     """
     import json
     import os
 
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's own bars: there is one here
     from edgec.evaluate.result import store
-    from edgec.evaluate.tasks import evaluate_questions, evaluate_text
+    from edgec.evaluate.tasks import evaluate_embeddings, evaluate_questions, evaluate_text
     from edgec.output import write_file
 
-    if data is None and task in TEXT_TASKS:
+    if data is None and task in (*TEXT_TASKS, "embeddings"):
         raise click.UsageError(f"--task {task} needs --data, a text.")
     with bars() as say:
         began = time.monotonic()
-        if data is not None and task in TEXT_TASKS:
+        if data is not None and task == "embeddings":
+            found, folder = evaluate_embeddings(model, data, chars, limit, tokenizer)
+        elif data is not None and task in TEXT_TASKS:
             found, folder = evaluate_text(model, task, data, window, windows, chars, runner, tokenizer, say)
         else:
             found, folder = evaluate_questions(model, task, data, limit, max_new_tokens, runner, tokenizer, say)

@@ -26,7 +26,6 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
-from edgec.frontend.encoder_config import encodes
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import Graph
@@ -45,6 +44,7 @@ from edgec.planning import context_of, longest_decode, models, plan_model, refus
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.explain import effects
 from edgec.report.files import write_report
+from edgec.report.placements import placements
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target, target_path
@@ -84,8 +84,7 @@ def build(
         say("load")
         loaded = checkpoint = load_checkpoint(model, tokenizer)
         unrounded, table = model, tuple(checkpoint.stages)
-        if encodes(checkpoint.config):
-            refuse_for_encoder(recipe, explain)
+        refuse_for_encoder(checkpoint.config, recipe, explain)
         if recipe.stages:
             recipe = replace(recipe, stages=settled(recipe.stages, checkpoint, recipe.calibration))
             stages_folder = out.with_name(out.name + ".stages")
@@ -140,8 +139,7 @@ def plan_config(
     say = progress or (lambda text: None)
     chip = load_target(target)
     architecture = architecture_of(file)
-    if encodes(architecture.config):
-        refuse_for_encoder(recipe, explain)
+    refuse_for_encoder(architecture.config, recipe, explain)
     model = planned_model(architecture.config, architecture.extras, recipe)
     context = context_of(model.config.max_seq_len, recipe)
     say("lower and plan")
@@ -276,6 +274,7 @@ def _facts(
         "context": made.context,
         "chunk": made.chunk,
         "max_context": longest,
+        "placements": placements(made),
         "program": None,
         "constants": {},
         "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},

@@ -10,12 +10,14 @@ from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.checkpoint import Checkpoint, ModelConfig
+from edgec.frontend.encoder_config import encodes, refuse_stages
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
+from edgec.memory.collector import no_cycle_search
 from edgec.memory.plan import Plan
 from edgec.memory.planner import plan, short_levels
 from edgec.memory.repeat import Decisions
@@ -34,10 +36,11 @@ def context_of(longest: int, recipe: Recipe) -> int:
     return context
 
 
-def refuse_for_encoder(recipe: Recipe, explain: bool = False) -> None:
-    """Raise RecipeError for what is made for models that continue text."""
-    if recipe.stages:
-        raise RecipeError(f"the stage {recipe.stages[0].method} works on models that continue text, not on an encoder.")
+def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
+    """Raise RecipeError for an encoder where something is made for models that continue text."""
+    if not encodes(config):
+        return
+    refuse_stages(config, [stage.method for stage in recipe.stages])
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
     if explain:
@@ -90,10 +93,11 @@ def _with_tokens(model: QuantizedModel, size: int) -> QuantizedModel:
     return replace(model, config=config, matrices=model.matrices | rows)
 
 
+@no_cycle_search()
 def plan_model(
     model: QuantizedModel, target: Target, context: int, recipe: Recipe, known: Decisions | None = None
 ) -> tuple[dict[str, Graph], Plan]:
-    """Graphs and plan of a `ready` model with the largest prefill chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
+    """Graphs and plan of a `ready` model with the largest chunk that fits (the recipe's, or 16, 8, 4, 2, 1).
 
     Blocks are planned alike, so a chunk that is too large for the compute memory is found out on one block.
     known: decisions of plans for the same target, which these add to.
@@ -111,7 +115,10 @@ def plan_model(
                 return graphs, made
             layers = None
         else:
-            chunk //= 2
+            # Where a token alone is too much already no chunk helps.
+            alone = {name: graph for name, graph in graphs.items() if name == "decode"}
+            hopeless = alone and target.compute in short_levels(alone, target, context, known)
+            chunk = 1 if hopeless else chunk // 2
 
 
 def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:

@@ -3,17 +3,17 @@
     y = alpha W_0 x + B A x + bias      A and B train, W_0 does not; alpha falls from `start` to exactly 0
 
     rank = 64                  of every product; or
-    ratio = 0.5                the rank that leaves this share of each matrix's parameters
+    ratio = 0.5                the rank that leaves this share of each matrix's parameters; a matrix whose product would
+                               be no smaller stays as it is
 
     fade = "linear"            alpha = max(0, start (1 - t))
            "exponential"       alpha = start base^(-speed t) before t = 1, then 0
-    init = "svd"               A and B from the rank's part of W_0's SVD, S^1/2 on each side, B times 1 - start
-           "random"            A normal with variance 1/k, B zero; nothing of W_0 is in them
+    init = "svd"               B A is the rank's part of W_0's SVD, S^1/2 on each side, and only the rest of W_0 fades
+           "random"            A normal with variance 1/k, B zero: nothing of W_0 is in them
 
 t runs from 0 to 1 over the training but for its last part, `settle`, in which alpha is 0 and W_0 is gone: what an
 exponential jumps by in the end (1/32 of W_0 by default) is trained away in it. A limit of time moves t along. With
-start = 1 the factors of both kinds begin with a product of zero, so that training begins at the model as it was; those
-of the SVD already look at the inputs that W_0 looks at most.
+start = 1 training begins at the model as it was; with start = 0 there is no W_0 from the first update on.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edgec.compress.groups import block_ranges, check_ranges
+from edgec.compress.ranks import break_even, rank_of_ratio
 from edgec.compress.stage import Work
 from edgec.compress.training_options import TrainingOptions, takes
 from edgec.errors import RecipeError
@@ -40,6 +42,7 @@ class Abaco(TrainingOptions):
     rank: int = 0
     ratio: float = 0.0
     roles: tuple[str, ...] = ("q", "k", "o")  # or ["all"]
+    blocks: tuple[str, ...] = ()  # half-open ranges such as "2:28"; none: all
     fade: str = "linear"
     start: float = 1.0
     base: float = 2.0
@@ -51,6 +54,7 @@ class Abaco(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_roles(self.roles)
+        check_ranges("abaco", self.blocks)
         if bool(self.rank) == bool(self.ratio):
             raise RecipeError("abaco takes either a rank or a ratio, the share of each matrix's parameters to leave.")
         if self.rank < 0 or not 0 <= self.ratio < 1:
@@ -64,15 +68,15 @@ class Abaco(TrainingOptions):
 
     def alpha(self, done: float, steps: int) -> float:
         """The factor on W_0 at a share of a training of so many steps; exactly 0 in the last one at least."""
-        fading = 1 - max(self.settle, 1 / steps)
+        fading = min(1 - self.settle, (steps - 1) / steps)
         if done >= fading:
             return 0.0
         t = done / fading
         return self.start * (1 - t if self.fade == "linear" else self.base ** (-self.speed * t))
 
     def shape(self, config: ModelConfig) -> ModelConfig:
-        """Unchanged. Raises RecipeError for a rank that a matrix cannot have."""
-        self.structure(Structure(config))
+        """Unchanged. Raises RecipeError for blocks that the model lacks, and if no product is smaller."""
+        self.ranks(Structure(config))
         return config
 
     def structure(self, structure: Structure) -> Structure:
@@ -81,18 +85,16 @@ class Abaco(TrainingOptions):
 
     def ranks(self, structure: Structure) -> dict[str, int]:
         """The rank of every stored matrix that becomes a product; those that are one already stay as they are."""
-        shapes = structure.shapes()
-        found = {}
-        for name in structure.stored_matrices():
-            if takes(self.roles, name) and matrix_of(name) == name:
-                n, k = shapes[name]
-                found[name] = self.rank or max(1, int(self.ratio * n * k / (n + k)))
-                if found[name] > min(n, k):
-                    raise RecipeError(
-                        f"abaco.rank {self.rank} is more than {name} [{n}, {k}] can have, {min(n, k)}; lower it or "
-                        "leave the role out."
-                    )
-        return found
+        n_layers, shapes = structure.config.n_layers, structure.shapes()
+        ranges = block_ranges("abaco", self.blocks, n_layers, range(n_layers))
+        starts = tuple(f"model.layers.{layer}." for blocks in ranges for layer in blocks)
+        names = [n for n in structure.stored_matrices() if n.startswith(starts) and takes(self.roles, n)]
+        whole = {name: (shapes[name][0], shapes[name][1]) for name in names if matrix_of(name) == name}
+        found = {name: self.rank or rank_of_ratio(n, k, self.ratio) for name, (n, k) in whole.items()}
+        smaller = {name: rank for name, rank in found.items() if rank <= break_even(*whole[name])}
+        if whole and not smaller:
+            raise RecipeError(f"no matrix that abaco takes is smaller at rank {self.rank or 1}; lower it.")
+        return smaller
 
     def run(self, model: Checkpoint, work: Work) -> Checkpoint:
         """The model with products in place of the matrices; branches and pruned zeros of these go with them.

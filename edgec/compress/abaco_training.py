@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class FadingMatrix:
-    """alpha W_0 + B A. The matrix W_0 is let go of as soon as alpha is 0."""
+    """alpha W_0 + B A, of W_0 only what is not in B A to begin with. It is let go of as soon as alpha is 0."""
 
     def __init__(self, original: FloatArray, rank: int, options: Abaco, seed: list[int]) -> None:
-        self.original: Tensor | None = torch.from_numpy(original)
+        a, b = _factors(original, rank, options.init, seed)
+        self.original: Tensor | None = torch.from_numpy(original - b @ a)
         self.alpha = options.start
-        a, b = _factors(original, rank, options, seed)
         self.a = torch.from_numpy(a).requires_grad_(True)
         self.b = torch.from_numpy(b).requires_grad_(True)
 
@@ -75,13 +75,14 @@ def train(model: Checkpoint, ranks: dict[str, int], options: Abaco, work: Work) 
     return {n: LowRank(w.a.detach().numpy().copy(), w.b.detach().numpy().copy()) for n, w in faded.items()}
 
 
-def _factors(w: FloatArray, rank: int, options: Abaco, seed: list[int]) -> tuple[FloatArray, FloatArray]:
-    """A [rank, k] and B [n, rank] before training; (1 - start) times the rank's part of W_0, or 0."""
+def _factors(w: FloatArray, rank: int, init: str, seed: list[int]) -> tuple[FloatArray, FloatArray]:
+    """A [rank, k] and B [n, rank] before training."""
     n, k = w.shape
-    if options.init == "random":
+    if init == "random":
         draw = np.random.default_rng(seed)
         return (draw.standard_normal((rank, k)) * k**-0.5).astype(np.float32), np.zeros((n, rank), np.float32)
     u, s, v = np.linalg.svd(w.astype(np.float64), full_matrices=False)
     root = np.sqrt(s[:rank])
-    a, b = root[:, None] * v[:rank], u[:, :rank] * root * max(0.0, 1 - options.start)
-    return np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32)
+    return np.ascontiguousarray(root[:, None] * v[:rank], np.float32), np.ascontiguousarray(
+        u[:, :rank] * root, np.float32
+    )

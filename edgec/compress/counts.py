@@ -17,6 +17,7 @@ from typing import Any
 
 from edgec.compress.masks import merged_patterns
 from edgec.frontend.checkpoint import ModelConfig
+from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 
@@ -60,6 +61,7 @@ class State:
 
 def state_after(structure: Structure, recipe: Any) -> State:
     """Structure, patterns, grids and ranks behind all stages. Raises RecipeError for one that it cannot have."""
+    refuse_stages(structure.config, [stage.method for stage in recipe.stages])
     state = State(structure)
     for stage in recipe.stages:
         state = _after(state, stage)
@@ -101,7 +103,7 @@ def _after(state: State, stage: Any) -> State:
         stage.check_patterns(state.structure, state.patterns)
     state = _restructured(state, stage)
     shapes = state.matrices()
-    if stage.method in ("width", "sparsegpt"):
+    if hasattr(stage, "patterns"):  # width, and what prunes as it does
         return replace(state, patterns=merged_patterns(state.patterns, stage.patterns(state.structure)))
     if stage.method == "quantize":
         widths = {name: int(stage.bits_of.get(role_of(name), stage.bits)) for name in shapes}

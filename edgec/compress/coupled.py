@@ -2,7 +2,7 @@
 
     neuron    a row of gate (where there is one), a row of up, a column of down
     group     rows of k and v of one key/value head, rows of q of the heads that share it, their columns of o
-    attention q, k, v, o of a block and the norm before them
+    attention q, k, v, o of a block and the norms around them
 
 Biases go with rows; low-rank branches and key centres are cut alike.
 """
@@ -77,10 +77,11 @@ def group_sizes(config: ModelConfig) -> dict[str, int]:
 
 def without_attention(model: Checkpoint, layers: Collection[int]) -> Checkpoint:
     """The model whose blocks `layers` have no attention; everything that belonged to it goes. None of it is shared."""
-    gone = tuple(f"model.layers.{layer}.{part}" for layer in layers for part in ("self_attn", "input_layernorm"))
+    parts = ("self_attn", "input_layernorm", *(["post_attention_layernorm"] if model.config.double_norms else []))
+    gone = tuple(f"model.layers.{layer}.{part}." for layer in layers for part in parts)
 
     def rest(table: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in table.items() if not f"{name}.".startswith(tuple(f"{g}." for g in gone))}
+        return {name: value for name, value in table.items() if not f"{name}.".startswith(gone)}
 
     bare = tuple(sorted({*model.config.without_attention, *layers}))
     return replace(

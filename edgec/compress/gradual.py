@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgec.compress.coupled import NEURON
 from edgec.compress.trained_matrix import TrainedMatrix
 
-NEURON = {"gate": 0, "up": 0, "down": 1}  # the axis along which a matrix's neurons lie
 GONE = -1.0  # below every importance
 
 

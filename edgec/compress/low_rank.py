@@ -12,7 +12,7 @@ that neither needs a wide range of codes, and the factors of a lower rank are th
     plain      1                             1
     asvd       1                             diag(mean |x_j|^alpha)     Yuan et al. 2023, arXiv 2312.05821
     whitened   1                             Cholesky factor of X X^T   SVD-LLM: Wang et al. 2024, arXiv 2403.07378
-    fisher     diag(sqrt(Fisher of rows))    or the same of columns     FWSVD: Hsu et al. 2022, arXiv 2207.00112
+    fisher     diag(sqrt(Fisher of rows))    1, or that of columns      FWSVD: Hsu et al. 2022, arXiv 2207.00112
     drone      1                             square root of X X^T in    DRONE: Chen et al. 2021, NeurIPS 34
                                              the inputs' own subspace
 
@@ -42,7 +42,7 @@ class Fit:
     alpha: float = 0.5
     damp: float = 0.01
     guided: bool = True
-    side: str = "inputs"
+    side: str = "outputs"
     removal: bool = False  # find loss_of_removal for every matrix too
 
     @property
@@ -100,8 +100,8 @@ def whitened(w: FloatArray, moment: Floats, damp: float, bound: int) -> Factors:
 def fisher(w: FloatArray, rows: Floats | None, columns: Floats | None, bound: int) -> Factors:
     """The least sum of rows_i columns_j (W - B A)_ij^2, weights of outputs [n] and inputs [k]; None: all alike.
 
-    Weights that are a product of both are the most for which the optimum is a singular value decomposition. FWSVD sums
-    the Fisher information of a row of its W, which is [inputs, outputs]: `columns` here.
+    Weights that are such a product are the most for which the optimum is a singular value decomposition. FWSVD sums the
+    Fisher information of every row of W.
     """
     n, k = w.shape
     left_scale = np.ones(n) if rows is None else np.sqrt(_at_least_some(rows))

@@ -27,6 +27,7 @@ from edgec.compress.vocab import settled
 from edgec.compress.vocabulary import with_tokens_of
 from edgec.errors import OutputError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.provenance import sha256
 from edgec.output import replaced_folder, write_file
@@ -66,6 +67,7 @@ def compress(
     _check_data(recipe)
     recipe = replace(recipe, stages=settled(recipe.stages, model, recipe.calibration))
     config = model.config
+    refuse_stages(config, [stage.method for stage in recipe.stages])
     for stage in recipe.stages:
         config = stage.shape(config)
     if any(stage.method == "quantize" for stage in recipe.stages):

@@ -30,7 +30,7 @@ from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConf
 from edgec.frontend.structure import Structure
 
 SENSITIVITIES = ("gradient", "measured", "none")
-SIDES = ("inputs", "outputs", "both")
+SIDES = ("outputs", "inputs", "both")
 PROBED = 0.8  # of its energy is what a matrix keeps while its loss is measured
 TINY = 1e-300  # against division by zero
 
@@ -50,9 +50,10 @@ class Svd:
     multiple: int = 1  # ranks by ratio, energy and budget are multiples of it
     samples: int = 64  # windows of the calibration text, or as many as it has
     guided: bool = True  # whitened, drone: tokens count by the loss's gradient (compress/token_weights.py)
-    damp: float = 0.01  # whitened: added to the inputs' second moments, a share of their mean
+    damp: float = 0.01  # whitened and refit: added to the inputs' second moments, a share of their mean
+    refit: bool = False  # B anew for the inputs that come through the blocks before as they are now (compress/refit.py)
     alpha: float = 0.5  # asvd: exponent of the mean absolute inputs
-    side: str = "inputs"  # fisher: whose weights' Fisher information is summed; FWSVD's are the inputs', or "both"
+    side: str = "outputs"  # fisher: whose weights' Fisher information is summed: each row's, "inputs" or "both"
     sensitivity: str = "gradient"
     probe_samples: int = 4  # windows for a measured sensitivity
 
@@ -107,6 +108,7 @@ class Svd:
         matrices that stay `dense`, and for a budget its figures. Raises RecipeError for a text too short for a window.
         """
         from edgec.compress.factor_blocks import factor_blocks
+        from edgec.compress.refit import refitted
 
         self.shape(model.config)
         shapes = model.config.tensor_shapes()
@@ -116,7 +118,8 @@ class Svd:
         fixed = {name: self._fixed_rank(*shapes[name]) for name in stored} if self.rank or self.ratio else None
         bounds = fixed or {name: break_even(*shapes[name]) for name in stored}
         groups = {name: model.structure.users(name) for name in stored if bounds[name]}
-        tokens = work.tokens(model, self.samples, at_most=True) if self._fit().needs_text else None
+        reads = self.refit or self._fit().needs_text
+        tokens = work.tokens(model, self.samples, at_most=True) if reads else None
         factors, removal = factor_blocks(model, groups, bounds, self._fit(), tokens, work)
         if self.budget:
             ranks = self._ranks_of_budget(model, groups, factors, removal, work)
@@ -126,6 +129,8 @@ class Svd:
             ranks = bounds
         made = {n: f.of_rank(ranks[n]) for n, f in factors.items() if 0 < ranks[n] <= break_even(*shapes[n])}
         if tokens is not None:
+            if self.refit:
+                made = refitted(model, made, tokens, self.damp, work)
             work.notes["samples"] = len(tokens)
         work.notes["ranks"] = {name: each.rank for name, each in made.items()}
         work.notes["dense"] = [name for name in stored if name not in made]
@@ -136,7 +141,10 @@ class Svd:
     def _chosen(self, config: ModelConfig) -> list[str]:
         ranges = block_ranges("svd", self.blocks, config.n_layers, range(config.n_layers))
         starts = tuple(f"model.layers.{layer}." for blocks in ranges for layer in blocks)
-        return [n for n in config.tensor_shapes() if n.startswith(starts) and role_in(n, self.roles)]
+        found = [n for n in config.tensor_shapes() if n.startswith(starts) and role_in(n, self.roles)]
+        if not found:
+            raise RecipeError(f"the blocks that svd takes have no matrix of the roles {', '.join(self.roles)}.")
+        return found
 
     def _stored(self, structure: Structure) -> list[str]:
         """The chosen matrices as they are stored, but for products."""

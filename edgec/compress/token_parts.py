@@ -7,8 +7,8 @@ Removing tokens changes nothing about a text whose tokens are all left, together
   symbols of that one derivation are all that is needed. With fewer merges every step has fewer candidates, and the
   one that was taken is still there.
 * Unigram takes the path of highest score; fewer pieces leave fewer paths. A character without a piece of its own
-  becomes unknown, at a score that is below the lowest of all pieces by a constant: a piece's single characters are
-  needed, and the lowest piece.
+  becomes unknown, at a score that is below the lowest of all pieces by a constant: with the lowest piece still there,
+  no path through such a character is better than it was.
 * WordPiece takes the longest piece that matches, WordLevel whole words: nothing else is needed.
 """
 
@@ -77,12 +77,7 @@ def parts_of(model: Mapping[str, Any]) -> Parts:
 
     It gives None for a token that no text of its own gives.
     """
-    if model["type"] == "BPE":
-        return _merged_parts(model)
-    tokens = set(model_tokens(model))
-    if model["type"] == "Unigram":
-        return lambda token: frozenset(tokens.intersection(token)) - {token}
-    return lambda token: frozenset()
+    return _merged_parts(model) if model["type"] == "BPE" else lambda token: frozenset()
 
 
 def _merged_parts(model: Mapping[str, Any]) -> Parts:

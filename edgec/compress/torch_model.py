@@ -69,8 +69,8 @@ class Factored(nn.Module):
         self.factor_a, self.factor_b = Matrix(k, rank, bias=False), Matrix(rank, n, bias=False)
         self.bias = nn.Parameter(torch.empty(n)) if bias else None
 
-    def through(self, x: Tensor, name: str, act: Activations) -> Tensor:
-        """Outputs [..., n]; what goes into each factor passes `act`."""
+    def forward(self, x: Tensor, name: str, act: Activations) -> Tensor:
+        """Outputs [..., n] of the matrix `name`; what goes into each factor passes `act`."""
         a, b = factor_names(name)
         y = self.factor_b(act.into_matrix(self.factor_a(act.into_matrix(x, a)), b))
         return y if self.bias is None else y + self.bias
@@ -78,7 +78,7 @@ class Factored(nn.Module):
 
 def through(matrix: nn.Module, x: Tensor, name: str, act: Activations) -> Tensor:
     """The matrix `name`, a product or not, of inputs that pass `act` first."""
-    return matrix.through(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
+    return matrix(x, name, act) if isinstance(matrix, Factored) else matrix(act.into_matrix(x, name))
 
 
 def softcap(x: Tensor, cap: float) -> Tensor:

@@ -9,6 +9,7 @@ Nothing is simulated: the numbers follow from the plan.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgec.cost.engine import call_cycles
@@ -78,7 +79,7 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     return usage
 
 
-def phases_usage(target: Target, phases: tuple[Phase, ...], m: int, pos: int) -> Usage:
+def phases_usage(target: Target, phases: Sequence[Phase], m: int, pos: int) -> Usage:
     """Cost of phases in a row."""
     usage = Usage()
     for phase in phases:

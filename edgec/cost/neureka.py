@@ -26,6 +26,9 @@ FIRST = 253  # core 0, from the first job to where it starts the second; code th
 FORK = 67  # fork, a core's share of a tile, join
 ROW = 56  # a row of a tile
 ONE_GROUP = 13.8  # of a core: a channel of a row
+TWO_ROWS = (
+    8.4  # the same where rows are scaled in pairs, as they are with nothing to add: fitted to microLlama's prompts
+)
 CHANNEL, GROUP = 4.6, 13.5  # where there are several groups: a channel and each of its groups
 RETURN = 70
 
@@ -49,7 +52,8 @@ def _matmul_cycles(
 ) -> float:
     sizes, groups, inputs = tile_sizes(n, tile), n_groups(k, group_size), min(k, group_size)
     jobs = (m if bits else 1) * groups  # of a tile
-    channel = ONE_GROUP if groups == 1 else CHANNEL + GROUP * groups
+    one = TWO_ROWS if m > 1 else ONE_GROUP
+    channel = one if groups == 1 else CHANNEL + GROUP * groups
     length = {
         size: job_cycles(
             gemv_job(0, 0, 0, inputs, size, bits) if bits else rows_job(0, 0, 0, grid_of(m), inputs, size, 8)

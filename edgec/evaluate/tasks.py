@@ -5,18 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgec.artifact import Artifact
 from edgec.compress.calibration import read_text
+from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
 from edgec.evaluate.result import Evaluation
-from edgec.evaluate.scorer import FloatScorer, Scorer, built_scorer, quantised_scorer
+from edgec.evaluate.scorer import LONGEST, ROWS, FloatScorer, Scorer, built_scorer, quantised_scorer
 from edgec.evaluate.text import text_likelihood
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.load import load_checkpoint
+from edgec.lower.model import constants, lower
+from edgec.recipe import Quantize
+from edgec.verify.embeddings import SENTENCES, compare_embeddings
+from edgec.verify.original import original
 
+NOT_A_DECODER = "{} is an encoder and continues no text; measure its vectors with --task embeddings."
 QUESTION_CONTEXT = 2047  # positions of a reference that answers questions, less one
 
 
@@ -27,8 +35,12 @@ def scorer_of(
     path = Path(model)
     if (path / "build.json").is_file():
         artifact = Artifact.load(path)
+        if artifact.encodes:
+            raise EdgecError(NOT_A_DECODER.format(model))
         return built_scorer(artifact), {"name": path.name} | _built_size(artifact), path
     checkpoint = load_checkpoint(model, tokenizer)
+    if encodes(checkpoint.config):
+        raise EdgecError(NOT_A_DECODER.format(model))
     text = checkpoint.tokenizer
     if text is None:
         raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
@@ -68,6 +80,40 @@ def evaluate_text(
     return Evaluation(task, metrics, protocol, described, 0.0), folder
 
 
+def evaluate_embeddings(
+    model: str, data: str, chars: int | None, limit: int | None, tokenizer: str | None
+) -> tuple[Evaluation, Path | None]:
+    """Cosines between the vectors of a built encoder, or of one quantised without a recipe, and its float model's.
+
+    Raises EdgecError for a model that is no encoder, or if the float checkpoint of a build is gone.
+    """
+    text, path = read_text(data)[:chars], Path(model)
+    if built := (path / "build.json").is_file():
+        artifact = Artifact.load(path)
+        if not artifact.encodes:
+            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+        checkpoint, graph, consts = original(artifact), artifact.graphs["encode"], artifact.constants()
+        described = {"name": path.name} | _built_size(artifact)
+    else:
+        checkpoint = load_checkpoint(model, tokenizer)
+        if not encodes(checkpoint.config):
+            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+        quantized = quantize_model(checkpoint, Quantize())
+        context = min(checkpoint.config.max_seq_len, LONGEST)
+        consts = constants(quantized, context)
+        graph = lower(quantized, consts, "encode", min(ROWS, context), context)
+        described = {"name": path.name or model}
+    words = checkpoint.tokenizer
+    if words is None:
+        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    found = compare_embeddings(checkpoint, graph, consts, words, text, Path(data).name, limit or SENTENCES)
+    arithmetic = "the reference of the built project" if built else "the reference, quantised without a recipe"
+    protocol = {"text": Path(data).name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "arithmetic": arithmetic}
+    protocol |= {key: found[key] for key in ("sentences", "tokens")}
+    metrics = {key: found[key] for key in ("cosine_mean", "cosine_min")}
+    return Evaluation("embeddings", metrics, protocol, described, 0.0), path if built else None
+
+
 def evaluate_questions(
     model: str,
     task: str,
@@ -79,34 +125,53 @@ def evaluate_questions(
     say: Callable[[str, int, int], None],
 ) -> tuple[Evaluation, Path | None]:
     """TriviaQA, or one of lm-eval's tasks. Raises EdgecError for data that are missing or of another form."""
-    from edgec.evaluate.lm_tasks import lm_task
-    from edgec.evaluate.triviaqa import triviaqa
-
-    rows, protocol = None, dict[str, Any]()
-    if data is not None:
-        raw = read_bytes(data)
-        rows = rows_of(raw, data)
-        protocol = {"data": Path(data).name, "sha256": hashlib.sha256(raw).hexdigest()}
-    elif task.startswith("triviaqa"):
-        raise EdgecError(f"{task} needs --data, a .jsonl file with a question and its answers a line.")
-    else:
-        protocol = {"data": "hub"}
+    questions = Questions.of(task, data, limit, max_new)
     scorer, described, folder = scorer_of(model, runner, tokenizer, QUESTION_CONTEXT)
-    if task.startswith("triviaqa"):
-        assert rows is not None
-        rows = rows[:limit]
-        open_book = task == "triviaqa-open"
-        metrics = triviaqa(scorer, rows, open_book, Path(str(data)).name, max_new, say)
-        prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
-        protocol |= {"documents": len(rows), "prompt": prompt, "min_new_tokens": 1, "max_new_tokens": max_new}
-        protocol["matching"] = "exact, substring, 80 % of words"
-    else:
-        found = lm_task(scorer, task, rows, limit, say)
-        metrics = found.pop("metrics")
-        protocol |= found
-    protocol |= {"context": scorer.context, "arithmetic": scorer.arithmetic}
-    rounded = {key: float(f"{value:.6g}") for key, value in metrics.items()}
-    return Evaluation(task, rounded, protocol, described, 0.0), folder
+    metrics, protocol = questions.ask(scorer, say)
+    return Evaluation(task, metrics, protocol, described, 0.0), folder
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A question task and its data, to be asked of any number of models."""
+
+    task: str
+    rows: list[dict[str, Any]] | None  # None: lm-eval takes them from the hub
+    name: str
+    sha256: str
+    limit: int | None
+    max_new: int
+
+    @classmethod
+    def of(cls, task: str, data: str | None, limit: int | None, max_new: int) -> Questions:
+        """Raises EdgecError for data that are missing or of another form."""
+        if data is not None:
+            raw = read_bytes(data)
+            return cls(task, rows_of(raw, data), Path(data).name, hashlib.sha256(raw).hexdigest(), limit, max_new)
+        if task.startswith("triviaqa"):
+            raise EdgecError(f"{task} needs --data, a .jsonl file with a question and its answers a line.")
+        return cls(task, None, "hub", "", limit, max_new)
+
+    def ask(self, scorer: Scorer, say: Callable[[str, int, int], None]) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics, the task's own first, and the protocol."""
+        from edgec.evaluate.lm_tasks import lm_task
+        from edgec.evaluate.triviaqa import triviaqa
+
+        protocol: dict[str, Any] = {"data": self.name} | ({"sha256": self.sha256} if self.sha256 else {})
+        if self.task.startswith("triviaqa"):
+            assert self.rows is not None
+            rows = self.rows[: self.limit]
+            open_book = self.task == "triviaqa-open"
+            metrics = triviaqa(scorer, rows, open_book, self.name, self.max_new, say)
+            prompt = "Context: ... Question: ... Answer:" if open_book else "Question: ... Answer:"
+            protocol |= {"documents": len(rows), "prompt": prompt, "min_new_tokens": 1, "max_new_tokens": self.max_new}
+            protocol["matching"] = "exact, substring, 80 % of words"
+        else:
+            found = lm_task(scorer, self.task, self.rows, self.limit, say)
+            metrics = found.pop("metrics")
+            protocol |= found
+        protocol |= {"context": scorer.context, "arithmetic": scorer.arithmetic}
+        return {key: float(f"{value:.6g}") for key, value in metrics.items()}, protocol
 
 
 def read_bytes(data: str) -> bytes:

@@ -30,8 +30,9 @@ TINY = 1e-24  # beside the mean square of a vector: one of zeros stays one
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
     """Every constant by name: a decoder's kinds, the table of positions, and what gives a vector the length 1."""
     consts = llama.constants(model, context)
-    hidden = model.config.hidden_dim
-    consts[UNIT] = np.full(hidden, hidden**-0.5, np.float32)
+    config = model.config
+    if isinstance(config, EncoderConfig) and config.normalize:
+        consts[UNIT] = np.full(config.hidden_dim, config.hidden_dim**-0.5, np.float32)
     return consts
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import replace
 
-from edgec.memory.offsets import Piece, assign
+from edgec.memory.offsets import Piece, Placed, assign
 from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Phase, Program, Region, Step, Transfer
+from edgec.memory.repeat import Copied
 
 Moves = dict[str, tuple[list[int], list[int]]]  # by level: old offsets ascending, and what is added to each
 
@@ -21,23 +22,27 @@ def compact(program: Program, permanent: list[Buffer], claims: list[Buffer] | No
 
     claims: its buffers with the lifetimes that they shall have from now on, which contain their present ones.
     """
-    return relocate(program, packed(claims or program.buffers, permanent))
+    return relocate(program, packed(claims or program.buffers, permanent)[0])
 
 
-def packed(buffers: list[Buffer], permanent: list[Buffer]) -> list[Buffer]:
-    """The buffers of a program at new offsets."""
-    buffers = list(buffers)
+def packed(buffers: list[Buffer], permanent: list[Buffer]) -> tuple[list[Buffer], dict[str, Placed]]:
+    """The buffers of a program at new offsets, and by level how those were found."""
+    buffers, how = list(buffers), dict[str, Placed]()
     for level in dict.fromkeys(b.level for b in buffers):
         ours = [i for i, b in enumerate(buffers) if b.level == level]
         floor = align(max((b.offset + b.size for b in permanent if b.level == level), default=0))
         pieces = [Piece(align(buffers[i].size), buffers[i].start, buffers[i].end) for i in ours]
-        for i, offset in zip(ours, assign(pieces, floor), strict=True):
+        how[level] = assign(pieces, floor)
+        for i, offset in zip(ours, how[level].offsets, strict=True):
             buffers[i] = replace(buffers[i], offset=offset)
-    return buffers
+    return buffers, how
 
 
-def relocate(program: Program, buffers: list[Buffer]) -> Program:
-    """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer."""
+def relocate(program: Program, buffers: list[Buffer], how: dict[str, Placed] | None = None) -> Program:
+    """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer.
+
+    how: what is noted of the search for them.
+    """
     starting: dict[int, list[tuple[Buffer, int]]] = {}
     for old, new in zip(program.buffers, buffers, strict=True):
         starting.setdefault(old.start, []).append((old, new.offset - old.offset))
@@ -46,7 +51,7 @@ def relocate(program: Program, buffers: list[Buffer]) -> Program:
     for step in program.steps:
         alive = [(b, by) for b, by in alive if b.end > step.index] + starting.get(step.index, [])
         steps.append(_moved(step, _moves(alive)))
-    return Program(program.name, program.rows, steps, buffers)
+    return Program(program.name, program.rows, steps, buffers, how or {})
 
 
 def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
@@ -65,25 +70,27 @@ def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
 
 
 def _moved(step: Step, moves: Moves) -> Step:
+    copied = step.phases if isinstance(step.phases, Copied) else None
     if not moves:
-        return step
+        return step if copied is None else replace(step, phases=copied.moved(None))
     done: dict[int, Region] = {}  # a slot's region is shared by the transfer into it and the call that reads it
 
-    def move(region: Region) -> Region:
-        here = moves.get(region.level)
+    def new_offset(level: str, offset: int) -> int:
+        here = moves.get(level)
         if here is None:
-            return region
+            return offset
+        at = bisect_right(here[0], offset) - 1
+        return offset + here[1][at] if at >= 0 else offset
+
+    def move(region: Region) -> Region:
         known = done.get(id(region))
         if known is None:
-            known = done[id(region)] = shifted(region, here)
+            offset = new_offset(region.level, region.offset)
+            known = region
+            if offset != region.offset:
+                known = Region(region.level, offset, region.size, region.value, region.at, region.row_bytes)
+            done[id(region)] = known
         return known
-
-    def shifted(region: Region, here: tuple[list[int], list[int]]) -> Region:
-        at = bisect_right(here[0], region.offset) - 1
-        by = here[1][at] if at >= 0 else 0
-        if not by:
-            return region
-        return Region(region.level, region.offset + by, region.size, region.value, region.at, region.row_bytes)
 
     def transfer(t: Transfer) -> Transfer:
         source, target = move(t.source), move(t.target)
@@ -99,4 +106,5 @@ def _moved(step: Step, moves: Moves) -> Step:
         return Phase(tuple([transfer(t) for t in p.transfers]), call, p.when)
 
     writes = tuple((value, move(region), rows, size) for value, region, rows, size in step.writes)
-    return Step(step.index, step.node, step.op, step.source, tuple([phase(p) for p in step.phases]), writes)
+    phases = tuple([phase(p) for p in step.phases]) if copied is None else copied.moved(new_offset)
+    return Step(step.index, step.node, step.op, step.source, phases, writes)

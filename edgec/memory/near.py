@@ -51,12 +51,13 @@ def with_near(
         return near_cycles(level, nodes) if level == target.compute else {n: far_cycles[n] for n in nodes}
 
     worth = savings(graph, target.compute, "", cycles, names)
+    before = {name: _run_cycles(made, name) for name in graphs}
     # First as much as a token leaves room for, then less; what prefill leaves as well costs it nothing.
     sizes = {int(share * budget) for share in NEAR_TO_TRY} | {near_budget(made, tuple(graphs))}
     for size in sorted((size for size in sizes if size > 0), reverse=True):
         near = nearest(graph, items, worth, size)
         better = planned(near) if near else made
-        times = {name: _slower(made, better, name) for name in graphs}
+        times = {name: _run_cycles(better, name) / before[name] for name in graphs}
         if near and not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS and not _finer(made, better):
             return better if times["decode"] < 1 else made
     return made
@@ -78,11 +79,10 @@ def _planned_cycles(graph: Graph, made: Plan) -> list[float]:
     return cycles
 
 
-def _slower(a: Plan, b: Plan, name: str) -> float:
-    """Predicted time of a program's run at the end of the context, with the second plan over with the first."""
-    rows = a.programs[name].rows
-    cycles = [program_usage(p, p.programs[name], rows, p.context - rows).cycles for p in (a, b)]
-    return cycles[1] / cycles[0]
+def _run_cycles(made: Plan, name: str) -> float:
+    """Predicted cycles of a program's longest run at the end of the context."""
+    program = made.programs[name]
+    return program_usage(made, program, program.rows, made.context - program.rows).cycles
 
 
 def _finer(a: Plan, b: Plan) -> bool:
@@ -112,7 +112,8 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
 
 def elsewhere(graph: Graph) -> set[str]:
     """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
-    rows = {v for n in graph.nodes if n.op in ("add_positions", "embed", "rope") for v in n.inputs.values()}
+    rows = {v for n in graph.nodes if n.op == "embed" for v in n.inputs.values()}
+    rows |= {n.inputs["table"] for n in graph.nodes if "table" in n.inputs}
     return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
 
 

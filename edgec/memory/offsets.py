@@ -10,12 +10,13 @@ are solved once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edgec.memory.offsets_cp import improve
+from edgec.memory.offsets_cp import Solved, improve
 
 LONG = 1 / 3  # of all steps: a piece that lives longer is placed before the others
 ROUNDS, ROUNDS_PIECES = 24, 6000  # how often an order is mended, and how many pieces all rounds may place
+METHODS = ("greedy", "mended", "cp-sat")  # the strongest search that any group of pieces took
 Taken = list[tuple[int, int, int, int]]  # start, end, offset, size of what is placed already
 
 
@@ -26,6 +27,27 @@ class Piece:
     size: int
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Offsets, their peak, how they were found (one of METHODS), and how good they are known to be.
+
+    bound: no placement has a lower peak. solver: CP-SAT's own word, "optimal" or "limit", "" if it was not asked;
+    solver_seconds: of its deterministic clock, the same on every machine.
+    """
+
+    offsets: list[int]
+    peak: int
+    bound: int
+    method: str
+    solver: str = ""
+    solver_seconds: float = 0.0
+
+    @property
+    def proven(self) -> bool:
+        """Whether no placement is better."""
+        return self.peak <= self.bound
 
 
 def lower_bound(pieces: Sequence[Piece]) -> int:
@@ -41,27 +63,31 @@ def lower_bound(pieces: Sequence[Piece]) -> int:
     return most
 
 
-def assign(pieces: Sequence[Piece], floor: int = 0) -> list[int]:
+def assign(pieces: Sequence[Piece], floor: int = 0) -> Placed:
     """An offset from `floor` on for each piece; pieces that are alive together share no byte.
 
     Sizes and floor are multiples of the alignment, so offsets are.
     """
     if not pieces:
-        return []
+        return Placed([], floor, floor, METHODS[0])
     goal = floor + lower_bound(pieces)
     span = max(p.end for p in pieces) - min(p.start for p in pieces)
     spine = [i for i, p in enumerate(pieces) if p.end - p.start > LONG * span]
-    ways = [_by_groups(pieces, spine, floor, goal)] if spine and len(spine) < len(pieces) else []
-    if not ways or _peak(pieces, ways[0]) > goal:
-        ways.append(_by_groups(pieces, [], floor, goal))
-    return min(ways, key=lambda offsets: _peak(pieces, offsets))
+    spines = [spine, []] if spine and len(spine) < len(pieces) else [[]]
+    ways: list[Placed] = []
+    for solver in (False, True):  # the solver last of all: it may take seconds
+        for held in spines:
+            ways.append(_by_groups(pieces, held, floor, goal, solver))
+            if ways[-1].peak <= goal:
+                return ways[-1]
+    return replace(min(ways[-len(spines) :], key=lambda way: way.peak), bound=max(way.bound for way in ways))
 
 
 def _peak(pieces: Sequence[Piece], offsets: Sequence[int]) -> int:
     return max(offset + p.size for p, offset in zip(pieces, offsets, strict=True))
 
 
-def _by_groups(pieces: Sequence[Piece], spine: list[int], floor: int, goal: int) -> list[int]:
+def _by_groups(pieces: Sequence[Piece], spine: list[int], floor: int, goal: int, solver: bool) -> Placed:
     """The spine first, then each group of pieces that are joined by time, the same for equal groups."""
     offsets = [0] * len(pieces)
     taken: Taken = []
@@ -69,7 +95,7 @@ def _by_groups(pieces: Sequence[Piece], spine: list[int], floor: int, goal: int)
         p = pieces[i]
         offsets[i] = _lowest(p, taken, floor)
         taken.append((p.start, p.end, offsets[i], p.size))
-    solved: dict[object, list[int]] = {}
+    solved: dict[object, tuple[Solved, int]] = {}
     held = set(spine)
     for group in _groups(pieces, [i for i in range(len(pieces)) if i not in held]):
         start = min(pieces[i].start for i in group)
@@ -78,10 +104,16 @@ def _by_groups(pieces: Sequence[Piece], spine: list[int], floor: int, goal: int)
         around = [(max(s, start) - start, min(e, end) - start, o, n) for s, e, o, n in taken if s < end and e > start]
         key = (tuple(ours), tuple(around))
         if key not in solved:
-            solved[key] = _search(ours, around, floor, goal)
-        for i, offset in zip(group, solved[key], strict=True):
+            solved[key] = _search(ours, around, floor, goal, solver)
+        for i, offset in zip(group, solved[key][0].offsets, strict=True):
             offsets[i] = offset
-    return offsets
+    # What the solver proves of a group beside a spine that stays where it is says nothing of other spines.
+    bound = goal if spine else max([goal, *(found.bound for found, _ in solved.values())])
+    method = METHODS[max((rank for _, rank in solved.values()), default=0)]
+    said = {found.status for found, _ in solved.values()}
+    word = next((word for word in ("limit", "optimal") if word in said), "")
+    seconds = sum(found.seconds for found, _ in solved.values())
+    return Placed(offsets, _peak(pieces, offsets), bound, method, word, round(seconds, 3))
 
 
 def _groups(pieces: Sequence[Piece], members: list[int]) -> list[list[int]]:
@@ -96,21 +128,27 @@ def _groups(pieces: Sequence[Piece], members: list[int]) -> list[list[int]]:
     return groups
 
 
-def _search(pieces: list[Piece], around: Taken, floor: int, goal: int) -> list[int]:
-    """Greedy orders and what mending makes of them until one stays within the goal, then the solver from the best."""
+def _search(pieces: list[Piece], around: Taken, floor: int, goal: int, solver: bool) -> tuple[Solved, int]:
+    """Greedy orders and what mending makes of them until one stays within the goal, then, if it may, the solver.
+
+    The second number is that of the method among METHODS.
+    """
     best: list[int] = []
     orders = _orders(pieces)
-    for _ in range(max(2, min(ROUNDS, ROUNDS_PIECES // len(pieces)))):
+    for mending in range(max(2, min(ROUNDS, ROUNDS_PIECES // len(pieces)))):
         mended = []
         for order in orders:
             offsets = _greedy(pieces, order, around, floor)
             if not best or _peak(pieces, offsets) < _peak(pieces, best):
                 best = offsets
             if _peak(pieces, best) <= goal:
-                return best
+                return Solved(best, "", goal, 0.0), min(mending, 1)
             mended.append(_mended(pieces, order, offsets, goal))
         orders = [new for new, old in zip(mended, orders, strict=True) if new != old]
-    return improve([(p.size, p.start, p.end) for p in pieces], around, floor, goal, best)
+    if not solver:
+        return Solved(best, "", goal, 0.0), 1
+    found = improve([(p.size, p.start, p.end) for p in pieces], around, floor, goal, best)
+    return found, 2 if found.status else 1
 
 
 def _mended(pieces: list[Piece], order: list[int], offsets: list[int], goal: int) -> list[int]:

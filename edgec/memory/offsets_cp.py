@@ -7,11 +7,25 @@ top is minimised. One worker and a limit in deterministic time: the same pieces 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
+from dataclasses import dataclass
+from math import ceil, gcd
 
 Rectangle = tuple[int, int, int]  # size, start, end
 DETERMINISTIC_SECONDS = 3.0
 MOST_PIECES = 600  # above, the model alone takes longer than the last per cent is worth
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Offsets, and what the solver knows of them: "" if it was not asked, "optimal", or "limit" where time ran out.
+
+    bound: no peak beside what stays where it is can be lower. seconds: of the solver's own deterministic clock.
+    """
+
+    offsets: list[int]
+    status: str
+    bound: int
+    seconds: float
 
 
 def improve(
@@ -20,13 +34,13 @@ def improve(
     floor: int,
     goal: int,
     known: list[int],
-) -> list[int]:
+) -> Solved:
     """Offsets whose peak is at most that of `known`, and `goal` if the solver gets there.
 
     around: (start, end, offset, size) of rectangles that stay where they are. No peak is below `goal`.
     """
     if len(pieces) > MOST_PIECES:
-        return known
+        return Solved(known, "", goal, 0.0)
     from ortools.sat.python import cp_model
 
     peak = max(offset + size for offset, (size, _, _) in zip(known, pieces, strict=True))
@@ -50,8 +64,12 @@ def improve(
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = DETERMINISTIC_SECONDS
-    solver.solve(model)
+    outcome = solver.status_name(solver.solve(model))
+    status = "optimal" if outcome == "OPTIMAL" else "limit"
+    bound = max(goal, ceil(solver.best_objective_bound) * unit)
+    seconds = round(solver.response_proto.deterministic_time, 3)
     found = solver.response_proto.solution
-    if not found or solver.value(top) * unit >= peak:
-        return known
-    return [solver.value(place) * unit for place in places]
+    offsets = [solver.value(place) * unit for place in places] if found else known
+    if max(offset + size for offset, (size, _, _) in zip(offsets, pieces, strict=True)) >= peak:
+        offsets = known
+    return Solved(offsets, status, bound, seconds)

@@ -48,9 +48,8 @@ SHAPES: dict[str, Shapes] = {
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
-        **dict.fromkeys(("q", "q8", "acc", "y"), _HEADS),
-        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q_scale": _FACTORS, "s": _SCORES, "p": _SCORES, "p_scale": _FACTORS},
+        **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+        **{"q8": "[cores][head_dim]", "s": "[cores][lds]", "p": "[cores][lds]", "y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
     "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
@@ -75,6 +74,12 @@ SHAPES: dict[str, Shapes] = {
     "rope": {
         "x": "[m][ldx] of which [m][heads][head_dim]",
         **{"table": "[m][head_dim]", "y": "[m][heads][head_dim]"},
+    },
+    "rope_append": {
+        **{"x": "[m][n_heads + n_kv_heads + n_kv_heads][head_dim]", "table": "[m][head_dim]"},
+        **{"shift": "[n_kv_heads][head_dim]", "y": _HEADS},
+        **dict.fromkeys(("k_q", "v_q"), "[m][n_kv_heads][head_dim]"),
+        **dict.fromkeys(("k_scale", "v_scale"), "[m][n_kv_heads]"),
     },
     "sample": {"logits": "[n]", "params": "[6]", "token": "[1]"},
     "copy_rows": dict.fromkeys(("x", "y"), "[m][k]"),

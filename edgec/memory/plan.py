@@ -17,17 +17,18 @@ A number may depend on the two run-time integers of a run, m (its rows) and pos 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from edgec.ir.graph import sweeps
+from edgec.memory.offsets import Placed
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions)."""
 
@@ -48,7 +49,7 @@ class Extent:
         return self.times * self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """pos + add."""
 
@@ -72,7 +73,7 @@ def most(number: Number) -> int:
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """`size` bytes at `offset` of a level, holding bytes [at, at + size) of `value`.
 
@@ -96,7 +97,7 @@ class Region:
         return Region(self.level, self.offset + at, size, self.value, self.at + at)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """`rows` rows of row_bytes from source to destination over a link.
 
@@ -115,7 +116,7 @@ class Transfer:
     start: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One kernel call on an engine: regions (None for an absent optional operand) and numbers by parameter."""
 
@@ -125,7 +126,7 @@ class Call:
     numbers: Mapping[str, Number]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Phase:
     """Transfers that start together beside one call; the call is skipped in runs where `when` is 0."""
 
@@ -134,7 +135,7 @@ class Phase:
     when: Extent | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """A node's phases, and the values it writes (for tracing): value name, region, rows."""
 
@@ -142,11 +143,11 @@ class Step:
     node: str
     op: str
     source: str
-    phases: tuple[Phase, ...]
+    phases: Sequence[Phase]
     writes: tuple[tuple[str, Region, Number, int], ...]  # value, where, rows, bytes of a row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Buffer:
     """Bytes [offset, offset + size) of a level during steps [start, end) of a program ("" = always).
 
@@ -176,12 +177,16 @@ class Buffer:
 
 @dataclass
 class Program:
-    """The steps of one kind of run, at most `rows` tokens long."""
+    """The steps of one kind of run, at most `rows` tokens long.
+
+    how: by level how the buffers' offsets were found; not part of the plan's file. Empty if step by step, first fit.
+    """
 
     name: str
     rows: int
     steps: list[Step]
     buffers: list[Buffer]
+    how: dict[str, Placed] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sweeps(self) -> list[tuple[int, int]]:

@@ -97,22 +97,26 @@ def _planned(
 
 def _finished(made: Plan, choices: Choices) -> Plan:
     """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
-    if choices.compaction:
-        for name, program in made.programs.items():
+    for name, program in made.programs.items():
+        if choices.compaction:
             made.programs[name] = _compacted(program, made.buffers, made.target, made.context, choices)
+        else:
+            made.programs[name] = relocate(program, program.buffers)
     return made
 
 
 def _compacted(program: Program, permanent: list[Buffer], target: Target, context: int, choices: Choices) -> Program:
-    for share in ROOM_TO_TRY if choices.early_loads else ():
+    alone = Plan(target, context, permanent, {program.name: program})
+    fits = all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in target.memories)  # loads take room too
+    for share in ROOM_TO_TRY if choices.early_loads and fits else ():
         room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
         found = find_early(program, permanent, target, context, room)
-        buffers = packed(found.buffers, permanent)
+        buffers, how = packed(found.buffers, permanent)
         if all(_end(buffers, m.name) <= m.capacity_bytes for m in target.memories):
-            return prefetched(relocate(program, buffers), found.early)
-    buffers = packed(program.buffers, permanent)
+            return prefetched(relocate(program, buffers, how), found.early)
+    buffers, how = packed(program.buffers, permanent)
     grown = any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
-    return program if grown else relocate(program, buffers)
+    return relocate(program, program.buffers) if grown else relocate(program, buffers, how)
 
 
 def _end(buffers: list[Buffer], level: str) -> int:

@@ -39,14 +39,17 @@ def find_early(
             slots.setdefault(b.start, {})[b.level, b.offset] = number
     alive = _alive(program)
     at = (program.rows, context - program.rows)
-    late = program.steps[0].phases  # of the step before, with what has moved out of it already
+    # Phases of the step before: `skip` of them gave transfers away, and are `head` now.
+    head, skip, late = tuple[Phase, ...](), 0, program.steps[0].phases
     for step in program.steps[1:]:
         ours = slots.get(step.index, {})
         early = _early(step, constants, ours)
         depth = len(early)
-        last, first = _joined(late[-depth:], step.phases[:depth], early)
-        before = phases_usage(target, (*late[-depth:], *step.phases[:depth]), *at).cycles if depth else 0.0
-        late = step.phases
+        kept = late[max(skip, len(late) - depth) :] if depth else ()
+        ends, starts = (*head, *kept)[-depth:], step.phases[:depth]
+        last, first = _joined(tuple(ends), tuple(starts), early)
+        before = phases_usage(target, (*ends, *starts), *at).cycles if depth else 0.0
+        head, skip, late = (), 0, step.phases
         if not depth or phases_usage(target, (*last, *first), *at).cycles >= before:
             continue
         moved = {
@@ -63,7 +66,7 @@ def find_early(
             result.early[step.index] = early
             for number in moved:
                 result.buffers[number] = replace(program.buffers[number], start=step.index - 1)
-            late = (*first, *step.phases[depth:])
+            head, skip = first, depth
     return result
 
 
@@ -72,10 +75,10 @@ def prefetched(program: Program, early: Mapping[int, Early]) -> Program:
     steps = list(program.steps)
     for index, chosen in early.items():
         before, step, depth = steps[index - 1], steps[index], len(chosen)
-        last, first = _joined(before.phases[-depth:], step.phases[:depth], chosen)
+        last, first = _joined(tuple(before.phases[-depth:]), tuple(step.phases[:depth]), chosen)
         steps[index - 1] = replace(before, phases=(*before.phases[:-depth], *last))
         steps[index] = replace(step, phases=(*first, *step.phases[depth:]))
-    return Program(program.name, program.rows, steps, program.buffers)
+    return replace(program, steps=steps)
 
 
 def _alive(program: Program) -> list[dict[str, int]]:

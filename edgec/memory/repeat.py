@@ -2,13 +2,15 @@
 
 A step's tiling depends on its op, its types, the levels of its operands and on what is taken of the memories, not on
 names. So blocks of a model are decided once, and so are steps of plans that differ in other things: `Decisions` may be
-shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged.
+shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged: when
+they are read, and once for all when buffers have their final offsets (`Copied.moved`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from edgec.errors import TargetError
 from edgec.memory.placement import free_gaps
@@ -18,7 +20,8 @@ from edgec.target import Target
 
 OVERFLOW = -1  # in place of a candidate's number: none has room
 MOST = 4  # what passes a memory on its way has a place in the compute memory too, so it never takes so many times that
-Built = tuple[tuple[Phase, ...], list[Buffer]]
+Built = tuple[Sequence[Phase], list[Buffer]]
+Move = Callable[[str, int], int]  # level, offset -> new offset
 
 
 @dataclass
@@ -95,18 +98,48 @@ def pattern(context: StepContext, built: Built) -> Pattern:
 
 def copied(source: Pattern, context: StepContext, index: int) -> Built:
     """The phases and buffers of an equal step."""
-    rename = _Rename(source, context)
     phases, made = source.built
+    rename = _Rename(source, context)
     buffers = [
         Buffer(rename.buffer(b.name), b.level, b.offset, b.size, b.kind, b.program, index, index + 1) for b in made
     ]
-    return tuple([rename.phase(p) for p in phases]), buffers
+    return Copied(phases, source, context), buffers
+
+
+class Copied(Sequence[Phase]):
+    """The phases of an equal step, made when they are read."""
+
+    def __init__(self, phases: Sequence[Phase], source: Pattern, context: StepContext) -> None:
+        self.phases, self.source, self.context = phases, source, context
+
+    def __len__(self) -> int:
+        return len(self.phases)
+
+    @overload
+    def __getitem__(self, index: int) -> Phase: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Phase, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Phase | tuple[Phase, ...]:
+        rename = _Rename(self.source, self.context)
+        if isinstance(index, slice):
+            return tuple([rename.phase(p) for p in self.phases[index]])
+        return rename.phase(self.phases[index])
+
+    def __iter__(self) -> Iterator[Phase]:
+        return map(_Rename(self.source, self.context).phase, self.phases)
+
+    def moved(self, move: Move | None) -> tuple[Phase, ...]:
+        """All of them, with every region moved."""
+        return tuple(map(_Rename(self.source, self.context, move).phase, self.phases))
 
 
 class _Rename:
-    """Names and offsets of one step in place of another's."""
+    """Names and offsets of one step in place of another's; then every region is moved."""
 
-    def __init__(self, source: Pattern, context: StepContext) -> None:
+    def __init__(self, source: Pattern, context: StepContext, move: Move | None = None) -> None:
+        self.move = move
         self.old, self.new = f"{source.node}.", f"{context.node.name}."
         self.names = dict(zip(source.names, _names(context), strict=True))
         self.moves: dict[str, tuple[Region, int]] = {}
@@ -138,18 +171,28 @@ class _Rename:
             # A slot that holds the value lies elsewhere than the value's home.
             if move is not None and r.level == move[0].level and 0 <= offset - move[0].offset < move[0].size:
                 offset += move[1]
+            if self.move is not None:
+                offset = self.move(r.level, offset)
             known = Region(r.level, offset, r.size, self.value(r.value), r.at, r.row_bytes)
             self.done[id(r)] = known
         return known
 
     def phase(self, p: Phase) -> Phase:
-        region = self.region
+        region, done = self.region, self.done.get
         call = p.call
-        if call is not None:
-            regions: Mapping[str, Region | None] = {n: r and region(r) for n, r in call.regions.items()}
+        if call is not None:  # most regions are those of phases before: not even a call is spent on them
+            regions = {n: r and (done(id(r)) or region(r)) for n, r in call.regions.items()}
             call = Call(call.kernel, call.engine, regions, call.numbers)
         moved = [
-            Transfer(t.link, region(t.source), region(t.target), t.row_bytes, t.rows, t.start) for t in p.transfers
+            Transfer(
+                t.link,
+                done(id(t.source)) or region(t.source),
+                done(id(t.target)) or region(t.target),
+                t.row_bytes,
+                t.rows,
+                t.start,
+            )
+            for t in p.transfers
         ]
         return Phase(tuple(moved), call, p.when)
 

@@ -49,7 +49,7 @@ class Workspace:
         return Region(level, offset, size, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Move:
     """Rows of row_bytes between the compute memory and `place`; see Transfer.start.
 
@@ -71,15 +71,19 @@ class Move:
 class Load(Move):
     """An operand to bring in."""
 
+    __slots__ = ()
+
 
 class Store(Move):
     """A result computed in a slot and taken out."""
+
+    __slots__ = ()
 
 
 Operand = Region | Load | Store | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One kernel call whose operands may lie anywhere; `after` are transfers out of the compute memory behind it."""
 

@@ -24,19 +24,12 @@ MAGIC = f32(12582912.0)
 MAGIC_BITS = np.int32(0x4B400000)
 
 LOG2E = f32(1.4426950408889634)
-# Minimax polynomial of 2^r on [-0.5, 0.5], degree 6 (relative error < 1.5e-7); highest power first.
-EXP2_POLY = tuple(
-    f32(c)
-    for c in (
-        1.535336188319500e-4,
-        1.339887440266574e-3,
-        9.618437357674640e-3,
-        5.550332471162809e-2,
-        2.402264791363012e-1,
-        6.931472028550421e-1,
-        1.0,
-    )
-)
+# exp's argument in 32nds of a power of two, the powers 2^(j/32), and 2^(r/32) = 1 + r·(C1 + r·C2) for |r| <= 0.5
+# (minimax with the value 1 at 0: relative error < 6e-8).
+LOG2E_32 = f32(32 * 1.4426950408889634)
+EXP2_TABLE = (2.0 ** (np.arange(32) / 32)).astype(np.float32)
+EXP2_C1 = f32(2.166116698955562e-2)
+EXP2_C2 = f32(2.3459619820224677e-4)
 ONE_127TH = f32(1.0 / 127.0)
 ONE_255TH = f32(1.0 / 255.0)
 F16_MAX = f32(65504.0)
@@ -48,18 +41,17 @@ def rint_i32(x: F32) -> I32:
 
 
 def exp(x: F32) -> F32:
-    """e^x with a relative error below 4e-6 (6e-7 for |x| <= 10); x is clamped to [-87, 88].
+    """e^x with a relative error below 4e-6 (7e-7 for |x| <= 10); x is clamped to [-87, 88].
 
     So there are neither infinities nor subnormals.
     """
-    t = np.minimum(np.maximum(x, f32(-87.0)), f32(88.0)) * LOG2E
+    t = np.minimum(np.maximum(x, f32(-87.0)), f32(88.0)) * LOG2E_32
     n = rint_i32(t)
     r = t - n.astype(np.float32)
-    p = np.full_like(r, EXP2_POLY[0])
-    for c in EXP2_POLY[1:]:
-        p = p * r + c
-    bits: I32 = p.view(np.int32) + (n << 23)
-    return bits.view(np.float32)
+    p = (r * EXP2_C2 + EXP2_C1) * r + f32(1.0)
+    bits: I32 = EXP2_TABLE.view(np.int32)[n & 31] + (n >> 5 << 23)
+    power: F32 = p * bits.view(np.float32)
+    return power
 
 
 def rsqrt(x: F32) -> F32:

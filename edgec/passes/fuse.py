@@ -2,6 +2,7 @@
 
     norm_quantize   rmsnorm, and quantize_dynamic as its only reader
     silu_quantize   silu_mul, and quantize_dynamic as its only reader
+    rope_append     rope of queries and of keys, and the kv_append of their matrix's result: one call has one fork
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
 
 What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgec.cost.engine import call_cycles
-from edgec.ir.graph import Graph, Node
+from edgec.ir.graph import Attr, Graph, Node
 from edgec.ir.verify import verify_graph
 from edgec.target import Target
 
@@ -23,11 +24,13 @@ QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 
 
 def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
-    """A new graph for a target; `which` says whether to do each of the three by name."""
+    """A new graph for a target; `which` says whether to do each of the four by name."""
     nodes = list(graph.nodes)
     for name, op in QUANTIZED.items():
         if which(name):
             nodes = _with_quantize(graph, nodes, op, target)
+    if which("rope_append"):
+        nodes = _with_rope_append(graph, nodes)
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     written = {v for node in nodes for v in node.outputs.values()}
@@ -70,6 +73,42 @@ def _with_quantize(graph: Graph, nodes: list[Node], op: str, target: Target) -> 
             attrs = {**node.attrs, **only[0].attrs}
             fused[only[0].name] = Node(only[0].name, f"{op}_quantize", node.inputs, only[0].outputs, attrs, node.source)
             gone.add(node.name)
+    return [fused.get(node.name, node) for node in nodes if node.name not in gone]
+
+
+def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Each kv_append of values out of joined columns with the two rope that read the others, in its own place."""
+    writer = {v: node for node in nodes for v in node.outputs.values()}
+    readers = _readers(nodes)
+    fused: dict[str, Node] = {}
+    gone = set()
+    for node in nodes:
+        if node.op != "kv_append" or "v_first" not in node.attrs:
+            continue
+        x, keys = node.inputs["v"], writer.get(node.inputs["k"])
+        ropes = [n for n in readers[x] if n.op == "rope"]
+        queries = next((n for n in ropes if n is not keys), None)
+        if keys not in ropes or queries is None or len(readers[x]) != 3 or x in graph.outputs:
+            continue
+        if readers[keys.outputs["y"]] != [node] or keys.outputs["y"] in graph.outputs:
+            continue
+        ends = [int(n.attrs["first"]) + int(n.attrs["width"]) for n in (queries, keys)]
+        begins = [int(n.attrs["first"]) for n in (queries, keys)]
+        alike = all(queries.attrs[key] == keys.attrs[key] for key in ("head_dim", "unit"))
+        alike = alike and queries.inputs["table"] == keys.inputs["table"]
+        columns = ends[1] + int(keys.attrs["width"])
+        if [*begins, int(node.attrs["v_first"])] != [0, *ends] or columns != graph.type_of(x).shape[1] or not alike:
+            continue
+        d = int(keys.attrs["head_dim"])
+        inputs = {"x": x, "table": keys.inputs["table"]} | {r: v for r, v in node.inputs.items() if r not in "kv"}
+        attrs: dict[str, Attr] = {
+            "n_heads": int(queries.attrs["width"]) // d,
+            "n_kv_heads": int(keys.attrs["width"]) // d,
+        }
+        attrs |= {"head_dim": d, "unit": float(keys.attrs["unit"])}
+        outputs = {"y": queries.outputs["y"], **node.outputs}
+        fused[node.name] = Node(node.name, "rope_append", inputs, outputs, attrs, node.source)
+        gone |= {queries.name, keys.name}
     return [fused.get(node.name, node) for node in nodes if node.name not in gone]
 
 

@@ -34,7 +34,7 @@ class LayerCost:
 def layer_costs(
     plan: Plan, steps: Sequence[StepCost], stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]
 ) -> tuple[LayerCost, ...]:
-    """The parts of a model in the order in which a token goes through them; steps are those of decode."""
+    """The parts of a model in the order in which a token goes through them; steps are those of decode, or of encode."""
     size: dict[str, int] = {}
     cycles: dict[str, int] = {}
     for b in plan.buffers:
@@ -73,9 +73,12 @@ def _errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, floa
                 yield f"layer {layer}", round(mean, 6)
 
 
-def layer_cells(costs: Sequence[LayerCost], errors: LayerErrors | None) -> list[tuple[str, ...]]:
-    """The rows for a person, their heading first; the column of errors is left out where none is known."""
-    heading = ("part", "weights B", "decode cycles", "share")
+def layer_cells(costs: Sequence[LayerCost], errors: LayerErrors | None, run: str = "decode") -> list[tuple[str, ...]]:
+    """The rows for a person, their heading first; the column of errors is left out where none is known.
+
+    run: the program whose cycles they are.
+    """
+    heading = ("part", "weights B", f"{run} cycles", "share")
     rows = [(c.name, f"{c.weight_bytes:,}", f"{c.cycles:,}", f"{100 * c.share:.1f}%") for c in costs]
     if all(c.rounding_error is None for c in costs):
         return [heading, *rows]

@@ -33,16 +33,10 @@ MOODS = {FITS: "good", NEEDS_L3: "fair"}
 
 def page(report: Report) -> str:
     """The whole page. Raises ToolError if the plotly package is missing or damaged."""
-    environment = Environment(
-        loader=FileSystemLoader(folder("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = figures_of(report)
     errors = layer_errors(report.stages, report.quantization)
-    return environment.get_template("report.html.j2").render(
+    template = environment().get_template("report.html.j2")
+    return template.render(
         report=report,
         stem=STEMS[report.verdict],
         verdict=verdict(report),
@@ -56,14 +50,14 @@ def page(report: Report) -> str:
         model_lines=model_lines(report),
         storage=storage_cells(report.model["storage"]) if forms_differ(report) else [],
         effects=effects_rows(report.effects, report.memory[0].name) if report.effects else [],
-        layers=layer_cells(report.layers, errors),
+        layers=layer_cells(report.layers, errors, next(iter(report.runs))),
         error_lines=error_lines(errors),
         stages=stage_rows(report.stages),
         checks=[*check_lines(report.verification, report.skipped), *quality_lines(report.quality)],
         figures=figures,
         # A "<" in a name could end the script element that holds the document.
         figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
-        plotly=_plotly(),
+        plotly=plotly_script(),
     )
 
 
@@ -84,8 +78,19 @@ def figures_of(report: Report) -> dict[str, charts.Figure]:
     return figures
 
 
+def environment() -> Environment:
+    """Where the pages' templates come from."""
+    return Environment(
+        loader=FileSystemLoader(folder("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 @cache
-def _plotly() -> str:
+def plotly_script() -> str:
     """plotly.js, gzipped and in base64. Not imported: only the file is wanted, and the import takes long."""
     spec = importlib.util.find_spec("plotly")
     places = list(spec.submodule_search_locations or []) if spec else []

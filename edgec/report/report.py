@@ -51,6 +51,7 @@ class Report:
     memory: tuple[MemoryUse, ...]
     breakdown: Mapping[str, Mapping[str, int]]
     deficits: tuple[Deficit, ...]
+    placements: tuple[Mapping[str, Any], ...]
     advice: tuple[str, ...]
     remedies: tuple[Mapping[str, Any], ...]
     effects: tuple[Mapping[str, Any], ...]
@@ -118,6 +119,7 @@ def make_report(
         memory=tuple(memories),
         breakdown=breakdown,
         deficits=tuple(deficits),
+        placements=tuple(meta.get("placements", ())),
         advice=tuple(advice(plan, breakdown, deficits, parameters)),
         remedies=tuple(meta.get("remedies", ())),
         effects=tuple(meta.get("effects", ())),

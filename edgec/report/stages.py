@@ -15,7 +15,7 @@ HEADER = ("stage", "parameters", "nonzero", "MB", "b/w", "perplexity", "Δ", "se
 PERPLEXITY, BITS = "perplexity", "bits_per_byte"
 SHOWN = {
     "depth": ("blocks",),
-    "skip": ("order", "skip", "repeat"),
+    "skip": ("skip", "repeat"),
     "vocab": ("size",),
     "neurons": ("ffn", "heads", "attention"),
     "width": ("pattern", "sparsity"),
@@ -112,7 +112,6 @@ def _count(number: int) -> str:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    keys = SHOWN.get(row["method"], ())
-    found = {key: row[key] for key in keys if row.get(key)}
-    shown = {k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for k, v in found.items()}
-    return " ".join([row["method"], *(f"{k} {v}" if len(keys) > 2 else v for k, v in shown.items())])
+    found = (row[key] for key in SHOWN.get(row["method"], ()) if row.get(key))
+    shown = (",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value) for value in found)
+    return " ".join([row["method"], *shown])

@@ -16,6 +16,7 @@ from edgec.report.explain import TITLE, effects_table
 from edgec.report.layer_table import layer_cells
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.memory_use import MemoryUse
+from edgec.report.placements import placement_words
 from edgec.report.report import DOES_NOT_FIT, Report
 from edgec.report.sparsity import sparsity_lines
 from edgec.report.speed import Speed
@@ -65,6 +66,8 @@ def _memory(report: Report, console: Console) -> None:
         )
     section(console, "Memory", table)
     line(console, Text(GAP, "dim"))
+    if report.placements:
+        line(console, Text(f"placed: {placement_words(report.placements)}", "dim"))
 
 
 def _bar(m: MemoryUse, encoding: str) -> Text:
@@ -134,7 +137,8 @@ def _ops(report: Report, console: Console) -> None:
 
 
 def _layers(report: Report, console: Console) -> None:
-    heading, *rows = layer_cells(report.layers, layer_errors(report.stages, report.quantization))
+    errors = layer_errors(report.stages, report.quantization)
+    heading, *rows = layer_cells(report.layers, errors, next(iter(report.runs)))
     table = plain_table(*heading)
     for row in rows:
         table.add_row(*row)

@@ -27,7 +27,7 @@ from edgec.target import Target
 
 ModelOf = Callable[[Recipe], QuantizedModel]
 PlanOf = Callable[[QuantizedModel, Recipe, Target], Plan]
-TOGETHER = ("kv", "chunk", "vocab", "ends", "bits", "groups", "pattern", "depth")  # in which order kinds are added
+TOGETHER = ("kv", "chunk", "ends", "bits", "groups", "pattern", "vocab", "depth")  # in which order kinds are added
 SHORTEST = 16  # positions: a context below is no remedy
 
 

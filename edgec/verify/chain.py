@@ -24,7 +24,6 @@ from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
 from edgec.emit.project import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
-from edgec.frontend.load import load_checkpoint
 from edgec.ir.graph import DTYPES
 from edgec.memory.check import PlanError, check
 from edgec.memory.plan import Program
@@ -35,6 +34,7 @@ from edgec.report.report import report_of
 from edgec.simulate.reference import ReferenceRunner
 from edgec.verify.embeddings import compare_embeddings
 from edgec.verify.host import HostBackend
+from edgec.verify.original import original
 from edgec.verify.quality import compare_float
 from edgec.verify.rv32 import Rv32Backend
 from edgec.verify.siracusa import SiracusaBackend
@@ -294,14 +294,11 @@ def _sentence(leg: str, outcome: Outcome) -> str:
 def _float_leg(artifact: Artifact, text: Path | None, result: dict[str, Any]) -> None:
     """Float model against reference, if the checkpoint that was built is still there."""
     try:
-        local = json.loads((artifact.path / "local.json").read_text(encoding="utf-8"))
-        checkpoint = load_checkpoint(local["model"], local["tokenizer"])
-        if checkpoint.provenance.get("files") != local.get("files", artifact.meta["provenance"].get("files")):
-            raise EdgecError("the checkpoint has changed since the build")
+        checkpoint = original(artifact)
         if checkpoint.config.vocab_size != artifact.meta["model"]["vocab_size"]:
             checkpoint = with_tokens_of(checkpoint, artifact.meta["stages"])
         passage = text.read_text(encoding="utf-8") if text else TEXT
-    except (OSError, ValueError, KeyError, EdgecError) as error:
+    except (OSError, ValueError, EdgecError) as error:
         if text and not text.is_file():
             raise VerifyError(f"text {text} cannot be read.") from None
         result["skipped"]["float"] = str(error)

@@ -21,10 +21,10 @@ SHORTEST = 3  # words of a sentence
 Array = NDArray[Any]
 
 
-def sentences(text: str) -> list[str]:
+def sentences(text: str, most: int = SENTENCES) -> list[str]:
     """The first sentences of a text: ends of lines, full stops, question and exclamation marks part them."""
     pieces = [" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])\s+|\n+", text)]
-    return [piece for piece in pieces if len(piece.split()) >= SHORTEST][:SENTENCES]
+    return [piece for piece in pieces if len(piece.split()) >= SHORTEST][:most]
 
 
 def compare_embeddings(
@@ -34,11 +34,12 @@ def compare_embeddings(
     tokenizer: TextTokenizer,
     text: str,
     text_name: str,
+    most: int = SENTENCES,
 ) -> dict[str, Any]:
     """One entry of the report's `quality`: cosines of each sentence's vectors, and the tensors of the first one."""
     exact = ReferenceRunner({"encode": graph}, consts)
     ideal = ReferenceRunner({"encode": graph}, float_constants(checkpoint, graph, consts), ideal=True)
-    found = sentences(text)
+    found = sentences(text, most)
     if not found:
         raise EdgecError(f"{text_name} has no sentence of {SHORTEST} words.")
     ids = [tokenizer.encode_within(sentence, exact.context) for sentence in found]

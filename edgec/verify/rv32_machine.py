@@ -68,7 +68,10 @@ class Machine:
         self._cpu.mmio_map(DEVICE, PAGE, self._device_read, None, self._device_write, None)
         self._cpu.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_invalid)
         self._cpu.hook_add(uc.UC_HOOK_INTR, self._on_exception)
-        self._entries = {self.symbols[name] for name in counted}
+        # A model has the calls of its kind alone, but one of them it has.
+        self._entries = {self.symbols[name] for name in counted if name in self.symbols}
+        if counted and not self._entries:
+            raise ValueError(f"the program has none of the functions {', '.join(counted)}")
         self._return_to: int | None = None
         self._lengths: dict[tuple[int, int], int] = {}
         if counted:

@@ -101,21 +101,18 @@ typedef struct {
 
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
 
-/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Its parts split their work
- * alike, so a core reads nothing that another one writes. q8, q_scale, s, p, p_scale and acc are room to work in and
- * hold nothing of meaning afterwards. */
+/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest, a head after the other.
+ * q8, s and p are room to work in, core i's at [i], and hold nothing of meaning afterwards. Cores that run
+ * at once are at most `cores`. */
 typedef struct {
     const float *q;          /* [m][n_heads][head_dim] */
     const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *k_scale; /* [pos + m][n_kv_heads], binary16 */
     const int8_t *v;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16 */
-    int8_t *q8;              /* [m][n_heads][head_dim] */
-    float *q_scale;          /* [m][n_heads] */
-    float *s;                /* [m][n_heads][lds] */
-    uint8_t *p;              /* [m][n_heads][lds] */
-    float *p_scale;          /* [m][n_heads] */
-    int32_t *acc;            /* [m][n_heads][head_dim] */
+    int8_t *q8;              /* [cores][head_dim] */
+    float *s;                /* [cores][lds] */
+    uint8_t *p;              /* [cores][lds] */
     float *y;                /* [m][n_heads][head_dim] */
     uint32_t m;
     uint32_t n_heads;
@@ -123,6 +120,7 @@ typedef struct {
     uint32_t head_dim;
     uint32_t pos;
     uint32_t lds;
+    uint32_t cores;
     float factor;
 } edgec_attention_args;
 

@@ -1,52 +1,33 @@
 #include "attention.h"
 
+#include "attention_head_generic.h"
 #include "edgec_rows.h"
 
 void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const edgec_range mine = edgec_split(a->m * a->n_heads, core, n_cores);
-    const uint32_t d = a->head_dim;
+    const uint32_t d = a->head_dim, kv = a->n_kv_heads, stride = kv * d;
+    const uint32_t per_kv = a->n_heads / kv;
+    const size_t place = core % a->cores; /* a HAL with more cores runs them one after the other */
+    int8_t *q8 = a->q8 + place * d;       /* [head_dim] */
+    float *s = a->s + place * a->lds;     /* [length] */
+    uint8_t *p = a->p + place * a->lds;   /* [length] */
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t row = unit / a->n_heads;
+        const uint32_t j = unit % a->n_heads / per_kv;
+        const uint32_t length = a->pos + row + 1u;
         int32_t sum;
-        a->q_scale[unit] = edgec_quantize_group(a->q + (size_t)unit * d, a->q8 + (size_t)unit * d, d, &sum);
+        const float q_scale = edgec_quantize_group(a->q + (size_t)unit * d, q8, d, &sum);
+        edgec_scores_head(q8, a->k + (size_t)j * d, stride, d, q_scale * a->factor, a->k_scale + j, kv, s,
+                          length);
+        const float scale = edgec_softmax_of_row(s, p, a->v_scale + j, length, 0, kv);
+        float *y = a->y + (size_t)unit * d; /* [head_dim] */
+        for (uint32_t i = 0; i < d; i += EDGEC_BLOCK) {
+            const uint32_t width = d - i < EDGEC_BLOCK ? d - i : EDGEC_BLOCK;
+            int32_t acc[EDGEC_BLOCK];
+            edgec_values_head(p, a->v + (size_t)j * d + i, stride, width, length, 1, acc);
+            for (uint32_t e = 0; e < width; e++) {
+                y[i + e] = (float)acc[e] * scale;
+            }
+        }
     }
-    const uint32_t count = a->pos + a->m;
-    edgec_attention_scores(&(edgec_attention_scores_args){.q = a->q8,
-                                                          .q_scale = a->q_scale,
-                                                          .k = a->k,
-                                                          .k_scale = a->k_scale,
-                                                          .s = a->s,
-                                                          .m = a->m,
-                                                          .n_heads = a->n_heads,
-                                                          .n_kv_heads = a->n_kv_heads,
-                                                          .head_dim = d,
-                                                          .first = 0,
-                                                          .count = count,
-                                                          .lds = a->lds,
-                                                          .factor = a->factor},
-                           core, n_cores);
-    edgec_attention_softmax(&(edgec_attention_softmax_args){.s = a->s,
-                                                            .v_scale = a->v_scale,
-                                                            .p = a->p,
-                                                            .p_scale = a->p_scale,
-                                                            .m = a->m,
-                                                            .n_heads = a->n_heads,
-                                                            .n_kv_heads = a->n_kv_heads,
-                                                            .pos = a->pos,
-                                                            .lds = a->lds},
-                            core, n_cores);
-    edgec_attention_values(&(edgec_attention_values_args){.p = a->p,
-                                                          .v = a->v,
-                                                          .acc = a->acc,
-                                                          .m = a->m,
-                                                          .n_heads = a->n_heads,
-                                                          .n_kv_heads = a->n_kv_heads,
-                                                          .head_dim = d,
-                                                          .first = 0,
-                                                          .count = count,
-                                                          .lds = a->lds},
-                           core, n_cores);
-    edgec_attention_finish(
-        &(edgec_attention_finish_args){
-            .acc = a->acc, .p_scale = a->p_scale, .y = a->y, .m = a->m, .n_heads = a->n_heads, .head_dim = d},
-        core, n_cores);
 }

@@ -20,10 +20,10 @@ void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_co
         const uint32_t unit = row * a->n_heads + head;
         const uint32_t j = kv == a->n_heads ? head : head * kv / a->n_heads;
         const uint32_t length = a->pos + row + 1u;
-        const float *q = a->q + (size_t)unit * d;  /* [head_dim] */
-        int8_t *q8 = a->q8 + (size_t)unit * d;     /* [head_dim] */
-        float *s = a->s + (size_t)unit * a->lds;   /* [length] */
-        uint8_t *p = a->p + (size_t)unit * a->lds; /* [length] */
+        const float *q = a->q + (size_t)unit * d; /* [head_dim] */
+        int8_t *q8 = a->q8 + core * d;            /* [head_dim] */
+        float *s = a->s + core * a->lds;          /* [length] */
+        uint8_t *p = a->p + core * a->lds;        /* [length] */
         int32_t sum;
         const float q_scale = edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum);
         const float top = edgec_score_row(

@@ -104,25 +104,30 @@ static inline int32_t edgec_rint_i32(float x) {
 #endif
 }
 
-/* e^x with a relative error below 4e-6 (6e-7 for |x| <= 10); x is clamped to [-87, 88]. */
+/* The bits of 2^(j/32), and 2^(r/32) = 1 + r * (C1 + r * C2) for |r| <= 0.5. */
+#define EDGEC_LOG2E_32 46.16624130844683f /* 32 * log2(e) */
+#define EDGEC_EXP2_C1  2.166116698955562e-2f
+#define EDGEC_EXP2_C2  2.3459619820224677e-4f
+static const uint32_t edgec_exp2_table[32] = {
+    0x3F800000u, 0x3F82CD87u, 0x3F85AAC3u, 0x3F88980Fu, 0x3F8B95C2u, 0x3F8EA43Au, 0x3F91C3D3u, 0x3F94F4F0u,
+    0x3F9837F0u, 0x3F9B8D3Au, 0x3F9EF532u, 0x3FA27043u, 0x3FA5FED7u, 0x3FA9A15Bu, 0x3FAD583Fu, 0x3FB123F6u,
+    0x3FB504F3u, 0x3FB8FBAFu, 0x3FBD08A4u, 0x3FC12C4Du, 0x3FC5672Au, 0x3FC9B9BEu, 0x3FCE248Cu, 0x3FD2A81Eu,
+    0x3FD744FDu, 0x3FDBFBB8u, 0x3FE0CCDFu, 0x3FE5B907u, 0x3FEAC0C7u, 0x3FEFE4BAu, 0x3FF5257Du, 0x3FFA83B3u,
+};
+
+/* e^x with a relative error below 4e-6 (7e-7 for |x| <= 10); x is clamped to [-87, 88]. */
 static inline float edgec_exp(float x) {
-    const float t = edgec_min(edgec_max(x, -87.0f), 88.0f) * EDGEC_LOG2E;
+    const float t = edgec_min(edgec_max(x, -87.0f), 88.0f) * EDGEC_LOG2E_32;
 #if defined(EDGEC_SOFT_FLOAT)
     const uint32_t n = (uint32_t)edgec_rint_i32(t);
     const float r = t - (float)(int32_t)n;
 #else
     const float sum = t + EDGEC_MAGIC;
-    const uint32_t n = edgec_bits(sum); /* its low bits, and nine zeros at the end of EDGEC_MAGIC_BITS */
+    const uint32_t n = edgec_bits(sum); /* its low bits: EDGEC_MAGIC_BITS ends in more zeros than are used */
     const float r = t - (sum - EDGEC_MAGIC);
 #endif
-    float p = 1.535336188319500e-4f;
-    p = p * r + 1.339887440266574e-3f;
-    p = p * r + 9.618437357674640e-3f;
-    p = p * r + 5.550332471162809e-2f;
-    p = p * r + 2.402264791363012e-1f;
-    p = p * r + 6.931472028550421e-1f;
-    p = p * r + 1.0f;
-    return edgec_float(edgec_bits(p) + (n << 23));
+    const float p = (r * EDGEC_EXP2_C2 + EDGEC_EXP2_C1) * r + 1.0f;
+    return p * edgec_float(edgec_exp2_table[n & 31u] + (n >> 5 << 23));
 }
 
 /* 1/sqrt(x) for normal positive x: an integer first guess and four Newton steps. */

@@ -111,6 +111,63 @@ EDGEC_INLINE float edgec_score_tiles(const int8_t *q, edgec_keys *keys, float sc
     return top;
 }
 
+/* The same for heads of 4 elements: the query is one word, which stays in a register. */
+EDGEC_INLINE float edgec_score_words(const int8_t *q, edgec_keys *keys, float scale, float **s,
+                                     uint32_t tiles, float top) {
+#if defined(EDGEC_PULP_FLOAT)
+    const uint32_t step = 2u * keys->kv, word = edgec_load_word(q);
+    uint32_t a0, a1, a2, a3, k0, k1, k2, k3;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[tiles]", "36",
+            EDGEC_P_LW_R("%[a0]", "%[stride]", "%[k]")
+            EDGEC_P_LW_R("%[a1]", "%[stride]", "%[k]")
+            EDGEC_P_LHU_R("%[k0]", "%[step]", "%[ks]")
+            EDGEC_PV_DOTSP_B("%[a0]", "%[q]", "%[a0]")
+            EDGEC_PV_DOTSP_B("%[a1]", "%[q]", "%[a1]")
+            "slli %[k0], %[k0], 13\n\t"
+            "fcvt.s.w %[a0], %[a0]\n\t"
+            EDGEC_P_LHU_R("%[k1]", "%[step]", "%[ks]")
+            "fmul.s %[k0], %[k0], %[scale]\n\t"
+            EDGEC_P_LW_R("%[a2]", "%[stride]", "%[k]")
+            "fcvt.s.w %[a1], %[a1]\n\t"
+            "slli %[k1], %[k1], 13\n\t"
+            "fmul.s %[a0], %[a0], %[k0]\n\t"
+            EDGEC_P_LW_R("%[a3]", "%[stride]", "%[k]")
+            "fmul.s %[k1], %[k1], %[scale]\n\t"
+            EDGEC_P_SW("%[a0]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a0]\n\t"
+            EDGEC_PV_DOTSP_B("%[a2]", "%[q]", "%[a2]")
+            "fmul.s %[a1], %[a1], %[k1]\n\t"
+            EDGEC_P_LHU_R("%[k2]", "%[step]", "%[ks]")
+            "fcvt.s.w %[a2], %[a2]\n\t"
+            EDGEC_P_SW("%[a1]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a1]\n\t"
+            "slli %[k2], %[k2], 13\n\t"
+            "fmul.s %[k2], %[k2], %[scale]\n\t"
+            EDGEC_P_LHU_R("%[k3]", "%[step]", "%[ks]")
+            EDGEC_PV_DOTSP_B("%[a3]", "%[q]", "%[a3]")
+            "fmul.s %[a2], %[a2], %[k2]\n\t"
+            "slli %[k3], %[k3], 13\n\t"
+            "fcvt.s.w %[a3], %[a3]\n\t"
+            EDGEC_P_SW("%[a2]", "4", "%[s]")
+            "fmul.s %[k3], %[k3], %[scale]\n\t"
+            "fmax.s %[top], %[top], %[a2]\n\t"
+            "fmul.s %[a3], %[a3], %[k3]\n\t"
+            EDGEC_P_SW("%[a3]", "4", "%[s]")
+            "fmax.s %[top], %[top], %[a3]\n\t")
+        : [k] "+r"(keys->k), [ks] "+r"(keys->k_scale), [s] "+r"(*s), [top] "+r"(top), [a0] "=&r"(a0),
+          [a1] "=&r"(a1), [a2] "=&r"(a2), [a3] "=&r"(a3), [k0] "=&r"(k0), [k1] "=&r"(k1), [k2] "=&r"(k2),
+          [k3] "=&r"(k3)
+        : [tiles] "r"(tiles), [q] "r"(word), [stride] "r"(keys->stride), [step] "r"(step), [scale] "r"(scale)
+        : "memory");
+    /* clang-format on */
+    return top;
+#else
+    return edgec_score_tiles(q, keys, scale, s, tiles, top);
+#endif
+}
+
 /* The same for keys of 4 bits. less: 8 times the sum of q, as sum(q (u - 8)) = sum(q u) - 8 sum(q). */
 EDGEC_INLINE float edgec_score_tiles_i4(const int8_t *q, edgec_keys *keys, float scale, float **s,
                                         uint32_t tiles, float top, int32_t less) {
@@ -224,8 +281,9 @@ EDGEC_INLINE float edgec_score_row(uint32_t bits, const int8_t *q, edgec_keys ke
         }
         uint32_t tiles = count / 4u, back = (0u - count) % 4u;
         for (;;) {
-            top = bits == 4u ? edgec_score_tiles_i4(q, &keys, scale, &at, tiles, top, less)
-                             : edgec_score_tiles(q, &keys, scale, &at, tiles, top);
+            top = bits == 4u     ? edgec_score_tiles_i4(q, &keys, scale, &at, tiles, top, less)
+                  : keys.d == 4u ? edgec_score_words(q, &keys, scale, &at, tiles, top)
+                                 : edgec_score_tiles(q, &keys, scale, &at, tiles, top);
             if (back == 0) {
                 break;
             }

@@ -10,26 +10,27 @@
 
 #include "edgec_rows_xpulpv2.h"
 
+#if defined(EDGEC_PULP_FLOAT)
+extern const uint32_t hal_exp2_table[32]; /* edgec_exp2_table in L1, from the HAL */
+#endif
+
 /* gate, up, y: [count], at least 1; y may be gate or up. Returns the larger of max |y| and `top`. */
 EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, uint32_t count, float top) {
     uint32_t doubled = edgec_bits(top) << 1; /* without the sign, numbers are in the order of their bits */
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t g, t, f, p, r, n, d, e, q, highest, lowest, guess, large, rounds = count - 1u;
-    float log2e, magic, c0, c1, c2, c3, c4, c5, one;
+    uint32_t g, t, f, p, r, x, n, d, e, q, highest, lowest, guess, large, rounds = count - 1u;
+    float log2e, magic, c1, c2, one;
     /* The next instruction but one is the first that gets a float instruction's result without waiting. So two elements
-     * are under way: p = exp(-gate) of the next one (g, t, f, r), and the quotient n / d of the present one (e, q, u). Constants are made here, or a compiler keeps some in memory. Floats are given by their bits. */
+     * are under way: p = exp(-gate) of the next one (g, t, f, r, x), and the quotient n / d of the present one (e, q, u).
+     * Constants are made here, or a compiler keeps some in memory. Floats are given by their bits. */
     /* clang-format off */
     __asm__ volatile(
         "li %[highest], 0x42AE0000\n\t" /* 87 */
         "li %[lowest], 0xC2B00000\n\t" /* -88 */
-        "li %[log2e], 0xBFB8AA3B\n\t" /* -log2(e) */
+        "li %[log2e], 0xC238AA3B\n\t" /* -32 * log2(e) */
         "li %[magic], 0x4B400000\n\t"
-        "li %[c0], 0x3920FDDE\n\t"
-        "li %[c1], 0x3AAF9F29\n\t"
-        "li %[c2], 0x3C1D96A6\n\t"
-        "li %[c3], 0x3D635774\n\t"
-        "li %[c4], 0x3E75FDEE\n\t"
-        "li %[c5], 0x3F317218\n\t"
+        "li %[c1], 0x3CB172C2\n\t"
+        "li %[c2], 0x3975FDF0\n\t"
         "li %[one], 0x3F800000\n\t"
         "li %[guess], 0x7EFD8000\n\t" /* less the bits of d: a number near 1 / d */
         "li %[large], 0x5F000000\n\t" /* 2^63 */
@@ -39,23 +40,20 @@ EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, 
         "fmul.s %[t], %[t], %[log2e]\n\t"
         "fadd.s %[r], %[t], %[magic]\n\t"
         "fsub.s %[f], %[r], %[magic]\n\t"
-        "slli %[r], %[r], 23\n\t"
+        "slli %[x], %[r], 2\n\t"
+        "andi %[x], %[x], 124\n\t"
         "fsub.s %[f], %[t], %[f]\n\t"
-        "fmul.s %[p], %[f], %[c0]\n\t"
+        EDGEC_P_LW_RR("%[x]", "%[x]", "%[table]")
+        "srai %[r], %[r], 5\n\t"
+        "fmul.s %[p], %[f], %[c2]\n\t"
+        "slli %[r], %[r], 23\n\t"
         "fadd.s %[p], %[p], %[c1]\n\t"
-        "fmul.s %[p], %[p], %[f]\n\t"
-        "fadd.s %[p], %[p], %[c2]\n\t"
-        "fmul.s %[p], %[p], %[f]\n\t"
-        "fadd.s %[p], %[p], %[c3]\n\t"
-        "fmul.s %[p], %[p], %[f]\n\t"
-        "fadd.s %[p], %[p], %[c4]\n\t"
-        "fmul.s %[p], %[p], %[f]\n\t"
-        "fadd.s %[p], %[p], %[c5]\n\t"
+        "add %[x], %[x], %[r]\n\t"
         "fmul.s %[p], %[p], %[f]\n\t"
         "fadd.s %[p], %[p], %[one]\n\t"
-        "add %[p], %[p], %[r]\n\t"
+        "fmul.s %[p], %[p], %[x]\n\t"
         "beqz %[u], 1f\n\t"
-        EDGEC_HWLOOP("0", "%[u]", "46",
+        EDGEC_HWLOOP("0", "%[u]", "43",
             "fadd.s %[d], %[p], %[one]\n\t"
             "mv %[n], %[g]\n\t"
             EDGEC_P_LW("%[g]", "4", "%[gate]")
@@ -66,41 +64,38 @@ EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, 
             EDGEC_P_MINU("%[t]", "%[t]", "%[lowest]")
             "fmul.s %[t], %[t], %[log2e]\n\t"
             "sub %[n], %[n], %[e]\n\t"
-            "fadd.s %[r], %[t], %[magic]\n\t"
             "sub %[q], %[guess], %[d]\n\t"
+            "fadd.s %[r], %[t], %[magic]\n\t"
+            "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
             "fsub.s %[f], %[r], %[magic]\n\t"
-            "slli %[r], %[r], 23\n\t"
-            "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
+            "slli %[x], %[r], 2\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
             "fsub.s %[f], %[t], %[f]\n\t"
-            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
-            "fmul.s %[p], %[f], %[c0]\n\t"
+            "andi %[x], %[x], 124\n\t"
             "fmadd.s %[q], %[q], %[e], %[q]\n\t"
-            "fadd.s %[p], %[p], %[c1]\n\t"
+            "fmul.s %[p], %[f], %[c2]\n\t"
+            EDGEC_P_LW_RR("%[x]", "%[x]", "%[table]")
             "fnmsub.s %[e], %[d], %[q], %[one]\n\t"
-            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[c1]\n\t"
+            "srai %[r], %[r], 5\n\t"
             "fmadd.s %[e], %[e], %[e], %[e]\n\t"
-            "fadd.s %[p], %[p], %[c2]\n\t"
+            "fmul.s %[p], %[p], %[f]\n\t"
+            "slli %[r], %[r], 23\n\t"
             "fmadd.s %[q], %[q], %[e], %[q]\n\t"
-            "fmul.s %[p], %[p], %[f]\n\t"
+            "fadd.s %[p], %[p], %[one]\n\t"
+            "add %[x], %[x], %[r]\n\t"
             "fmul.s %[u], %[n], %[q]\n\t"
-            "fadd.s %[p], %[p], %[c3]\n\t"
+            "addi %[t], %[d], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
+            "slli %[t], %[t], 9\n\t"
             "fmsub.s %[e], %[d], %[u], %[n]\n\t" /* these signs keep that of a gate of zero */
-            "addi %[n], %[d], 1\n\t" /* a significand of ones: its reciprocal rounds up, the steps' down */
-            "fmul.s %[p], %[p], %[f]\n\t"
-            "slli %[n], %[n], 9\n\t"
-            "fadd.s %[p], %[p], %[c4]\n\t"
-            "seqz %[n], %[n]\n\t"
-            "fmul.s %[p], %[p], %[f]\n\t"
-            "add %[q], %[q], %[n]\n\t"
-            "fadd.s %[p], %[p], %[c5]\n\t"
+            "seqz %[t], %[t]\n\t"
+            "add %[q], %[q], %[t]\n\t"
             EDGEC_P_LW("%[n]", "4", "%[up]")
             "fnmsub.s %[u], %[e], %[q], %[u]\n\t"
-            "fmul.s %[p], %[p], %[f]\n\t"
+            "fmul.s %[p], %[p], %[x]\n\t"
             "fmul.s %[u], %[u], %[n]\n\t"
             EDGEC_P_SW("%[u]", "4", "%[y]")
-            "fadd.s %[p], %[p], %[one]\n\t"
             "slli %[u], %[u], 1\n\t"
-            "add %[p], %[p], %[r]\n\t"
             EDGEC_P_MAXU("%[top]", "%[top]", "%[u]"))
         "1:\n\t"
         "fadd.s %[d], %[p], %[one]\n\t"
@@ -129,11 +124,11 @@ EDGEC_INLINE float edgec_silu_row(const float *gate, const float *up, float *y, 
         "slli %[u], %[u], 1\n\t"
         EDGEC_P_MAXU("%[top]", "%[top]", "%[u]")
         : [gate] "+r"(gate), [up] "+r"(up), [y] "+r"(y), [top] "+r"(doubled), [u] "+r"(rounds), [g] "=&r"(g),
-          [t] "=&r"(t), [f] "=&r"(f), [p] "=&r"(p), [r] "=&r"(r), [n] "=&r"(n), [d] "=&r"(d), [e] "=&r"(e),
-          [q] "=&r"(q), [highest] "=&r"(highest), [lowest] "=&r"(lowest), [guess] "=&r"(guess),
-          [large] "=&r"(large), [log2e] "=&r"(log2e), [magic] "=&r"(magic), [c0] "=&r"(c0), [c1] "=&r"(c1),
-          [c2] "=&r"(c2), [c3] "=&r"(c3), [c4] "=&r"(c4), [c5] "=&r"(c5), [one] "=&r"(one)
-        :
+          [t] "=&r"(t), [f] "=&r"(f), [p] "=&r"(p), [r] "=&r"(r), [x] "=&r"(x), [n] "=&r"(n), [d] "=&r"(d),
+          [e] "=&r"(e), [q] "=&r"(q), [highest] "=&r"(highest), [lowest] "=&r"(lowest), [guess] "=&r"(guess),
+          [large] "=&r"(large), [log2e] "=&r"(log2e), [magic] "=&r"(magic), [c1] "=&r"(c1), [c2] "=&r"(c2),
+          [one] "=&r"(one)
+        : [table] "r"(hal_exp2_table)
         : "memory");
     /* clang-format on */
 #else

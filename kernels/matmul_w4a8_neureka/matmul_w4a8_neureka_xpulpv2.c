@@ -11,6 +11,63 @@ EDGEC_APART void scale_c(const edgec_neureka_call *c, edgec_range channels) {
 #define F16_UNIT       0x1p112f
 #define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
 
+/* Whether a row has one group, nothing to add, and a scale that stays finite with 2^112 in it. */
+EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    return c->groups == 1u && !a->addend && !a->bias && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT;
+}
+
+/* scale_row of one row or of two, `row` and the next one, that are plain: two convert w_scale once. */
+EDGEC_APART void scale_plain(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count,
+                             int two) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_tile *t = c->out;
+    const int32_t *acc = t->acc + row * a->tile + begin, *acc2 = acc + a->tile;
+    const uint16_t *w = a->w_scale + t->first + begin;
+    float *y = a->y + row * a->n + t->first + begin, *y2 = y + a->n;
+    uint32_t h, u, v, q;
+    if (two) {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "13",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                EDGEC_P_LW("%[q]", "4", "%[acc2]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[u], %[h], %[x]\n\t"
+                "fcvt.s.w %[q], %[q]\n\t"
+                "fmul.s %[h], %[h], %[x2]\n\t"
+                "fmul.s %[v], %[v], %[u]\n\t"
+                "fmul.s %[q], %[q], %[h]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]")
+                EDGEC_P_SW("%[q]", "4", "%[y2]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [acc2] "+r"(acc2), [y] "+r"(y), [y2] "+r"(y2), [h] "=&r"(h),
+              [u] "=&r"(u), [v] "=&r"(v), [q] "=&r"(q)
+            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [x2] "r"(a->x_scale[row + 1u] * F16_UNIT),
+              [mask] "r"(F16_MASK)
+            : "memory");
+        /* clang-format on */
+    } else {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "8",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[h], %[h], %[x]\n\t"
+                "fmul.s %[v], %[v], %[h]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v)
+            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [mask] "r"(F16_MASK)
+            : "memory");
+        /* clang-format on */
+    }
+}
+
 /* Channels begin .. begin + count - 1 of a row of the tile c->out, at least one:
  * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
  *
@@ -89,7 +146,13 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t b
 EDGEC_APART void scale_rows(const edgec_neureka_call *c, uint32_t begin, uint32_t count) {
     EDGEC_UNROLL_1
     for (uint32_t row = 0; row < c->a->m; row++) {
-        scale_row(c, row, begin, count);
+        if (!is_plain(c, row)) {
+            scale_row(c, row, begin, count);
+        } else if (row + 1u < c->a->m && is_plain(c, row + 1u)) {
+            scale_plain(c, row++, begin, count, 1);
+        } else {
+            scale_plain(c, row, begin, count, 0);
+        }
     }
 }
 
@@ -114,7 +177,7 @@ static void scale(const void *args, uint32_t core, uint32_t n_cores) {
     const uint32_t begin = mine.begin, count = mine.end - begin;
     if (a->addend && a->bias) {
         scale_c(c, mine);
-    } else if (a->m == 1u) {
+    } else if (a->m == 1u) { /* in the code that all shapes share, which is there already */
         scale_row(c, 0, begin, count);
     } else {
         scale_rows(c, begin, count);

@@ -6,6 +6,7 @@
 #include "hal.h"
 
 #include "chip.h"
+#include "edgec_math.h"
 #include "freestanding.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -22,6 +23,8 @@ typedef struct {
 } state;
 extern volatile state hal_siracusa_state;
 extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
+/* edgec_exp2_table again: eight cores that read it from tile SRAM wait for each other. */
+extern volatile uint32_t hal_exp2_table[32];
 
 /* ---- Cores ---- */
 
@@ -66,6 +69,9 @@ void hal_init(void) {
     hyper_init();
     for (uint32_t i = 0; i < 8u; i++) {
         hal_neureka_state[i] = 0;
+    }
+    for (uint32_t i = 0; i < 32u; i++) {
+        hal_exp2_table[i] = edgec_exp2_table[i];
     }
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }

@@ -1,4 +1,4 @@
-"""A calibration text in the words of the tiny models' tokenizer."""
+"""Texts in the words of the tiny models' tokenizer and of the embedded model, and a clock for stages with a limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from edgec.compress.stage import Calibration
 from edgec.verify.workload import TEXT
+from tests.compress.clock import Clock
+from tests.compress.stories import Stories, told
 
 
 @pytest.fixture
@@ -20,3 +22,27 @@ def calibration(tmp_path: Path) -> Calibration:
     file = tmp_path / "calibration.txt"
     file.write_text(" ".join(rng.choice(words, size=600)))
     return Calibration(str(file), samples=12, length=32)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words in a fixed cycle: something to learn."""
+    words = list(dict.fromkeys(re.findall(r"\w+", TEXT)))[:20] * 100
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text(" ".join(words))
+    return path
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Stories:
+    """The embedded model and text that it told."""
+    return told(tmp_path_factory.mktemp("stories"))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the training loop and of deadlines."""
+    made = Clock()
+    monkeypatch.setattr("edgec.compress.training.time", made)
+    monkeypatch.setattr("edgec.compress.stage.time", made)
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from edgec.compress.stage import Calibration
 from edgec.frontend.load import load_checkpoint
 from edgec.passes.join_projections import parts
 from edgec.verify.chain import verify
+from tests.compress.small_tokenizers import text_of, tokenizer_of
 from tests.tiny_models import checkpoint, config
 
 STAGES = """
@@ -114,3 +116,25 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
 def test_options_that_need_stages_say_so(model: Path, tmp_path: Path) -> None:
     result = run("build", model, "--minutes", 3, "-o", tmp_path / "out")
     assert result.exit_code == 2 and "recipes with stages" in result.output
+
+
+def test_a_vocabulary_is_counted_and_compared_by_bits_per_byte(tmp_path: Path) -> None:
+    """--dry-run needs the model where the size depends on its tokenizer and the text."""
+    tokenizer = tokenizer_of("byte_level")
+    made = config(vocab_size=tokenizer.backend.get_vocab_size(), max_seq_len=64)
+    write_folder(tmp_path / "model", replace(checkpoint(made), tokenizer=tokenizer))
+    (tmp_path / "text.txt").write_text(text_of(0, 300))
+    (tmp_path / "vocab.toml").write_text('[calibration]\nfile = "text.txt"\n[[stage]]\nmethod = "vocab"\n')
+    recipe = ("--recipe", tmp_path / "vocab.toml")
+    result = run("compress", "--config", tmp_path / "model/config.json", "--dry-run", *recipe)
+    assert result.exit_code == 2 and "depends on the text" in result.output
+    counted = json.loads(run("compress", tmp_path / "model", "--dry-run", "--json", *recipe).output)
+    text = tmp_path / "text.txt"
+    result = run("compress", tmp_path / "model", *recipe, "--evaluate", text, "-o", tmp_path / "out", "--windows", 2)
+    assert result.exit_code == 0, result.output
+    header, dense, stage = (line.split() for line in result.output.splitlines()[:3])
+    assert header[5] == "bits/byte" and "perplexity" not in header
+    row = json.loads((tmp_path / "out/1-vocab/edgec.json").read_text())["stages"][0]
+    assert counted[1]["parameters"] == row["parameters"] and stage[:2] == ["vocab", str(row["size"])]
+    assert float(stage[6]) == pytest.approx(row["quality"]["bits_per_byte"], abs=5e-4)
+    assert float(stage[6]) - float(dense[5]) == pytest.approx(float(stage[7]), abs=2e-3)

@@ -1,4 +1,4 @@
-"""Stages on families beside LLaMA: they run, and transformers computes what edgec computes from the folder they leave."""
+"""Stages on families beside LLaMA: they run, and transformers computes what edgec does from the folder they leave."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def compressed(family: str) -> Checkpoint:
         QuantizeBlocks(bits=6, group_size=16, rounds=1),
     )
     for stage in stages:
-        work = Work(original=lambda: model, before_quantize=model)
+        work = Work(original=lambda original=model: original, before_quantize=model)  # type: ignore[misc]
         work.tokens = lambda *_, **__: TOKENS  # type: ignore[method-assign]
         want = stage.shape(model.config)
         model = stage.run(model, work)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from edgec.compress.rtn import quantize_matrix
 from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
-from edgec.verify.workload import TEXT
 from tests.tiny_models import checkpoint, config
 
 torch = pytest.importorskip("torch", reason="torch trains the updates")
@@ -29,15 +27,6 @@ from edgec.compress.torch_model import load_torch  # noqa: E402
 from edgec.compress.training import draw  # noqa: E402
 
 FAST = {"samples": 8, "accumulate": 2, "steps": 12, "rate": 0.01, "save_every": 4}
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Words in a fixed cycle: something to learn."""
-    words = list(dict.fromkeys(re.findall(r"\w+", TEXT)))[:20] * 100
-    path = tmp_path_factory.mktemp("text") / "words.txt"
-    path.write_text(" ".join(words))
-    return path
 
 
 def work_for(source: Checkpoint, text: Path, partial: Path | None = None, seed: int = 0) -> Work:

@@ -124,6 +124,15 @@ def test_parameters_that_save_nothing_are_not_spent() -> None:
     assert found.ranks == {"m": 2} and found.loss == found.bound == 0 and found.parameters == 32
 
 
+def test_what_no_whole_step_of_the_hull_fits_into_is_still_spent() -> None:
+    """Flat singular values: from rank 1 the hull goes straight to the dense matrix, which 50 parameters do not hold."""
+    curve = Curve((8, 8), np.ones(8))
+    assert curve.points(1) == [(1, 16, 7.0), (2, 32, 6.0), (3, 48, 5.0), (0, 64, 0.0)]
+    found = allocate({"m": curve}, 50)
+    assert found.ranks == {"m": 3} and found.parameters == 48 and found.loss == 5
+    assert found.bound == pytest.approx(7 - 7 / 48 * 34)
+
+
 def test_heavier_matrices_get_higher_ranks_and_multiples_are_kept() -> None:
     sizes = np.linspace(3, 0.1, 64)
     curves = {"light": Curve((64, 64), sizes, 1.0), "heavy": Curve((64, 64), sizes, 4.0)}

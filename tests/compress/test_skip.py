@@ -54,9 +54,20 @@ def rearranged(source: Checkpoint, order: Sequence[int], folder: Path) -> Any:
     return model
 
 
-def test_logits_are_those_of_transformers_step_by_step_with_its_cache(source: Checkpoint, tmp_path: Path) -> None:
+FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen2": {},
+    "gemma2": {
+        **{"activation": "gelu_tanh", "double_norms": True, "embed_scale": 6.0, "query_scale": 0.2},
+        **{"windows": (9, 0, 9, 0, 9), "score_softcap": 2.0, "logit_softcap": 3.0, "tied_embeddings": True},
+    },
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_transformers_step_by_step_with_its_cache(family: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, DynamicCache
 
+    source = checkpoint(config(n_layers=5, family=family, **FAMILIES[family]), biases=family == "qwen2")
     made = Skip(order=ORDER).run(source, Work(lambda: source))
     theirs = rearranged(source, ORDER, tmp_path / "source")
     write_folder(tmp_path / "made", made)
@@ -66,7 +77,7 @@ def test_logits_are_those_of_transformers_step_by_step_with_its_cache(source: Ch
         ours = load_torch(made)(ids)
         steps = []
         for model in (theirs, written):
-            cache = DynamicCache()
+            cache = DynamicCache(config=model.config)
             steps.append(torch.cat([model(ids[:, i : i + 1], past_key_values=cache).logits for i in range(12)], dim=1))
             assert len(cache) == len(ORDER)
         assert torch.allclose(ours, theirs(ids, use_cache=False).logits, atol=5e-5)

@@ -13,23 +13,8 @@ torch = pytest.importorskip("torch", reason="torch trains")
 from edgec.compress.stage import Work  # noqa: E402
 from edgec.compress.training import Group, Training, cosine, draw, schedule  # noqa: E402
 from edgec.errors import RecipeError  # noqa: E402
+from tests.compress.clock import Clock  # noqa: E402
 from tests.tiny_models import checkpoint, config  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that only steps move."""
-    made = Clock()
-    monkeypatch.setattr("edgec.compress.training.time", made)
-    monkeypatch.setattr("edgec.compress.stage.time", made)
-    return made
-
-
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def work_for(partial: Path | None = None, deadline: float | None = None) -> Work:

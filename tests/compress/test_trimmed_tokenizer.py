@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgec.compress.token_choice import TokenChoice
-from edgec.compress.token_parts import alphabet, parts_of
+from edgec.compress.token_parts import BYTES, alphabet, parts_of
 from edgec.compress.trimmed_tokenizer import PROBE, check_same_text, trimmed_tokenizer
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import TextTokenizer
@@ -103,6 +103,24 @@ def test_a_merged_token_needs_all_its_parts(kind: str) -> None:
                 assert [new.backend.id_to_token(i) for i in ids_in(new, text)] != [token], (token, part)
                 needed += 1
     assert needed > 40
+
+
+@pytest.mark.parametrize("first", ["a", "e"])
+def test_a_path_through_an_unknown_character_does_not_become_cheaper(first: str) -> None:
+    """Unigram: "a" has a piece of score -60 that no path takes, "e" has none; unknown costs 10 more than any piece.
+
+    Were the lowest piece gone, the path through an unknown character would win, at a score of -30 - 1.
+    """
+    from tokenizers import Tokenizer, decoders, models
+
+    pieces = [(first + "b", -20.0), ("cd", -20.0), ("bcd", -1.0), ("a", -60.0), *((c, -15.0) for c in "bcd")]
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((b, 0.0) for b in BYTES), *pieces], 0, byte_fallback=True))
+    backend.decoder = decoders.ByteFallback()
+    old = TextTokenizer(backend, None, (), False)
+    ids = TokenChoice(old).used(first + "bcd")
+    new = trimmed_tokenizer(old, sorted({*ids, backend.token_to_id("bcd")}))
+    for tokenizer in (old, new):
+        assert tokenizer.backend.encode(first + "bcd").tokens == [first + "b", "cd"]
 
 
 def test_bos_end_and_what_surrounds_a_text_get_new_ids() -> None:

@@ -57,3 +57,18 @@ def test_the_plot_is_the_same_twice(tmp_path: Path) -> None:
         quality_plot(points, "perplexity", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG" and b"int8" in (tmp_path / "c.svg").read_bytes()
+
+
+def test_bits_per_byte_compare_across_vocabularies(tmp_path: Path) -> None:
+    """Models may cut the same bytes into tokens of their own; a token's perplexity then says nothing."""
+    a = put(tmp_path / "whole", 1.0, "bits-per-byte", bytes=4000, tokens=900, windows=2)
+    b = put(tmp_path / "trimmed", 1.0, "bits-per-byte", bytes=4000, tokens=950, windows=3)
+    found = compare([a, b])
+    assert found.metric == "bits_per_byte" and found.protocol == {"text": "t.txt", "bytes": 4000}
+    for folder, tokens in ((a, 900), (b, 950)):
+        put(folder, 1.0, tokens=tokens)
+    with pytest.raises(EdgecError, match="same protocol"):
+        compare([a, b], "perplexity")
+    c = put(tmp_path / "other", 1.0, "bits-per-byte", bytes=3000, tokens=900, windows=2)
+    with pytest.raises(EdgecError, match="same protocol"):
+        compare([a, c], "bits-per-byte")

@@ -20,7 +20,7 @@ from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 Args = dict[str, Any]
 Rng = np.random.Generator
 f32 = np.float32
-USED_UP = ("attention", "attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
+USED_UP = ("attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
 
 
 def _int(rng: Rng, low: int, high: int) -> int:
@@ -153,6 +153,25 @@ def rope(rng: Rng) -> Args:
     ldx = heads * d + int(rng.choice([0, 0, 7]))
     numbers = {"m": m, "heads": heads, "head_dim": d, "ldx": ldx, "unit": unit}
     return {"x": _f32(rng, m * ldx), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
+
+
+def rope_append(rng: Rng) -> Args:
+    """Queries, keys and values of some rows side by side; scales of what is kept reach binary16's limits."""
+    m, kv, group, d = _int(rng, 1, 10), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
+    pos, heads = _int(rng, 0, 500), kv * group
+    x = _f32(rng, m * (heads + 2 * kv) * d, -9, 9)
+    if rng.random() < 0.4:
+        x[: heads * d + d] = 0
+    args: Args = {
+        "x": x,
+        "table": table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1),
+    }
+    args["shift"] = _f32(rng, kv * d) if rng.random() < 0.5 else None
+    args["y"] = _junk(rng, m * heads * d + 3, f32)
+    for role in "kv":
+        args |= {f"{role}_q": _junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": _junk(rng, m * kv + 2, np.float16)}
+    unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
+    return {**args, "m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d, "unit": unit}
 
 
 def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
@@ -387,21 +406,21 @@ def attention(rng: Rng) -> Args:
     h, pos = _heads(rng), _int(rng, 0, 40)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
-    room = {"q8": _junk(rng, units * d + 1, np.int8), "acc": _junk(rng, units * d + 2, np.int32)}
-    room |= {role: _junk(rng, units + 2, f32) for role in ("q_scale", "p_scale")}
+    cores = _int(rng, 8, 9)
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": rng.random(length * kv).astype(np.float16),
-        **room,
-        "s": _junk(rng, units * lds + 3, f32),
-        "p": _junk(rng, units * lds + 3, np.uint8),
+        "q8": _junk(rng, cores * d + 1, np.int8),
+        "s": _junk(rng, cores * lds + 3, f32),
+        "p": _junk(rng, cores * lds + 3, np.uint8),
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
+        "cores": cores,
         "factor": factor(d),
     }
 
@@ -422,8 +441,8 @@ _ONE_OF_A_NAME = (
     *(add, add_positions, attention_softmax_full, copy_rows, layernorm, pool),
     *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
-    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, sample, silu_mul, silu_mul_quantize),
-    *(attention_limits, softcap),
+    *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
+    *(silu_mul, silu_mul_quantize, attention_limits, softcap),
 )
 
 

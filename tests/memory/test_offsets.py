@@ -9,9 +9,10 @@ from random_pieces import random_pieces
 
 from edgec.memory import offsets as searched
 from edgec.memory.offsets import Piece, assign, lower_bound
-from edgec.memory.offsets_cp import Rectangle, improve
+from edgec.memory.offsets_cp import Rectangle, Solved, improve
 
-SOLVED_BY_MENDING = (3, 5, 17, 51)
+SOLVED_BY_MENDING = (17, 31, 66)
+ASKS_THE_SOLVER = 44
 
 
 def layered(layers: int) -> list[Piece]:
@@ -37,21 +38,21 @@ def test_the_bound_is_the_fullest_moment() -> None:
     pieces = [Piece(10, 0, 2), Piece(20, 1, 3), Piece(40, 2, 4), Piece(5, 8, 9)]
     assert lower_bound(pieces) == 60
     assert lower_bound([]) == 0
-    assert assign([]) == []
+    assert assign([]).offsets == []
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_random_pieces_take_no_more_than_their_bound(seed: int) -> None:
     pieces = random_pieces(seed)
-    offsets = assign(pieces, floor=48)
+    offsets = assign(pieces, floor=48).offsets
     assert_sound(pieces, offsets, 48)
     assert peak(pieces, offsets) - 48 <= 1.01 * lower_bound(pieces)
-    assert assign(pieces, floor=48) == offsets
+    assert assign(pieces, floor=48).offsets == offsets
 
 
 def test_equal_layers_are_placed_alike() -> None:
     pieces = layered(40)
-    offsets = assign(pieces)
+    offsets = assign(pieces).offsets
     assert_sound(pieces, offsets, 0)
     assert peak(pieces, offsets) == lower_bound(pieces)
     assert all(offsets[1 + i] == offsets[1 + i % 4] for i in range(160))
@@ -61,13 +62,13 @@ def test_equal_layers_are_placed_alike() -> None:
 def test_placing_what_sticks_out_first_saves_the_solver(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def unused(pieces: list[Rectangle], around: object, floor: int, goal: int, known: list[int]) -> list[int]:
+    def unused(pieces: list[Rectangle], around: object, floor: int, goal: int, known: list[int]) -> Solved:
         asked.append(len(pieces))
-        return known
+        return Solved(known, "", goal, 0.0)
 
     monkeypatch.setattr(searched, "improve", unused)
     pieces = random_pieces(seed)
-    offsets = assign(pieces)
+    offsets = assign(pieces).offsets
     assert_sound(pieces, offsets, 0)
     assert peak(pieces, offsets) == lower_bound(pieces) and not asked
     monkeypatch.setattr(searched, "_mended", lambda pieces, order, offsets, goal: order)
@@ -80,9 +81,34 @@ def test_the_solver_finds_what_first_fit_does_not() -> None:
     pieces = [(48, 0, 2), (48, 3, 5), (32, 1, 4), (32, 0, 1), (32, 4, 5), (16, 2, 3), (16, 0, 5)]
     tall = [i * 160 for i in range(len(pieces))]
     goal = lower_bound([Piece(*p) for p in pieces])
-    found = improve(pieces, [], 0, goal, tall)
+    found = improve(pieces, [], 0, goal, tall).offsets
     assert_sound([Piece(*p) for p in pieces], found, 0)
     assert max(o + p[0] for o, p in zip(found, pieces, strict=True)) == goal
     fixed = [(0, 5, 0, 16)]
-    around = improve(pieces, fixed, 0, goal + 16, [o + 16 for o in tall])
+    around = improve(pieces, fixed, 0, goal + 16, [o + 16 for o in tall]).offsets
     assert min(around) == 16 and max(o + p[0] for o, p in zip(around, pieces, strict=True)) == goal + 16
+
+
+@pytest.mark.parametrize(
+    ("seed", "method", "solver"), [(0, "greedy", ""), (17, "mended", ""), (ASKS_THE_SOLVER, "cp-sat", "optimal")]
+)
+def test_how_offsets_were_found_is_told(seed: int, method: str, solver: str) -> None:
+    pieces = random_pieces(seed)
+    placed = assign(pieces, floor=32)
+    assert (placed.method, placed.solver, placed.proven) == (method, solver, True)
+    assert placed.peak == peak(pieces, placed.offsets) == placed.bound == 32 + lower_bound(pieces)
+    assert (placed.solver_seconds > 0) == bool(solver)
+
+
+def test_a_solver_without_time_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgec.memory.offsets_cp.DETERMINISTIC_SECONDS", 0.0)
+    placed = assign(random_pieces(ASKS_THE_SOLVER))
+    assert (placed.method, placed.solver, placed.proven) == ("cp-sat", "limit", False)
+    assert placed.bound < placed.peak
+
+
+def test_the_solver_proves_what_the_bytes_alive_do_not() -> None:
+    """Below what stays there is no room, so the goal of 48 is out of reach: 64 is best."""
+    solved = improve([(32, 0, 2)], [(0, 2, 16, 16)], 0, 48, [80])
+    assert (solved.offsets, solved.status, solved.bound) == ([32], "optimal", 64)
+    assert solved.seconds >= 0

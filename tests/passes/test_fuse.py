@@ -14,7 +14,7 @@ from edgec.memory.choices import ALL
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target
 
-FUSIONS = ("norm_quantize", "silu_quantize", "residual")
+FUSIONS = ("norm_quantize", "silu_quantize", "rope_append", "residual")
 CONTEXT = 24
 
 
@@ -54,7 +54,14 @@ def answers(model: tiny_models.QuantizedModel, made: dict[str, Graph], join: boo
 
 @pytest.mark.parametrize(
     ("cores", "fusions"),
-    [(8, ("norm_quantize",)), (1, ("silu_quantize",)), (8, ("residual",)), (1, FUSIONS), (8, FUSIONS)],
+    [
+        (8, ("norm_quantize",)),
+        (1, ("silu_quantize",)),
+        (8, ("residual",)),
+        (8, ("rope_append",)),
+        (1, FUSIONS),
+        (8, FUSIONS),
+    ],
 )
 def test_the_bits_stay(model: tiny_models.QuantizedModel, cores: int, fusions: tuple[str, ...]) -> None:
     plain, fused = graphs(model, chip(cores)), graphs(model, chip(cores), *fusions)

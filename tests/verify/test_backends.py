@@ -49,7 +49,7 @@ def test_a_full_context_answers_negative(project: Path, build_dir: Path, name: s
         backend.reset()
         assert backend.prefill([1] * (CONTEXT + 1)) == -1
         assert backend.decode(1) == -1
-        with pytest.raises(VerifyError, match="exit code 1: prefill of more tokens than the context holds"):
+        with pytest.raises(VerifyError, match="exit code 1: more tokens than the context holds"):
             backend.prefill([1] * (CONTEXT + 2))
         with pytest.raises(VerifyError, match="was closed"):
             backend.reset()

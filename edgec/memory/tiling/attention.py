@@ -42,17 +42,17 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
 def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
-    sizes = {"q8": heads * d, "q_scale": heads * 4, "s": heads * lds * 4, "p": heads * lds}
-    sizes |= {"p_scale": heads * 4, "acc": heads * d * 4}
+    cores = step.target.engines[0].cores
+    sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a core: it does a head after the other
     operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
     everything = Extent(rows, 0, step.context, from_start=True)
     for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
         operands[role] = _cache(step, cache, 0, everything)
     for part, size in sizes.items():
-        operands[part] = workspace.allocate(f"{name}.{part}", rows * size, "scratch")
+        operands[part] = workspace.allocate(f"{name}.{part}", cores * size, "scratch")
     m: Number = Extent(rows, 0, rows) if rows > 1 else 1
     numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
-    numbers |= {"pos": Position(0), "lds": lds, "factor": _factor(step)}
+    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "factor": _factor(step)}
     return [Tile("attention", operands, numbers)]
 
 

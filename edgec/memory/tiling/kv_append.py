@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edgec.memory.plan import Number, Region
 from edgec.memory.streaming import Store, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
+
+
+def leaving(step: StepContext, role: str, rows: Number) -> tuple[tuple[Region, Store], ...]:
+    """New rows of k or v that have buffers of their own, to their place in the cache."""
+    pairs = ((step.home(f"{role}_q"), f"{role}_cache"), (step.home(f"{role}_q_scale"), f"{role}_scale"))
+    return tuple(
+        (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
+        for region, cache in pairs
+        if not region.row_bytes
+    )
 
 
 def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Callable[[Workspace], list[Tile]]]:
@@ -18,11 +29,7 @@ def candidates(step: StepContext, kernel: str = "kv_quantize") -> Iterator[Calla
     tiles = []
     for role in ("k", "v"):
         q, scale = step.home(f"{role}_q"), step.home(f"{role}_q_scale")
-        after = tuple(
-            (region, Store(step.home(cache), step.type(cache).row_bytes, rows, "target_pos"))
-            for region, cache in ((q, f"{role}_cache"), (scale, f"{role}_scale"))
-            if not region.row_bytes
-        )
+        after = leaving(step, role, rows)
         heads, ldx = step.type("k").shape[1] // d, step.type(role).shape[1]
         numbers = {"rows": times(rows, heads), "heads": heads, "k": d, "ldx": ldx}
         shift = step.fetch("k_centre") if role == "k" else None

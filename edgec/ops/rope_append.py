@@ -1,0 +1,121 @@
+"""rope_append: rope of queries and keys and kv_append of keys and values in one call, bit for bit as one by one.
+
+x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined
+matrices. Keys are rotated where they are, so nothing else may read x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgec.ir.graph import Attr, TensorType
+from edgec.ops import kv_append, rope
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+
+
+def _widths(attrs: Attrs) -> tuple[int, int]:
+    """Columns of the queries, and of the keys, which are as many as those of the values."""
+    heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
+    return heads * d, kv * d
+
+
+def _rope(attrs: Attrs, first: int, width: int) -> dict[str, Attr]:
+    return {"head_dim": attrs["head_dim"], "unit": attrs["unit"], "first": first, "width": width}
+
+
+def _append(attrs: Attrs) -> dict[str, Attr]:
+    return {"head_dim": attrs["head_dim"], "v_first": sum(_widths(attrs))}
+
+
+def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+    """y of the queries as rope gives it, and the rows that kv_append writes."""
+    queries, keys = _widths(attrs)
+    x = types["x"]
+    require(x.shape[1] == queries + 2 * keys, f"rope_append of rows of {x.shape[1]}, not {queries} + 2 x {keys}")
+    y = rope.infer(types, _rope(attrs, 0, queries))["y"]
+    k = rope.infer(types, _rope(attrs, queries, keys))["y"]
+    return {"y": y, **kv_append.infer({**types, "k": k, "v": x}, _append(attrs))}
+
+
+def _both(inputs: Arrays, attrs: Attrs, pos: int, ideal: bool) -> Arrays:
+    queries, keys = _widths(attrs)
+    rotate, append = (rope.ideal, kv_append.ideal) if ideal else (rope.reference, kv_append.reference)
+    y = rotate(inputs, _rope(attrs, 0, queries), pos)["y"]
+    inputs["k"], inputs["v"] = rotate(inputs, _rope(attrs, queries, keys), pos)["y"], inputs["x"]
+    if ideal:  # which takes v as it is
+        inputs["v"] = inputs["x"][:, queries + keys :]
+    return {"y": y, **append(inputs, _append(attrs), pos)}
+
+
+def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """Bit-exact definition; writes rows pos, pos+1, ... of the cache."""
+    return _both(dict(inputs), attrs, pos, ideal=False)
+
+
+def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+    """A float32 cache."""
+    return _both(dict(inputs), attrs, pos, ideal=True)
+
+
+def run(a: dict[str, Any]) -> None:
+    """Kernel twin: the table's rows of the m positions already gathered; keys are rotated in x."""
+    m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
+    x = a["x"][: m * (heads + 2 * kv) * d].reshape(m, heads + 2 * kv, d)
+    for first, count, to in ((0, heads, a["y"]), (heads, kv, np.zeros(m * kv * d, np.float32))):
+        flat = np.ascontiguousarray(x[:, first : first + count]).reshape(-1)
+        rope.run({**a, "x": flat, "y": to, "heads": count, "ldx": count * d})
+        if first:
+            x[:, heads : heads + kv] = to.reshape(m, kv, d)
+    for role, first, shift in (("k", heads, a["shift"]), ("v", heads + kv, None)):
+        new = np.ascontiguousarray(x[:, first : first + kv]).reshape(-1)
+        numbers = {"rows": m * kv, "heads": kv, "k": d, "ldx": kv * d}
+        kv_append.run({"x": new, "shift": shift, "q": a[f"{role}_q"], "scale": a[f"{role}_scale"], **numbers})
+
+
+def example(rng: np.random.Generator) -> Example:
+    """Random heads, grouped, at a random position of a small cache."""
+    kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 20))
+    m, pos = int(rng.integers(1, 4)), int(rng.integers(0, 50))
+    heads, context = kv * group, pos + m + int(rng.integers(0, 5))
+    freq = tuple(10000.0 ** (-2 * i / d) for i in range(d // 2))
+    x = rng.normal(size=(m, (heads + 2 * kv) * d)) * 10.0 ** rng.integers(-9, 8)
+    inputs: Arrays = {"x": x.astype(np.float32), "table": rope.table(freq, context)}
+    for role in ("k", "v"):
+        inputs[f"{role}_cache"] = np.zeros((context, kv * d), np.int8)
+        inputs[f"{role}_scale"] = np.zeros((context, kv), np.float16)
+    if rng.random() < 0.5:
+        inputs["k_centre"] = rng.normal(size=kv * d).astype(np.float32)
+    attrs: dict[str, Attr] = {"n_heads": heads, "n_kv_heads": kv, "head_dim": d, "unit": 1.0 / rope.ONE}
+    return Example(inputs, attrs, pos)
+
+
+def _work(a: dict[str, Any]) -> Work:
+    """That of rope on queries and keys and of kv_quantize on keys and values."""
+    rotated, kept = (a["n_heads"] + a["n_kv_heads"]) * a["head_dim"], a["n_kv_heads"] * (10 * a["head_dim"] + 60)
+    return Work(flops=a["m"] * (4 * rotated + kept), parallel=a["m"] * (a["n_heads"] + a["n_kv_heads"]))
+
+
+KERNEL = Kernel(
+    "rope_append",
+    (
+        Param("x", "inout", "f32"),
+        Param("table", "in", "i16"),
+        Param("shift", "in", "f32", optional=True),
+        Param("y", "out", "f32"),
+        Param("k_q", "out", "i8"),
+        Param("k_scale", "out", "f16"),
+        Param("v_q", "out", "i8"),
+        Param("v_scale", "out", "f16"),
+        Param("m", "u32"),
+        Param("n_heads", "u32"),
+        Param("n_kv_heads", "u32"),
+        Param("head_dim", "u32"),
+        Param("unit", "f32"),
+    ),
+    run,
+    _work,
+)
+DOC = "queries and keys rotated, keys and values quantised and appended to the cache"
+OPS = (Op("rope_append", DOC, infer, reference, ideal, (KERNEL,), example),)

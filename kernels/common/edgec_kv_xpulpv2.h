@@ -1,0 +1,98 @@
+/* A head of keys or values as kv_append.h quantises it, for cores with XpulpV2. */
+#ifndef EDGEC_KV_XPULPV2_H
+#define EDGEC_KV_XPULPV2_H
+
+#include "edgec_rows_xpulpv2.h"
+
+/* max |x - shift|. x: [k], k at least 1; shift: `step` bytes apart, one zero where there is none (x - 0 is x) */
+EDGEC_INLINE float edgec_shifted_top(const float *x, const float *shift, uint32_t step, uint32_t k) {
+    uint32_t top = 0;
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[k]", "5",
+            EDGEC_P_LW("%[a]", "4", "%[x]")
+            EDGEC_P_LW_R("%[b]", "%[step]", "%[shift]")
+            "fsub.s %[a], %[a], %[b]\n\t"
+            "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
+        : [x] "+r"(x), [shift] "+r"(shift), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
+        : [k] "r"(k), [step] "r"(step)
+        : "memory");
+    /* clang-format on */
+#else
+    for (; k > 0; k--) {
+        top = edgec_p_maxu(top, edgec_bits(*x++ - *shift) << 1);
+        shift += step / 4u;
+    }
+#endif
+    return edgec_float(top >> 1);
+}
+
+/* rint(clamp((x - shift) * inverse, -127, 127)) to q [k]; otherwise as above. */
+EDGEC_INLINE void edgec_shifted_quantize(const float *x, const float *shift, uint32_t step, int8_t *q,
+                                         uint32_t k, float inverse) {
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b, magic, highest, lowest;
+    /* clang-format off */
+    __asm__ volatile(
+        "lui %[magic], %[magic_] >> 12\n\t"
+        "li %[highest], 0x42FE0000\n\t" /* 127: the largest bits of a positive number */
+        "li %[lowest], 0xC2FE0000\n\t" /* -127: and, unsigned, of a negative one */
+        EDGEC_HWLOOP("0", "%[k]", "8",
+            EDGEC_P_LW("%[a]", "4", "%[x]")
+            EDGEC_P_LW_R("%[b]", "%[step]", "%[shift]")
+            "fsub.s %[a], %[a], %[b]\n\t"
+            "fmul.s %[a], %[a], %[inverse]\n\t"
+            EDGEC_P_MIN("%[a]", "%[a]", "%[highest]")
+            EDGEC_P_MINU("%[a]", "%[a]", "%[lowest]")
+            "fadd.s %[a], %[a], %[magic]\n\t"
+            EDGEC_P_SB("%[a]", "1", "%[q]"))
+        : [x] "+r"(x), [shift] "+r"(shift), [q] "+r"(q), [a] "=&r"(a), [b] "=&r"(b), [magic] "=&r"(magic),
+          [highest] "=&r"(highest), [lowest] "=&r"(lowest)
+        : [k] "r"(k), [step] "r"(step), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
+        : "memory");
+    /* clang-format on */
+#else
+    for (; k > 0; k--) {
+        *q++ = (int8_t)edgec_rint_i32(edgec_min(edgec_max((*x++ - *shift) * inverse, -127.0f), 127.0f));
+        shift += step / 4u;
+    }
+#endif
+}
+
+/* 1 / x of a binary16 x > 0. The cluster's cores share one divider; this takes fused multiply-adds, of which the last ones
+ * round correctly for each of these x: a guess, two steps of third order and one of second. */
+EDGEC_INLINE float edgec_reciprocal(float x) {
+#if defined(EDGEC_PULP_FLOAT)
+    float y = edgec_float(0x7F040000u - edgec_bits(x)), e;
+    /* clang-format off */
+    __asm__(
+        EDGEC_HWLOOP_I("0", "2", "3",
+            "fnmsub.s %[e], %[x], %[y], %[one]\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+            "fmadd.s %[y], %[y], %[e], %[y]\n\t")
+        "fnmsub.s %[e], %[x], %[y], %[one]\n\t"
+        "fmadd.s %[y], %[y], %[e], %[y]\n\t"
+        : [y] "+r"(y), [e] "=&r"(e)
+        : [x] "r"(x), [one] "r"(1.0f));
+    /* clang-format on */
+    return y;
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* x [k], less shift [k] unless that is NULL, to q [k]; returns the binary16 scale. */
+EDGEC_INLINE uint16_t edgec_kv_head(const float *x, const float *shift, int8_t *q, uint32_t k) {
+    const float none = 0.0f;
+    const uint32_t step = shift ? 4u : 0u;
+    shift = shift ? shift : &none;
+    const uint16_t half = edgec_f16_from_f32(edgec_shifted_top(x, shift, step, k) * EDGEC_ONE_127TH);
+    const float inverse = half ? edgec_reciprocal(edgec_f16_to_f32(half)) : 0.0f;
+    edgec_shifted_quantize(x, shift, step, q, k, inverse);
+    return half;
+}
+
+#endif

@@ -1,0 +1,32 @@
+#include "rope_append.h"
+
+#include "edgec_kv.h"
+
+void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t d = a->head_dim, half = d / 2u, heads = a->n_heads, kv = a->n_kv_heads;
+    const uint32_t all = heads + 2u * kv; /* heads of a row of x */
+    const edgec_range mine = edgec_split(a->m * all, core, n_cores);
+    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t row = unit / all, head = unit % all;
+        float *x = a->x + (size_t)unit * d; /* [head_dim] */
+        if (head < heads + kv) {
+            const int16_t *table = a->table + (size_t)row * d;                     /* [head_dim] */
+            float *y = head < heads ? a->y + ((size_t)row * heads + head) * d : x; /* [head_dim] */
+            for (uint32_t i = 0; i < half; i++) {
+                const float c = (float)table[i] * a->unit;
+                const float s = (float)table[half + i] * a->unit;
+                const float low = x[i], high = x[half + i];
+                y[i] = low * c - high * s;
+                y[half + i] = high * c + low * s;
+            }
+        }
+        if (head >= heads + kv) {
+            const size_t at = (size_t)row * kv + head - heads - kv;
+            a->v_scale[at] = edgec_kv_head(x, NULL, a->v_q + at * d, d);
+        } else if (head >= heads) {
+            const size_t at = (size_t)row * kv + head - heads;
+            const float *shift = a->shift ? a->shift + (size_t)(head - heads) * d : NULL; /* [head_dim] */
+            a->k_scale[at] = edgec_kv_head(x, shift, a->k_q + at * d, d);
+        }
+    }
+}

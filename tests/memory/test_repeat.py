@@ -1,0 +1,78 @@
+"""Steps copied from equal ones are the steps that planning each by itself gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+
+from edgec.memory import planner
+from edgec.memory.choices import ALL, Choices
+from edgec.memory.plan import Buffer, Phase, Plan
+from edgec.memory.repeat import Copied, copied
+from edgec.memory.serialize import dump_plan
+
+
+@pytest.fixture
+def chip(tmp_path: Path) -> Path:
+    """A chip on which a tiny model streams its weights in several tiles."""
+    file: Path = tiny_models.target_file(tmp_path / "small.toml", L1=12_000)
+    return file
+
+
+def made(chip: Path, choices: Choices = ALL) -> Plan:
+    source = tiny_models.planned(tiny_models.checkpoint(tiny_models.config(n_layers=4)), chip)
+    return planner.plan(source.graphs, source.target, source.plan.context, choices)
+
+
+def steps(plan: Plan) -> list[Sequence[Phase]]:
+    return [step.phases for program in plan.programs.values() for step in program.steps]
+
+
+@pytest.mark.parametrize("choices", [ALL, Choices(early_loads=False), Choices(compaction=False, near=False)])
+def test_copies_are_what_planning_anew_gives(chip: Path, choices: Choices, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[object] = []
+
+    def counted(*given: Any) -> tuple[Sequence[Phase], list[Buffer]]:
+        copies.append(given)
+        return copied(*given)
+
+    monkeypatch.setattr(planner, "copied", counted)
+    by_copies = made(chip, choices)
+    assert len(copies) > len(by_copies.programs["decode"].steps) / 2
+    numbers = count()
+    monkeypatch.setattr(planner, "form", lambda *given: next(numbers))
+    copies.clear()
+    assert dump_plan(made(chip, choices)) == dump_plan(by_copies)
+    assert not copies
+
+
+def test_no_plan_is_left_with_phases_to_be_made(chip: Path) -> None:
+    for choices in (ALL, Choices(compaction=False)):
+        assert all(isinstance(phases, tuple) for phases in steps(made(chip, choices)))
+
+
+def test_a_copy_reads_like_the_tuple_of_its_phases(chip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Copied] = []
+
+    def kept(*given: Any) -> tuple[Sequence[Phase], list[Buffer]]:
+        phases, buffers = copied(*given)
+        assert isinstance(phases, Copied)
+        seen.append(phases)
+        return phases, buffers
+
+    monkeypatch.setattr(planner, "copied", kept)
+    made(chip)
+    phases = max(seen, key=len)
+    whole = phases.moved(None)
+    assert len(phases) == len(whole) > 2
+    assert tuple(phases) == whole
+    assert phases[-2:] == whole[-2:] and phases[1:2] == whole[1:2] and phases[0] == whole[0]
+    further = phases.moved(lambda level, offset: offset + 16)
+    assert [t.target.offset for p in further for t in p.transfers] == [
+        t.target.offset + 16 for p in whole for t in p.transfers
+    ]

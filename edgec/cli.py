@@ -274,4 +274,8 @@ def op_show(name: str) -> None:
 def main() -> None:
     """The console script."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 is no reason to stop
+    if sys.argv[1:2] == ["plan"]:
+        from edgec.frontend.quiet import without_torch
+
+        without_torch()
     cli()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import replace
@@ -124,3 +126,16 @@ def test_the_command(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["plan", "--config", str(tmp_path / "no.json")]).exit_code != 0
     both = CliRunner().invoke(cli, ["plan", "--config", str(file), "--recipe", "x", "--bits", "4"])
     assert both.exit_code == 2 and "excludes" in both.output
+
+
+def test_the_command_does_not_import_torch(tmp_path: Path) -> None:
+    """Transformers would import it with the first configuration, which takes longer than planning."""
+    pytest.importorskip("torch")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(SMALL))
+    asks = "import sys; from edgec.cli import main; sys.argv[1:] = ARGV\n"
+    asks += "try: main()\nexcept SystemExit as end: print('torch', sys.modules.get('torch'), end.code, file=sys.stderr)"
+    asks = asks.replace("ARGV", repr(["plan", "--config", str(file)]))
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert "Memory" in done.stdout
+    assert done.stderr.splitlines()[-1] == "torch None 0"

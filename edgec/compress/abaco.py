@@ -6,8 +6,8 @@
     ratio = 0.5                the rank that leaves this share of each matrix's parameters; a matrix whose product would
                                be no smaller stays as it is
 
-    fade = "linear"            alpha = max(0, start (1 - t))
-           "exponential"       alpha = start base^(-speed t) before t = 1, then 0
+    fade = "exponential"       alpha = start base^(-speed t) before t = 1, then 0
+           "linear"            alpha = max(0, start (1 - t))
     init = "svd"               B A is the rank's part of W_0's SVD, S^1/2 on each side, and only the rest of W_0 fades
            "random"            A normal with variance 1/k, B zero: nothing of W_0 is in them
 
@@ -29,7 +29,7 @@ from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, ModelConfig
 from edgec.frontend.structure import Structure, matrix_of
 
-FADES = ("linear", "exponential")
+FADES = ("exponential", "linear")
 INITS = ("svd", "random")
 
 
@@ -43,7 +43,7 @@ class Abaco(TrainingOptions):
     ratio: float = 0.0
     roles: tuple[str, ...] = ("q", "k", "o")  # or ["all"]
     blocks: tuple[str, ...] = ()  # half-open ranges such as "2:28"; none: all
-    fade: str = "linear"
+    fade: str = "exponential"
     start: float = 1.0
     base: float = 2.0
     speed: float = 5.0

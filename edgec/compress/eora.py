@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgec.compress.low_rank import Root, in_subspace, square_root
 from edgec.compress.stage import Work, layers_of
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank, ModelConfig
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from edgec.compress.torch_model import TorchModel
 
-Root = tuple[NDArray[np.float64], NDArray[np.float64]]
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -172,35 +171,19 @@ def input_moments(
     return found
 
 
-def square_root(moment: Any) -> Root:
-    """sqrt(L) [d] and U [k, d] of moment = U L U^T, without the directions that inputs (nearly) never take.
-
-    Their eigenvalues are rounding noise, below the largest one times k times float64's epsilon.
-    """
-    values, vectors = np.linalg.eigh(np.asarray(moment, np.float64))
-    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
-    return np.sqrt(values[kept]), vectors[:, kept]
-
-
 def best_branch(error: FloatArray, inputs: Root, rank: int) -> tuple[FloatArray, FloatArray, float]:
     """a [r, k], b [n, r] with the least |(error - b a) X|, and the share of |error X|^2 left; inputs: see square_root.
 
     The singular values are split evenly between both sides, so that neither needs a wide range of codes.
     """
-    root, vectors = inputs
     rank = min(rank, *error.shape)
-    if not len(root) or not error.any():
+    if not len(inputs[0]) or not error.any():
         return np.zeros((rank, error.shape[1]), np.float32), np.zeros((error.shape[0], rank), np.float32), 0.0
-    left, sizes, right = np.linalg.svd((error.astype(np.float64) @ vectors) * root, full_matrices=False)
-    half = np.sqrt(sizes[:rank])
-    a = (half[:, None] * right[:rank] / root) @ vectors.T
-    b = left[:, :rank] * half
-    if len(half) < rank:  # fewer directions than ranks: the rest of the branch is zero
-        a = np.pad(a, ((0, rank - len(half)), (0, 0)))
-        b = np.pad(b, ((0, 0), (0, rank - len(half))))
+    factors = in_subspace(error, inputs, rank)
+    best, sizes = factors.of_rank(rank), factors.sizes
     power = float((sizes**2).sum())
     share = float((sizes[rank:] ** 2).sum()) / power if power else 0.0
-    return a.astype(np.float32), b.astype(np.float32), share
+    return best.a, best.b, share
 
 
 def joined_branch(old: LowRank | None, new: LowRank) -> LowRank:

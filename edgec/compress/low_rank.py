@@ -26,10 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.compress.eora import square_root
 from edgec.frontend.checkpoint import FloatArray, LowRank
 
 Floats = NDArray[np.float64]
+Root = tuple[Floats, Floats]
 BASES = ("plain", "asvd", "whitened", "fisher", "drone")
 SMALLEST = 1e-6  # of a weight or a channel's size, relative to the largest: division by a dead channel stays finite
 
@@ -112,9 +112,26 @@ def fisher(w: FloatArray, rows: Floats | None, columns: Floats | None, bound: in
 
 def drone(w: FloatArray, moment: Floats, bound: int) -> Factors:
     """The least |(W - B A) X| for inputs that may span less than all of their space; A is zero outside of it."""
-    root, vectors = square_root(moment)
+    return in_subspace(w, square_root(moment), bound)
+
+
+def in_subspace(w: FloatArray, inputs: Root, bound: int) -> Factors:
+    """The same for the square root of X X^T, see square_root."""
+    root, vectors = inputs
     left, sizes, right = np.linalg.svd((_exact(w) @ vectors) * root, full_matrices=False)
-    return _factors((left, sizes, (right / root) @ vectors.T), bound)
+    half = np.sqrt(sizes[:bound])
+    a, b = (half[:, None] * right[:bound] / root) @ vectors.T, left[:, :bound] * half
+    return Factors(a.astype(np.float32), b.astype(np.float32), sizes)
+
+
+def square_root(moment: Floats) -> Root:
+    """sqrt(L) [d] and U [k, d] of moment = U L U^T, without the directions that inputs (nearly) never take.
+
+    Their eigenvalues are rounding noise, below the largest one times k times float64's epsilon.
+    """
+    values, vectors = np.linalg.eigh(np.asarray(moment, np.float64))
+    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
+    return np.sqrt(values[kept]), vectors[:, kept]
 
 
 def cholesky(moment: Floats, damp: float) -> Floats:

@@ -46,7 +46,7 @@ class Neurons:
     remove_attention: tuple[int, ...] = ()  # blocks, counted from 0 in the model that the stage gets
     metric: str = "activation"
     aggregate: str = "element"  # of taylor
-    multiple: int = 4  # of neurons left: kernels take four inputs at a time, N-EUREKA 28 times 9
+    multiple: int = 4  # of neurons left: cores take four inputs at a time, N-EUREKA 252 in its 3x3 form
     samples: int = 64  # windows of the calibration text for scores, or as many as it has
     search: int = 8  # windows on which the loss without an attention is measured
     length: int = 0  # tokens of a window; 0: the calibration's

@@ -167,12 +167,12 @@ def alternate(
             wanted = sum(left.T @ w for left, w in zip(lefts, matrices, strict=True))
             g = _least_squares(np.asarray(gram), np.asarray(wanted))
         else:
-            g = _shared_for_outputs(matrices, lefts, moments, g)
+            g = shared_for_outputs(matrices, lefts, moments, g)
         lefts = left_factors(matrices, g, moments)
     return g, lefts
 
 
-def _shared_for_outputs(
+def shared_for_outputs(
     matrices: Sequence[Floats], lefts: Sequence[Floats], moments: Sequence[Floats], g: Floats, steps: int = 20
 ) -> Floats:
     """G nearer to the least sum |(W_j - L_j G) X_j|^2: conjugate gradients on sum L_j^T L_j G H_j = sum L_j^T W_j H_j.

@@ -44,8 +44,6 @@ def _both(inputs: Arrays, attrs: Attrs, pos: int, ideal: bool) -> Arrays:
     rotate, append = (rope.ideal, kv_append.ideal) if ideal else (rope.reference, kv_append.reference)
     y = rotate(inputs, _rope(attrs, 0, queries), pos)["y"]
     inputs["k"], inputs["v"] = rotate(inputs, _rope(attrs, queries, keys), pos)["y"], inputs["x"]
-    if ideal:  # which takes v as it is
-        inputs["v"] = inputs["x"][:, queries + keys :]
     return {"y": y, **append(inputs, _append(attrs), pos)}
 
 

@@ -57,13 +57,13 @@ def truncated(model: Checkpoint, ranks: dict[str, int]) -> Checkpoint:
 
 
 def test_alpha_follows_its_formulas_and_ends_at_zero() -> None:
-    linear = Abaco(rank=4, settle=0.2, start=0.9)
-    exponential = Abaco(rank=4, settle=0.2, fade="exponential", start=0.8, base=3.0, speed=2.0)
+    linear = Abaco(rank=4, settle=0.2, fade="linear", start=0.9)
+    exponential = Abaco(rank=4, settle=0.2, start=0.8, base=3.0, speed=2.0)
     for done in (0.0, 0.1, 0.4, 0.79):
         assert linear.alpha(done, 100) == pytest.approx(0.9 * (1 - done / 0.8))
         assert exponential.alpha(done, 100) == pytest.approx(0.8 * 3.0 ** (-2.0 * done / 0.8))
     # Public code of the thesis stops at 2^-5 of the matrix: here the default does so too, and then lets go.
-    default = Abaco(rank=4, fade="exponential", settle=0.5)
+    default = Abaco(rank=4, settle=0.5)
     assert default.alpha(0.4999999, 100) == pytest.approx(1 / 32, rel=1e-4) and default.alpha(0.5, 100) == 0.0
     for stage in (linear, exponential, replace(linear, settle=0.001), replace(linear, settle=1.0)):
         for steps in range(1, 30):
@@ -170,7 +170,7 @@ def test_products_learn_the_text(text: Path, fade: str, init: str) -> None:
 def test_a_model_of_stories_keeps_more_than_an_svd_does(stories: Stories) -> None:
     """On text that the model itself tells; the loss is measured on stories that were not trained on."""
     source = stories.model
-    options = Abaco(rank=8, steps=20, batch=4, accumulate=1, fade="exponential")
+    options = Abaco(rank=8, steps=20, batch=4, accumulate=1)
     made = options.run(source, Work(lambda: source, Calibration(str(stories.file), 64, 48)))
     cut = truncated(source, options.ranks(source.structure))
     dense, trained, untrained = (loss(model, stories.held_out) for model in (source, made, cut))
@@ -222,7 +222,7 @@ def test_a_deadline_brings_alpha_to_zero(text: Path, clock: Clock, monkeypatch: 
     monkeypatch.setattr(Lesson, "gradients", slow)
     work = work_for(source, text)
     work.deadline = clock.now + 10
-    Abaco(**FAST | {"steps": 100_000, "settle": 0.3}).run(source, work)
+    Abaco(**FAST | {"steps": 100_000, "settle": 0.3, "fade": "linear"}).run(source, work)
     assert work.notes["updates"] == 10 and work.notes["settled"] == 3
     assert alphas == pytest.approx([*(1 - step / 7 for step in range(7)), 0, 0, 0], abs=1e-9) and alphas[-3:] == [0] * 3
 

@@ -134,6 +134,16 @@ def test_means_are_float_and_medoids_keep_codes_zeros_and_effective_weights(sour
     assert np.array_equal(made.tensor(gate[1]), model.effective(notes["medoid"][gate[1]]))
 
 
+def test_a_medoid_with_a_branch_is_what_both_are_together(source: Checkpoint) -> None:
+    rng = np.random.default_rng(0)
+    names = [name_of(i) for i in range(1, 5)]
+    branches = {n: LowRank(*(rng.standard_normal((2, 32)[::d]).astype(np.float32) for d in (1, -1))) for n in names}
+    model = source.with_packed({n: quantize_matrix(source.tensor(n), 4, 16)[0] for n in names}, branches=branches)
+    made, notes = run(model, roles=("q",), by="medoid")
+    assert not made.packed and not made.branches
+    assert np.array_equal(made.tensor(names[3]), model.effective(notes["medoid"][names[0]]))
+
+
 def test_sharing_again_and_what_reaches_outside(source: Checkpoint) -> None:
     pairs, _ = run(source, roles=("q",), blocks=("0:6",), size=2)
     made, _ = run(pairs, roles=("q",), blocks=("0:6",))

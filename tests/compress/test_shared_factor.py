@@ -15,6 +15,7 @@ from edgec.compress.shared_factor import (
     cluster,
     left_factors,
     right_vectors,
+    shared_for_outputs,
     squared_error,
     stacked,
     start,
@@ -193,3 +194,14 @@ def test_outputs_with_equal_inputs_reach_the_whitened_optimum() -> None:
     sizes = np.linalg.svd(np.concatenate(matrices) @ root, compute_uv=False)
     g, lefts = alternate(matrices, stacked(matrices, 4), 60, [h] * 5)
     assert squared_error(matrices, g, lefts, [h] * 5) == pytest.approx(float((sizes[4:] ** 2).sum()), rel=1e-3)
+
+
+def test_the_shared_factor_for_outputs_solves_its_normal_equations() -> None:
+    """sum L_j^T L_j G H_j = sum L_j^T W_j H_j as one system of rank * k unknowns."""
+    rng = np.random.default_rng(9)
+    matrices, inputs = family(9, count=3, k=6, common=2), moments(9, count=3, k=6)
+    lefts = [rng.standard_normal((12, 2)) for _ in matrices]
+    system = sum(np.kron(left.T @ left, h) for left, h in zip(lefts, inputs, strict=True))
+    wanted = sum(left.T @ w @ h for left, w, h in zip(lefts, matrices, inputs, strict=True))
+    exact = np.linalg.solve(system, wanted.ravel()).reshape(2, 6)
+    assert np.allclose(shared_for_outputs(matrices, lefts, inputs, rng.standard_normal((2, 6)), steps=30), exact)

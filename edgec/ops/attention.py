@@ -115,7 +115,8 @@ def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
 
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
-    return {"y": attended(inputs, attrs, pos, factor(*ints(attrs, "head_dim"), float(attrs.get("scale", 0))))}
+    (d,) = ints(attrs, "head_dim")
+    return {"y": attended(inputs, attrs, pos, factor(d, float(attrs.get("scale", 0))))}
 
 
 def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:

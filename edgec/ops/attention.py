@@ -115,17 +115,23 @@ def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
 
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
     """Bit-exact definition."""
+    (d,) = ints(attrs, "head_dim")
+    return {"y": attended(inputs, attrs, pos, factor(d, float(attrs.get("scale", 0))))}
+
+
+def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
+    """What reference gives, for scores times this factor."""
     heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
     q = inputs["q"]
     m = q.shape[0]
     t = pos + m
     q8, qs = quantize_rows(q.reshape(m, heads, d))
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
-    s = scores(q8, qs * factor(d, float(attrs.get("scale", 0))), k, inputs["k_scale"][:t], heads)
+    s = scores(q8, qs * times, k, inputs["k_scale"][:t], heads)
     s = limited(s, pos, int(attrs.get("window", 0)), cap_of(attrs))
     p, p_scale = softmax(s, inputs["v_scale"][:t], pos)
-    y = mix(p, v).astype(np.float32) * p_scale[..., None]
-    return {"y": y.reshape(m, heads * d)}
+    y: F32 = mix(p, v).astype(np.float32) * p_scale[..., None]
+    return y.reshape(m, heads * d)
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
@@ -217,7 +223,7 @@ def run_whole(a: dict[str, Any]) -> None:
         "v_cache": cache["v"],
         **scales,
     }
-    y = reference(inputs, {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}, a["pos"])["y"]
+    y = attended(inputs, {"n_heads": heads, "n_kv_heads": kv, "head_dim": d}, a["pos"], f32(a["factor"]))
     a["y"][: m * heads * d] = y.reshape(-1)
 
 

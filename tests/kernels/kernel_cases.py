@@ -421,7 +421,7 @@ def attention(rng: Rng) -> Args:
         "pos": pos,
         "lds": lds,
         "cores": cores,
-        "factor": factor(d),
+        "factor": factor(d, float(rng.choice([0.0, 0.3]))),
     }
 
 

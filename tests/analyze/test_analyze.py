@@ -14,7 +14,7 @@ import tiny_models
 import torch
 from click.testing import CliRunner
 
-from edgec.analyze.by_task import exchanged, without
+from edgec.analyze.by_task import ByTask, exchanged, without
 from edgec.analyze.cells import Cells
 from edgec.analyze.exchange import exchange
 from edgec.analyze.sensitivity import Change, changes, sensitivity
@@ -26,6 +26,10 @@ from edgec.compress.folder import write_folder
 from edgec.compress.stage import Calibration
 from edgec.compress.torch_model import load_torch
 from edgec.errors import RecipeError
+from edgec.evaluate.generation import greedy
+from edgec.evaluate.scorer import FloatScorer
+from edgec.evaluate.tasks import Questions
+from edgec.evaluate.triviaqa import normalised
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.verify.workload import TEXT
 
@@ -165,6 +169,25 @@ def test_command_line(model: Checkpoint, text: Calibration, tmp_path: Path) -> N
         told = json.loads((out / f"{name}.json").read_text())
         assert len(rows) == len(told["rows"]) > 0 and told["protocol"]["model"] == "model"
     assert not list(out.glob(".partial*"))
+
+
+def test_blocks_are_exchanged_under_a_question_task(model: Checkpoint, tmp_path: Path) -> None:
+    """The metric is asked of each changed model: here the share of answers that hold a word which the dense one says."""
+    assert model.tokenizer is not None
+    scorer = FloatScorer(model, model.tokenizer)
+    prompt = model.tokenizer.encode("Question: Who ? Answer:")
+    said = greedy(scorer, prompt, 4, ("\n",), min_new=1, skip_blanks=True)
+    words = [word for word in normalised(said).split() if word]
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"question": "Who ?", "golden_answers": words[:1]}) + "\n")
+    asked = ByTask(model, model.tokenizer, Questions.of("triviaqa-closed", str(file), 1, 4), quiet)
+    assert asked.dense == -1.0
+    found = {(j, i): asked.loss_of("block", j, i) for j in range(3) for i in (None, (j + 1) % 3)}
+    for (j, i), loss in found.items():
+        changed = without(model, "block", j) if i is None else exchanged(model, "block", j, i)
+        metrics, _ = asked.questions.ask(FloatScorer(changed, model.tokenizer), quiet)
+        assert loss == -metrics["accuracy"]
+    assert set(found.values()) <= {0.0, -1.0}
 
 
 def test_a_missing_text_is_one_sentence(model: Checkpoint, tmp_path: Path) -> None:

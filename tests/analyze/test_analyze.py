@@ -172,7 +172,7 @@ def test_command_line(model: Checkpoint, text: Calibration, tmp_path: Path) -> N
 
 
 def test_blocks_are_exchanged_under_a_question_task(model: Checkpoint, tmp_path: Path) -> None:
-    """The metric is asked of each changed model: here the share of answers that hold a word which the dense one says."""
+    """The metric is asked of each changed model: answers that hold a word of the dense one."""
     assert model.tokenizer is not None
     scorer = FloatScorer(model, model.tokenizer)
     prompt = model.tokenizer.encode("Question: Who ? Answer:")

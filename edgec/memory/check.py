@@ -185,6 +185,9 @@ class _Walk:
             sizes = self.sizes[key]
         except ValueError as error:
             self.fail(step, f"{call.kernel} has {error}")
+        cores = self.plan.target.engines[0].cores
+        if call.numbers.get("cores", cores) != cores:
+            self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}
         for name, (least, row) in sizes.items():
             region = call.regions[name]

@@ -19,15 +19,15 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
     "rmsnorm_quantize/rmsnorm_quantize_generic.c": ("* gain[i]", "* 1.01f * gain[i]", "rmsnorm_quantize"),
     "quantize_dynamic/quantize_dynamic_generic.c": ("= sum;", "= sum + 1;", "quantize_dynamic"),
     "matmul_w4a8/matmul_w4a8_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "matmul_w4a8"),
-    "rope/rope_generic.c": ("(float)table[i] * a->unit", "(float)table[i] * 1.001f * a->unit", "rope"),
-    "attention/attention_softmax_generic.c": (
+    "rope_append/rope_append_generic.c": ("(float)table[i] * a", "(float)table[i] * 1.001f * a", "rope_append"),
+    "common/edgec_softmax.h": (
         "(weight * EDGEC_ONE_255TH)",
         "(1.01f * weight * EDGEC_ONE_255TH)",
         "attention",
     ),
     "common/edgec_rows.h": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul_quantize"),
     "embed/embed_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "embed"),
-    "kv_append/kv_append_generic.c": ("1.0f / scale", "0.99f / scale", "kv_append"),
+    "common/edgec_kv.h": ("1.0f / scale", "0.99f / scale", "rope_append"),
 }
 
 
@@ -104,7 +104,7 @@ def test_an_operand_elsewhere_in_the_plan(copied: Path, objects: Path, node: str
     assert node in str(fails(copied, objects, "simulator"))
 
 
-@pytest.mark.parametrize("node", ["embed", "l0.attn_norm.q8g32", "l0.qkv", "l1.q_rope", "l0.kv", "l1.attn", "logits"])
+@pytest.mark.parametrize("node", ["embed", "l0.attn_norm.q8g32", "l0.qkv", "l0.kv", "l1.kv", "l1.attn", "logits"])
 @pytest.mark.parametrize("how", ["drop", "shorten"])
 def test_a_transfer_lost_or_shortened_in_the_plan(copied: Path, objects: Path, node: str, how: str) -> None:
     def spoil(document: dict) -> None:
@@ -123,7 +123,7 @@ def test_a_transfer_lost_or_shortened_in_the_plan(copied: Path, objects: Path, n
     assert any(op in said for op in following)
 
 
-@pytest.mark.parametrize("op", ["embed", "rmsnorm_quantize", "matmul_w4a8", "rope", "kv_append", "attention"])
+@pytest.mark.parametrize("op", ["embed", "rmsnorm_quantize", "matmul_w4a8", "rope_append", "attention"])
 def test_a_transfer_lost_in_model_c(copied: Path, objects: Path, op: str) -> None:
     path = copied / "project/model.c"
     head, function, rest = path.read_text().partition(f"static void step_{op}_1(")

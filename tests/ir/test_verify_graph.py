@@ -26,7 +26,8 @@ def swap(graph: Graph) -> None:
 
 
 def unknown_input(graph: Graph) -> None:
-    edited(graph, "l0.q_rope", inputs={"x": "nobody", "table": "rope.table"})
+    node = next(n for n in graph.nodes if n.name == "l0.kv")
+    edited(graph, "l0.kv", inputs=node.inputs | {"x": "nobody"})
 
 
 def missing_output(graph: Graph) -> None:
@@ -75,7 +76,8 @@ def test_a_broken_rule_is_blamed(tiny: tiny_models.Planned, name: str) -> None:
 
 def test_a_type_rule_that_refuses_is_not_swallowed(tiny: tiny_models.Planned) -> None:
     graph = copy.deepcopy(tiny.graphs["decode"])
-    edited(graph, "l0.q_rope", attrs={"head_dim": 7, "unit": 1.0})
+    node = next(n for n in graph.nodes if n.name == "l0.kv")
+    edited(graph, "l0.kv", attrs=node.attrs | {"head_dim": 7})
     with pytest.raises((GraphError, TypeRuleError)):
         verify_graph(graph, "breaking")
 
@@ -83,5 +85,5 @@ def test_a_type_rule_that_refuses_is_not_swallowed(tiny: tiny_models.Planned) ->
 def test_users_and_kinds(tiny: tiny_models.Planned) -> None:
     graph = tiny.graphs["decode"]
     readers = {n.op for n in graph.users("l0.k_cache")}
-    assert readers == {"kv_append", "attention"}
+    assert readers == {"rope_append", "attention"}
     assert [v.name for v in graph.of_kind("input")] == ["tokens"]

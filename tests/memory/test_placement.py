@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -39,11 +40,11 @@ def test_first_fit_against_every_offset() -> None:
                 f"b{number}", "L1", 0, rng.randrange(1, 70), "x", "decode", start, start + rng.randrange(1, 4)
             )
             offset = first_fit(wanted, placed, 0, 256)
-            moved = [Buffer(**{**wanted.__dict__, "offset": at}) for at in range(0, 256 - wanted.size + 1, ALIGN)]
+            moved = [replace(wanted, offset=at) for at in range(0, 256 - wanted.size + 1, ALIGN)]
             legal = [b.offset for b in moved if not any(b.overlaps(p) and b.meets(p) for p in placed)]
             assert offset == (legal[0] if legal else None)
             if offset is not None:
-                placed.append(Buffer(**{**wanted.__dict__, "offset": offset}))
+                placed.append(replace(wanted, offset=offset))
 
 
 def test_other_levels_and_other_programs_do_not_collide() -> None:

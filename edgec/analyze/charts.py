@@ -71,7 +71,7 @@ def exchange_map(found: Exchange, what: str) -> Figure:
     n = len(found.ablate)
     hover = "part of %{y} in %{x}: %{z:+.4g}"
     figure = _heat(_plain(z), list(range(n)), list(range(n)), "loss", "RdBu", hover)
-    figure["data"][0] |= {"zmin": -top, "zmax": top, "reversescale": True}
+    figure["data"][0] |= {"zmin": -top, "zmax": top}  # plotly's RdBu is red where the loss grows
     figure["layout"] |= {"height": 520, "xaxis": {"title": {"text": "place (block j)"}}}
     figure["layout"]["yaxis"] = {"title": {"text": "part of block i"}, "autorange": "reversed"}
     return figure

@@ -82,14 +82,15 @@ def observations(found: Exchange) -> list[str]:
     order = np.argsort(-found.ablate)
     worst = ", ".join(f"{j} (+{found.ablate[j]:.3g})" for j in order[:3])
     least = ", ".join(f"{j} ({found.ablate[j]:+.3g})" for j in order[::-1][:3])
-    lines = [f"without its {found.part} a model loses most at blocks {worst}, least at {least}"]
+    part = "" if found.part == "block" else f"'s {found.part}"
+    lines = [f"without a block{part} the model loses most at {worst}, least at {least}"]
     if np.isfinite(found.replace).any():
         n = len(found.ablate)
         pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
         better = sum(found.difference[i, j] < 0 for i, j in pairs)
         near = [found.difference[i, j] for i, j in pairs if abs(i - j) == 1]
         far = [found.difference[i, j] for i, j in pairs if abs(i - j) > n // 2]
-        lines.append(f"another block's {found.part} is better than none in {better} of {len(pairs)} places")
+        lines.append(f"another block{part} is better than none in {better} of {len(pairs)} places")
         if near and far:
             lines.append(f"median difference of neighbours {np.median(near):+.3g}, of far blocks {np.median(far):+.3g}")
     return lines

@@ -37,10 +37,8 @@ def rank_analysis(model: str, checkpoint: Checkpoint, roles: Sequence[str], say:
             medians = [f"{np.median([s.rank(share) for s in members]):g}" for share in SHARES]
             summary.append((role, joined or f"median of {len(single)}", f"{n:,} x {k:,}", even, *medians))
     low = [r for r in roles if _below_even(found, r)]
-    lines = [
-        f"median rank at EV {SHARES[1]:g} is below break-even for {', '.join(low) if low else 'no role'}"
-        f"{' of ' + ', '.join(roles) if low else ''}"
-    ]
+    named = "no role" if not low else "every role" if len(low) == len(roles) else ", ".join(low)
+    lines = [f"the median rank at EV {SHARES[1]:g} is at most break-even for {named}"]
     made = [
         (f"approximate rank at EV {SHARES[1]:g}, share of the full one", charts.rank_map(found)),
         ("explained variance of every matrix", charts.explained(found, "")),

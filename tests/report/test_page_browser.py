@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import pytest
 
 from edgec.report.page import figures_of, page
 from edgec.report.report import Report, make_report
+from tests.browser import MISSING, opened
+from tests.browser import shown as open_page
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+pytestmark = pytest.mark.skipif(MISSING, reason="chromium and chromedriver are not installed")
 STAGES = [
     {"method": "dense", "parameters": 9000, "nonzero": 9000, "bytes": 18_000_000, "block_bits_per_weight": 16.0}
     | {"quality": {"perplexity": 30.0}, "seconds": None},
@@ -24,51 +24,22 @@ STAGES = [
     {"method": "quantize", "bits": 4, "group_size": 64, "parameters": 8000, "nonzero": 8000, "bytes": 4_500_000}
     | {"block_bits_per_weight": 4.25, "quality": {"perplexity": 36.25}, "seconds": 5.0},
 ]
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for option in (*OPTIONS, "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with opened() as driver:
+        yield driver
 
 
 @pytest.fixture
 def shown(browser: Any, planned: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """shown(report, width, dark): opens a report, or that of a name, and returns what the page then says of itself."""
-    from selenium.webdriver.support.ui import WebDriverWait
 
     def show(report: Report | str, width: int = 1200, dark: bool = False) -> dict[str, Any]:
         file = tmp_path / "report.html"
         file.write_text(page(planned[report].report if isinstance(report, str) else report))
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 640}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get(file.as_uri())
-        WebDriverWait(browser, 90).until(
-            lambda b: b.execute_script(
-                "return document.documentElement.dataset.drawn || !document.getElementById('trouble').hidden"
-            )
-        )
-        return browser.execute_script(
-            "const root = document.documentElement;"
-            "return {drawn: root.dataset.drawn, width: root.scrollWidth,"
-            " trouble: document.getElementById('trouble').textContent,"
-            " back: getComputedStyle(document.body).backgroundColor,"
-            " bars: Object.fromEntries([...document.querySelectorAll('.chart')].map("
-            "  e => [e.id, e.querySelectorAll('.point path, path.point, .hm image').length])),"
-            " ink: getComputedStyle(document.querySelector('.chart text')).fill}"
-        )
+        return open_page(browser, file, width, dark)
 
     return show
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
-from edgec.ir.graph import Graph, Node
+from edgec.ir.graph import Graph
 from edgec.simulate.reference import ReferenceRunner
-from edgec.verify.quality import SKIPPED, WORST, closeness, float_constants, rounded
+from edgec.verify.quality import closeness, float_constants, rounded, traced, worst_tensors
 
 SENTENCES = 50  # of a text, from its start
 SHORTEST = 3  # words of a sentence
@@ -43,10 +44,8 @@ def compare_embeddings(
     if not found:
         raise EdgecError(f"{text_name} has no sentence of {SHORTEST} words.")
     ids = [tokenizer.encode_within(sentence, exact.context) for sentence in found]
-    tensors = {name: _tensors(runner, ids[0]) for name, runner in (("exact", exact), ("ideal", ideal))}
+    tensors = [traced(runner, partial(runner.encode, ids[0])) for runner in (exact, ideal)]
     cosines = [closeness(exact.encode(tokens), ideal.encode(tokens))[1] for tokens in ids]
-    near = {key: (source, *closeness(a, tensors["ideal"][key][1])) for key, (source, a) in tensors["exact"].items()}
-    worst = sorted(near.items(), key=lambda item: -item[1][1])[:WORST]
     return {
         "kind": "embeddings_float_vs_reference",
         "text": text_name,
@@ -54,22 +53,5 @@ def compare_embeddings(
         "tokens": sum(map(len, ids)),
         "cosine_mean": rounded(float(np.mean(cosines))),
         "cosine_min": rounded(min(cosines)),
-        "worst_tensors": [
-            {"value": key, "source": source, "nmse": rounded(nmse), "cosine": rounded(cosine)}
-            for key, (source, nmse, cosine) in worst
-        ],
+        "worst_tensors": worst_tensors(*tensors),
     }
-
-
-def _tensors(runner: ReferenceRunner, tokens: list[int]) -> dict[str, tuple[str, Array]]:
-    """The tensors of a text by name; of those that are written in several runs the last one's."""
-    seen: dict[str, tuple[str, Array]] = {}
-
-    def keep(node: Node, name: str, array: Array) -> None:
-        if node.op not in SKIPPED:
-            seen[name] = (node.source, array.copy())
-
-    runner.trace = keep
-    runner.encode(tokens)
-    runner.trace = None
-    return seen

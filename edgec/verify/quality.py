@@ -6,7 +6,8 @@ every tensor has a float twin, and the table of the worst ones says which layer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ WORST = 8  # tensors named in the report
 SKIPPED = ("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4", "rope_append")
 
 Array = NDArray[Any]
+Traced = dict[str, tuple[str, Array]]
 
 
 def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> ReferenceRunner:
@@ -77,13 +79,11 @@ def compare_float(
     }
     found = {name: likelihood(runner, tokenizer, text, window) for name, runner in runners.items()}
     sample = tokenizer.encode(text)[: min(graph.rows, 64)]
-    tensors = {name: _tensors(runner, sample) for name, runner in runners.items()}
-    found_close = {
-        key: (source, *closeness(exact, tensors["float"][key][1]))
-        for key, (source, exact) in tensors["reference"].items()
-    }
-    logits = found_close[graph.outputs[0]]
-    worst = sorted(found_close.items(), key=lambda item: -item[1][1])[:WORST]
+    tensors = {}
+    for name, runner in runners.items():
+        runner.reset()
+        tensors[name] = traced(runner, partial(score, runner, sample))
+    logits = closeness(*(tensors[name][graph.outputs[0]][1] for name in ("reference", "float")))
     return {
         "kind": "float_vs_reference",
         "text": text_name,
@@ -94,25 +94,32 @@ def compare_float(
         "perplexity_delta": rounded(found["reference"].perplexity - found["float"].perplexity),
         "bits_per_byte_float": rounded(found["float"].bits_per_byte),
         "bits_per_byte_reference": rounded(found["reference"].bits_per_byte),
-        "cosine_logits": rounded(logits[2]),
-        "nmse_logits": rounded(logits[1]),
-        "worst_tensors": [
-            {"value": key, "source": source, "nmse": rounded(nmse), "cosine": rounded(cosine)}
-            for key, (source, nmse, cosine) in worst
-        ],
+        "cosine_logits": rounded(logits[1]),
+        "nmse_logits": rounded(logits[0]),
+        "worst_tensors": worst_tensors(tensors["reference"], tensors["float"]),
     }
 
 
-def _tensors(runner: ReferenceRunner, tokens: list[int]) -> dict[str, tuple[str, Array]]:
-    seen: dict[str, tuple[str, Array]] = {}
+def worst_tensors(exact: Traced, ideal: Traced) -> list[dict[str, Any]]:
+    """The tensors that are furthest from their float twins, for the report."""
+    near = {key: (source, *closeness(array, ideal[key][1])) for key, (source, array) in exact.items()}
+    worst = sorted(near.items(), key=lambda item: -item[1][1])[:WORST]
+    return [
+        {"value": key, "source": source, "nmse": rounded(nmse), "cosine": rounded(cosine)}
+        for key, (source, nmse, cosine) in worst
+    ]
+
+
+def traced(runner: ReferenceRunner, run: Callable[[], object]) -> Traced:
+    """Source and value of the tensors that a run writes, by name; of those that are written several times the last."""
+    seen: Traced = {}
 
     def keep(node: Node, name: str, array: Array) -> None:
         if node.op not in SKIPPED:
             seen[name] = (node.source, array.copy())
 
-    runner.reset()
     runner.trace = keep
-    score(runner, tokens)
+    run()
     runner.trace = None
     return seen
 

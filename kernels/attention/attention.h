@@ -55,8 +55,8 @@ void edgec_attention_limits(const edgec_attention_limits_args *a, uint32_t core,
 
 /* Over the positions t that a row sees, all of them at once:
  *
- *     e[t] = exp2_q15(rint(max(s[t] - max s, -17) * 4096))      w[t] = float32(e[t]) * v_scale[t]
- *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (1/255)) / float32(sum of e)
+ *     e[t] = exp2_bytes(s[t], max s), 0 .. 255       w[t] = float32(e[t]) * v_scale[t]
+ *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (255 / float32(sum of e))) * (1/255^2)
  *
  * p is 0 at the positions below pos + m that the row does not see. max w = 0 gives p and p_scale 0.
  * s is used up: its first pos + m elements per row hold w afterwards, or nothing of meaning. */

@@ -33,6 +33,12 @@ MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^
 
 
 CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
+SPLIT = 8  # positions a core, from which on cores share the heads of a row
+
+
+def splits(heads: int, cores: int) -> bool:
+    """Whether heads fill the cores so unevenly that these rather share the positions of all heads of a row."""
+    return heads % cores != 0 and heads < 4 * cores
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -211,9 +217,10 @@ def run_finish(a: dict[str, Any]) -> None:
 def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
-    t, cores = a["pos"] + m, a["cores"]
-    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"])):  # room that a core needs for a head
-        a[role][: cores * size].reshape(cores, size)[:] = 0
+    t, rooms = a["pos"] + m, a["rooms"]
+    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"]), ("found", 4 * a["cores"])):  # that a head needs
+        if a[role] is not None:
+            a[role][: rooms * size].reshape(rooms, size)[:] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -262,6 +269,13 @@ def _value_pieces(a: dict[str, Any]) -> int:
     """Words of four elements of all values; rows are apart only where those are fewer than the cores."""
     words = int(a["n_kv_heads"] * -(-a["head_dim"] // 4))
     return words * int(a["m"]) if words < CORES else words
+
+
+def _whole_work(a: dict[str, Any]) -> Work:
+    heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
+    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 7 * int(a["head_dim"]) + 10)
+    shared = a["m"] == 1 and splits(heads, int(a["cores"])) and a["pos"] >= SPLIT * a["cores"]
+    return Work(macs, flops, heads * CORES if shared else heads)
 
 
 KERNELS = (
@@ -336,17 +350,15 @@ KERNELS = (
             Param("q8", "out", "i8"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
+            Param("found", "out", "f32", optional=True),
             Param("y", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "rooms"),
             Param("factor", "f32"),
         ),
         run_whole,
-        lambda a: Work(
-            2 * _macs({**a, "count": a["pos"] + a["m"]}),
-            a["m"] * a["n_heads"] * (19 * (a["pos"] + a["m"]) + 7 * a["head_dim"] + 10),
-            a["m"] * a["n_heads"],
-        ),
-        scratch=("q8", "s", "p"),
+        _whole_work,
+        directed=True,
+        scratch=("q8", "s", "p", "found"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

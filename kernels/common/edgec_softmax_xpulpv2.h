@@ -86,28 +86,38 @@ EDGEC_INLINE void edgec_weights_to_bytes(const float *w, uint8_t *p, uint32_t le
     }
 }
 
+/* The same of weights w * 2^-112, of which `most` is the row's largest. w is used up. */
+EDGEC_INLINE void edgec_weigh_bytes(float *w, uint8_t *p, uint32_t length, float most) {
+    const float weight = most * EDGEC_UP;
+    float inverse = edgec_bits(weight) ? edgec_quotient(255.0f, weight) : 0.0f;
+    if (EDGEC_SELDOM(inverse >= EDGEC_UP_LIMIT)) {
+        EDGEC_UNROLL_1
+        for (uint32_t t = 0; t < length; t++) {
+            w[t] *= EDGEC_UP;
+        }
+    } else {
+        inverse *= EDGEC_UP;
+    }
+    edgec_weights_to_bytes(w, p, length, inverse);
+}
+
+/* The factor of p . v, where the sum of e is `total`. */
+EDGEC_INLINE float edgec_values_factor(float most, float total) {
+    return (most * EDGEC_UP * edgec_quotient(255.0f, total)) * EDGEC_ONE_65025TH;
+}
+
 /* One row and head whose largest score is `top`. s, p: [length + hidden]; v_scale: [length][kv]. Returns the factor of
  * p . v. */
 EDGEC_INLINE float edgec_softmax_row(float *s, uint8_t *p, const uint16_t *v_scale, uint32_t kv,
                                      uint32_t length, uint32_t hidden, float top) {
     uint32_t total = 0;
     const float most = edgec_weigh_row(s, v_scale, kv, length, top, &total);
-    const float weight = most * EDGEC_UP;
-    float inverse = edgec_bits(weight) ? edgec_quotient(255.0f, weight) : 0.0f;
-    if (EDGEC_SELDOM(inverse >= EDGEC_UP_LIMIT)) {
-        EDGEC_UNROLL_1
-        for (uint32_t t = 0; t < length; t++) {
-            s[t] *= EDGEC_UP;
-        }
-    } else {
-        inverse *= EDGEC_UP;
-    }
-    edgec_weights_to_bytes(s, p, length, inverse);
+    edgec_weigh_bytes(s, p, length, most);
     EDGEC_UNROLL_1
     for (p += length; EDGEC_SELDOM(hidden > 0); hidden--) {
         *p++ = 0;
     }
-    return (weight * edgec_quotient(255.0f, (float)(int32_t)total)) * EDGEC_ONE_65025TH;
+    return edgec_values_factor(most, (float)(int32_t)total);
 }
 
 #endif

@@ -1,6 +1,6 @@
 """A plan in the making: step by step at first, then all buffers placed anew together.
 
-A program is planned when something asks for it, so that a draft can be given up after a look at one of them.
+Nothing is planned before something asks for it, so that a draft can be given up after a look at one of its programs.
 """
 
 from __future__ import annotations
@@ -40,21 +40,25 @@ class Draft:
     phases: bool = True
     homes: dict[str, Region] = field(init=False)
     permanent: list[Buffer] = field(init=False)
-    programs: dict[str, Program] = field(default_factory=dict, init=False)
+    steps: dict[str, Steps] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.homes, self.permanent = place_permanent(self.graphs, self.target, self.worth, self.near)
 
-    def program(self, name: str) -> Program:
-        """The steps of a program, each with its room beside what is alive."""
-        if name not in self.programs:
+    def calls(self, name: str) -> int:
+        """Kernel calls of a run of a program."""
+        return self._steps(name).calls()
+
+    def _steps(self, name: str) -> Steps:
+        if name not in self.steps:
             where = (self.graphs[name], self.target, self.context, self.homes, self.permanent)
-            self.programs[name] = Steps(*where, self.known, self.choices).program(self.phases)
-        return self.programs[name]
+            self.steps[name] = Steps(*where, self.known, self.choices)
+        return self.steps[name]
 
     def plan(self) -> Plan:
         """The plan step by step."""
-        return Plan(self.target, self.context, self.permanent, {name: self.program(name) for name in self.graphs})
+        programs = {name: self._steps(name).program(self.phases) for name in self.graphs}
+        return Plan(self.target, self.context, self.permanent, programs)
 
     def finished(self) -> Plan:
         """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""

@@ -15,7 +15,6 @@ from edgec.ir.graph import Graph
 from edgec.memory.draft import Draft
 from edgec.memory.placement import align
 from edgec.memory.plan import Plan, Program
-from edgec.memory.repeat import unnamed
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
 
@@ -61,7 +60,7 @@ def with_near(
     for size in sorted((size for size in sizes if size > 0), reverse=True):
         near = nearest(graph, items, worth, size)
         draft = drafted(near=near)  # given up after a look at prefill where that is cut too finely
-        if not near or ("prefill" in graphs and _calls(draft.program("prefill")) > most_calls):
+        if not near or ("prefill" in graphs and draft.calls("prefill") > most_calls):
             continue
         better = draft.finished()
         times = {name: _run_cycles(better, name) / before[name] for name in graphs}
@@ -94,7 +93,7 @@ def _run_cycles(made: Plan, name: str) -> float:
 
 def _calls(program: Program) -> int:
     """Kernel calls of a run."""
-    return sum(phase.call is not None for step in program.steps for phase in unnamed(step.phases))
+    return sum(phase.call is not None for step in program.steps for phase in step.phases)
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:

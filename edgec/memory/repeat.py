@@ -32,10 +32,11 @@ class Situation(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The number of the fastest candidate, or OVERFLOW, and its predicted cycles."""
+    """The number of the fastest candidate, or OVERFLOW, its predicted cycles and its kernel calls."""
 
     number: int
-    cycles: float
+    cycles: float = 0.0
+    calls: int = 0
 
 
 class Tried(NamedTuple):
@@ -48,6 +49,7 @@ class Tried(NamedTuple):
     fits: bool
     cycles: float = 0.0
     phases: int = 0
+    calls: int = 0
 
 
 @dataclass
@@ -161,11 +163,6 @@ class Copied(Sequence[Phase]):
     def moved(self, move: Move | None) -> tuple[Phase, ...]:
         """All of them, with every region moved."""
         return tuple(map(_Rename(self.source, self.context, move).phase, self.phases))
-
-
-def unnamed(phases: Sequence[Phase]) -> Sequence[Phase]:
-    """Phases under the names of the step that they were copied from: for what names and places do not matter to."""
-    return phases.phases if isinstance(phases, Copied) else phases
 
 
 class _Rename:

@@ -53,6 +53,10 @@ class Steps:
         """Predicted cycles of some steps at the end of the context, each by itself."""
         return {index: self._choice(index, self._context(self.graph.nodes[index])).cycles() for index in indexes}
 
+    def calls(self) -> int:
+        """Kernel calls of all steps."""
+        return sum(self._choice(i, self._context(node)).calls() for i, node in enumerate(self.graph.nodes))
+
     def _planned(self, index: int, context: StepContext, phases: bool) -> Built:
         """The chosen tiling; equal situations are decided once, and equal steps planned once."""
         choice = self._choice(index, context)

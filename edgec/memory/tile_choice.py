@@ -51,6 +51,11 @@ class TileChoice:
         choice = self.chosen()
         return self._cycles(self.built()) if choice.number == OVERFLOW else choice.cycles
 
+    def calls(self) -> int:
+        """Kernel calls of the chosen candidate."""
+        choice = self.chosen()
+        return _calls(self.built()) if choice.number == OVERFLOW else choice.calls
+
     def built(self, phases: bool = True) -> Built:
         """The chosen candidate, without its phases if they are not wanted; OVERFLOW: the last, behind memories' ends.
 
@@ -70,13 +75,13 @@ class TileChoice:
             ) from None
 
     def _fastest(self) -> Choice:
-        best, worse = Choice(OVERFLOW, 0.0), 0
+        best, worse = Choice(OVERFLOW), 0
         for number, option in enumerate(candidates(self.context)):
             found = self._tried(number, option)
             if found is None:
                 continue
             if best.number == OVERFLOW or found.cycles < best.cycles * WORTHWHILE:
-                best, worse = Choice(number, found.cycles), 0
+                best, worse = Choice(number, found.cycles, found.calls), 0
             else:
                 worse += 1
             if worse == PATIENCE or not self.context.choices.tiling or found.phases > LONG:
@@ -98,7 +103,7 @@ class TileChoice:
             if len(workspace.requests) > len(workspace.made):  # the last request is what had no room
                 self.known.tried[key] = Tried(self._by_level(workspace), False)
             return None
-        found = Tried(self._by_level(workspace), True, self._cycles(built), len(built[0]))
+        found = Tried(self._by_level(workspace), True, self._cycles(built), len(built[0]), _calls(built))
         self.known.tried[key] = found
         return found
 
@@ -118,6 +123,10 @@ class TileChoice:
     def _cycles(self, built: Built) -> float:
         rows = self.context.graph.rows
         return phases_usage(self.context.target, built[0], rows, self.context.context - rows).cycles
+
+
+def _calls(built: Built) -> int:
+    return sum(phase.call is not None for phase in built[0])
 
 
 def has_room(requests: Sequence[tuple[int, int]], free: Sequence[Sequence[int]]) -> bool:

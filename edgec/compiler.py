@@ -39,7 +39,7 @@ from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
 from edgec.memory.planner import add_program
-from edgec.memory.serialize import dump_plan
+from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
 from edgec.planning import context_of, longest_decode, models, plan_model, refuse_for_encoder, remedies
@@ -117,7 +117,7 @@ def build(
         rank = partial(rank_layers, loaded, recipe.calibration, recipe.seed, say) if recipe.calibration.file else None
         meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed), rank)
         meta["effects"] = effects(quantized, memory_plan, say) if explain else []
-        meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
+        meta["provenance"]["plan_sha256"] = plan_sha256(memory_plan)
         if memory_plan.deficits():
             add_program(memory_plan)
         else:
@@ -291,7 +291,7 @@ def _write_rest(
 ) -> None:
     for name, graph in graphs.items():
         write_file(folder / "graph" / f"{name}.txt", print_graph(graph))
-    write_file(folder / "plan.json", dump_plan(made))
+    write_file(folder / "plan.json", plan_text(made))
     write_file(folder / "target.toml", target_path(target).read_bytes())
     if checkpoint.tokenizer is not None:
         write_file(folder / "tokenizer.json", checkpoint.tokenizer.backend.to_str())

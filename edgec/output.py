@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,12 +55,14 @@ def _exchange(work: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_file(path: Path, data: str | bytes | memoryview) -> None:
-    """Write one file through a temporary name, so that it is never half there."""
+def write_file(path: Path, data: str | bytes | memoryview | Iterable[str]) -> None:
+    """Write one file, as a whole or from pieces, through a temporary name, so that it is never half there."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        with part.open("wb") as file:
+            for piece in (data,) if isinstance(data, (str, bytes, memoryview)) else data:
+                file.write(piece.encode() if isinstance(piece, str) else piece)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgec.cost.neureka import grid_of, peak_macs
 from edgec.memory.plan import Plan, evaluate
+from edgec.memory.repeat import unnamed
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import gemv_job, rows_job
 from edgec.ops import kernel
@@ -39,7 +40,7 @@ def _multiplying(plan: Plan) -> dict[str, list[tuple[str, int]]]:
     for program in plan.programs.values():
         rows = min(program.rows, plan.context)
         seen: set[str] = set()
-        for call in (phase.call for step in program.steps for phase in step.phases):
+        for call in (phase.call for step in program.steps for phase in unnamed(step.phases)):
             if call is None or call.kernel in seen:
                 continue
             seen.add(call.kernel)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.cost.estimate import Usage, phase_usage
+from edgec.cost.estimate import phases_usage
 from edgec.memory.plan import Plan, Step, evaluate
+from edgec.memory.repeat import unnamed
 from edgec.ops import kernel
 
 
@@ -39,9 +40,7 @@ def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
     position = plan.context - rows
     result, start = [], 0.0
     for step in program.steps:
-        usage, macs = Usage(), 0
-        for phase in step.phases:
-            usage.add(phase_usage(plan.target, phase, rows, position))
+        usage = phases_usage(plan.target, step.phases, rows, position)
         macs = _macs(step, rows, position)
         end = start + usage.cycles
         busy = {n: round(c) for n, c in usage.busy.items() if c}
@@ -98,7 +97,7 @@ def chrome_trace(steps: Mapping[str, Sequence[StepCost]], clock_hz: int) -> str:
 
 def _macs(step: Step, rows: int, position: int) -> int:
     total = 0
-    for phase in step.phases:
+    for phase in unnamed(step.phases):
         call = phase.call
         if call is not None and (phase.when is None or phase.when.at(rows, position)):
             numbers: dict[str, Any] = {n: evaluate(v, rows, position) for n, v in call.numbers.items()}

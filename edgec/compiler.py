@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec import __version__
-from edgec.artifact import FORMAT, Artifact
+from edgec.artifact import Artifact
 from edgec.compress.depth import rank_layers
 from edgec.compress.pipeline import Measure, compress
-from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
+from edgec.facts import described, facts
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
@@ -46,10 +44,9 @@ from edgec.planning import context_of, longest_decode, models, plan_model, refus
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.explain import effects
 from edgec.report.files import write_report
-from edgec.report.placements import placements
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
-from edgec.target import Target, load_target, target_path
+from edgec.target import load_target, target_path
 from edgec.verify.elf_map import check_chip_elf, check_elf
 from edgec.verify.toolchain import compile_chip, compile_rv32, sizes
 
@@ -111,7 +108,7 @@ def build(
         graphs, memory_plan = plan_model(lowered, chip, context, recipe)
         say("find the longest context")
         longest = longest_decode(lowered, chip)
-        meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
+        meta = described(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
         say("search for remedies")
         rank = partial(rank_layers, loaded, recipe.calibration, recipe.seed, say) if recipe.calibration.file else None
@@ -156,7 +153,7 @@ def plan_config(
     add_program(made)
     files = {file.name: _sha256(file.read_bytes())}
     provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
-    meta = _facts(Path(file.name), model, recipe, chip, made, longest)
+    meta = facts(Path(file.name), model, recipe, chip, made, longest)
     return (
         meta | {"provenance": provenance, "weights_read": False, "stages": [], "remedies": found, "effects": explained},
         graphs,
@@ -234,55 +231,6 @@ def _link(project: Path, made: Plan, data: Mapping[str, NDArray[np.uint8]]) -> d
         "data_level": target.placement.program,
         "stack_bytes": target.reserved_bytes - runtime.state_bytes if target.reserved_bytes else runtime.stack_bytes,
         "stack_level": runtime.stack_level or target.placement.program,
-    }
-
-
-def _describe(
-    checkpoint: Checkpoint, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
-) -> dict[str, Any]:
-    """build.json before emission."""
-    source = Path(str(checkpoint.provenance.get("source", "model")))
-    tokenizer = checkpoint.tokenizer
-    return _facts(source, model, recipe, chip, made, longest) | {
-        "tokenizer": None
-        if tokenizer is None
-        else {
-            "bos_id": tokenizer.bos_id,
-            "eos_ids": list(tokenizer.eos_ids),
-            "add_bos": tokenizer.add_bos,
-            "add_eos": tokenizer.add_eos,
-            "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
-        },
-        "provenance": checkpoint.provenance
-        | {"source": source.name, "versions": {"python": platform.python_version(), "numpy": np.__version__}},
-    }
-
-
-def _facts(
-    source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
-) -> dict[str, Any]:
-    """What build.json says of model, recipe and plan."""
-    config = {
-        k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor", "local_inv_freq")
-    }
-    parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
-    parameters += sum(f.size for f in model.floats.values())
-    return {
-        "format": FORMAT,
-        "edgec": __version__,
-        "title": f"{source.stem or source.name} for {chip.name}",
-        "model": config | {"parameters": parameters},
-        "recipe": recipe.to_dict(),
-        "target": chip.name,
-        "context": made.context,
-        "chunk": made.chunk,
-        "max_context": longest,
-        "placements": placements(made),
-        "program": None,
-        "constants": {},
-        "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},
-        "widths": {name: m.bits for name, m in model.matrices.items()},
-        "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
     }
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edgec.chip import Engine
 from edgec.cost.engine import call_cycles
 from edgec.memory.plan import Phase, Plan, Program, evaluate
 from edgec.memory.repeat import unnamed
-from edgec.target import Engine, Target
+from edgec.target import Target
 
 
 @dataclass

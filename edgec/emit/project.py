@@ -25,7 +25,7 @@ from edgec.memory.plan import Plan
 from edgec.resources import folder
 from edgec.target import Target
 
-COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "main.c", "verify_main.c")
+COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "console.h", "main.c", "verify_main.c")
 RV32_STACK_BYTES = 16_384  # where the chip has a program of its own, and so the target's figure is that one's
 VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 

@@ -100,6 +100,11 @@ def _matrix(name: str, n: int, k: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (n, k), f"{name}.bias": (n,)}
 
 
+def decoder_start(config: ModelConfig) -> tuple[int, ...]:
+    """The tokens that everything a model writes about a source begins with; none of other kinds of models."""
+    return config.decoder_start if isinstance(config, Seq2SeqConfig) else ()
+
+
 def seq2seq(config: ModelConfig) -> bool:
     """Whether the model reads one text and writes another."""
     return isinstance(config, Seq2SeqConfig)

@@ -49,7 +49,7 @@ def error_source(
 def layer_errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]) -> LayerErrors | None:
     """Errors of the last stage that measured them, or of the rounding of the build; None if there are none.
 
-    Of a matrix that is a product, its worse factor's; of two attentions of a block, the worse one's. An encoder in front
+    Of a matrix that is a product, its worse factor's; of a block's two attentions, the worse one's. An encoder in front
     of a decoder is left out.
     """
     of, source = error_source(stages, quantization)

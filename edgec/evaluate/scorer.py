@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from edgec.artifact import Artifact
 from edgec.evaluate.perplexity import score
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
-from edgec.frontend.model_config import POSITIONS
 from edgec.ir.graph import Graph
 from edgec.passes.score_rows import score_rows
 from edgec.simulate.reference import ReferenceRunner
@@ -130,7 +129,7 @@ def float_twin(checkpoint: Checkpoint, context: int) -> ReferenceRunner:
     graph = score_rows(lower(shapes, constants(shapes, context), "prefill", min(ROWS, context), context))
     names = [*checkpoint.config.tensor_shapes(), *(n for n in checkpoint.config.optional_shapes() if n in checkpoint)]
     floats: dict[str, Any] = {name: checkpoint.effective(name) for name in names}
-    floats |= tables(checkpoint.config, context, floats.get(POSITIONS))
+    floats |= tables(checkpoint.config, context, floats)
     return ReferenceRunner({"score": graph}, floats, ideal=True)
 
 

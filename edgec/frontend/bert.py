@@ -56,7 +56,7 @@ def load_bert(folder: Path, source: str, tokenizer: TextTokenizer | None = None)
     check_tensors(str(folder), config, shapes)
     for tensor in used.values():
         tensor.check_dtype()
-    text = _surrounded(str(folder), tokenizer or folder_tokenizer(folder))
+    text = between_tokens(str(folder), tokenizer or folder_tokenizer(folder))
     beside = ("config.json", "modules.json", "sentence_bert_config.json", *FILES)
     files = [*paths, *(path for name in beside if (path := folder / name).is_file())]
     return Checkpoint(config, readers, text, describe(source, "huggingface", files, notes))
@@ -184,7 +184,7 @@ def _positions(table: StoredTensor, types: StoredTensor, rows: int) -> FloatArra
     return made
 
 
-def _surrounded(where: str, tokenizer: TextTokenizer) -> TextTokenizer:
+def between_tokens(where: str, tokenizer: TextTokenizer) -> TextTokenizer:
     """The tokenizer that puts a text between the two tokens that the model was made with ([CLS] and [SEP])."""
     around = tokenizer.backend.encode("", add_special_tokens=True).ids
     if len(around) != 2:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edgec.errors import ModelError, RecipeError
 from edgec.frontend.model_config import POSITIONS, ModelConfig
+from edgec.frontend.seq2seq_config import seq2seq
 
 NORMS = ("self_attn_norm", "mlp_norm")
 
@@ -62,6 +63,6 @@ def encodes(config: ModelConfig) -> bool:
 
 
 def refuse_stages(config: ModelConfig, methods: Sequence[str]) -> None:
-    """Raise RecipeError if there are stages of compression for an encoder."""
-    if methods and encodes(config):
+    """Raise RecipeError if there are stages of compression for a model with an encoder."""
+    if methods and (encodes(config) or seq2seq(config)):
         raise RecipeError(f"the stage {methods[0]} works on models that continue text, not on an encoder.")

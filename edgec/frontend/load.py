@@ -62,12 +62,16 @@ def _load(source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
 
 def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
     """A Hugging Face folder by the kind of its model."""
-    from edgec.frontend.bert import FAMILIES, load_bert
+    from edgec.frontend import bart, bert
     from edgec.frontend.huggingface import load_huggingface
     from edgec.frontend.tokenizer import read_json
 
-    encoder = read_json(path / "config.json").get("model_type") in FAMILIES
-    return load_bert(path, source, tokenizer) if encoder else load_huggingface(path, source, tokenizer)
+    family = read_json(path / "config.json").get("model_type")
+    if family in bert.FAMILIES:
+        return bert.load_bert(path, source, tokenizer)
+    if family in bart.FAMILIES:
+        return bart.load_bart(path, source, tokenizer)
+    return load_huggingface(path, source, tokenizer)
 
 
 def _load_file(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgec.compress.pipeline import compress
+from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.load import load_checkpoint
 from edgec.output import write_file
@@ -123,10 +124,15 @@ def main() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however that ends
             except BlockingIOError:
                 continue
-            if not cell.exists():
+            if cell.exists():
+                continue
+            try:
                 measured = run(model, row, options, folder)
-                write_file(cell, json.dumps({"name": name, "budget": budget, **measured}, indent=1) + "\n")
-                print(record(json.loads(cell.read_text())), flush=True)
+            except EdgecError as error:  # the other cells do not wait for it
+                print(f"\n{folder.name}: {error}", flush=True)
+                continue
+            write_file(cell, json.dumps({"name": name, "budget": budget, **measured}, indent=1) + "\n")
+            print(record(json.loads(cell.read_text())), flush=True)
 
 
 def cells(model: Checkpoint, only: str) -> list[tuple[str, float, dict[str, Any]]]:

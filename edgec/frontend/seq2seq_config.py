@@ -100,6 +100,11 @@ def _matrix(name: str, n: int, k: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (n, k), f"{name}.bias": (n,)}
 
 
+def part_of(name: str) -> str:
+    """Where in such a model a block's tensor is: in the encoder, the decoder, or its cross attention."""
+    return "encoder" if name.startswith(ENCODER) else "cross" if ".cross_attn." in name else "decoder"
+
+
 def decoder_start(config: ModelConfig) -> tuple[int, ...]:
     """The tokens that everything a model writes about a source begins with; none of other kinds of models."""
     return config.decoder_start if isinstance(config, Seq2SeqConfig) else ()

@@ -59,17 +59,24 @@ def family_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def _bart(config: Seq2SeqConfig) -> dict[str, Any]:
-    start = [*config.decoder_start, None][:2]
     sizes = {theirs: getattr(config, ours) for ours, (theirs, _) in bart.SIZES.items()}
-    return sizes | {
-        "architectures": ["BartForConditionalGeneration"],
-        "is_encoder_decoder": True,
-        "activation_function": ACTIVATIONS[config.activation],
-        "scale_embedding": config.embed_scale != 1,
-        "tie_word_embeddings": True,
-        "decoder_start_token_id": start[0],
-        "forced_bos_token_id": start[1],
-    }
+    return (
+        sizes
+        | {
+            "architectures": ["BartForConditionalGeneration"],
+            "is_encoder_decoder": True,
+            "activation_function": ACTIVATIONS[config.activation],
+            "scale_embedding": config.embed_scale != 1,
+            "tie_word_embeddings": True,
+        }
+        | start_tokens(config)
+    )
+
+
+def start_tokens(config: ModelConfig) -> dict[str, Any]:
+    """With which tokens a decoder begins to write about a source; {} of other kinds of models."""
+    names = ("decoder_start_token_id", "forced_bos_token_id")
+    return dict(zip(names, [*config.decoder_start, None], strict=False)) if isinstance(config, Seq2SeqConfig) else {}
 
 
 def module_files(model: Checkpoint) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgec.compress.encoder_folder import family_config, family_tensors, has_encoder, module_files
+from edgec.compress.encoder_folder import family_config, family_tensors, has_encoder, module_files, start_tokens
 from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
@@ -290,6 +290,7 @@ def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
     }
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": tokenizer.add_bos, **token}
     generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": list(tokenizer.eos_ids) or None}
+    generation |= start_tokens(model.config)
     return {
         "tokenizer.json": tokenizer.backend.to_str(),
         "tokenizer_config.json": _json(settings),

@@ -43,7 +43,7 @@ class Seq2SeqConfig(ModelConfig):
     @classmethod
     def of(cls, **fields: Any) -> Seq2SeqConfig:
         """What is the same in all models of this kind, filled in."""
-        same = {"rope_inv_freq": (), "tied_embeddings": True, "gated": False}
+        same: dict[str, Any] = {"rope_inv_freq": (), "tied_embeddings": True, "gated": False}
         same |= {"layer_norms": True, "learned_positions": True}
         heads, hidden = fields["n_heads"], fields["hidden_dim"]
         return cls(n_kv_heads=heads, head_dim=hidden // heads, **same, **fields)

@@ -8,11 +8,12 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.stage import refuse_stages
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import encodes, refuse_stages
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.seq2seq_config import seq2seq
 from edgec.ir.graph import Graph
@@ -43,7 +44,7 @@ def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = Fals
     """Raise RecipeError for a model with an encoder where something is made for models that continue text."""
     if not encodes(config) and not seq2seq(config):
         return
-    refuse_stages(config, [stage.method for stage in recipe.stages])
+    refuse_stages(config, recipe.stages)
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
     if explain and encodes(config):

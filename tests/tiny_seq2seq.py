@@ -36,8 +36,9 @@ def source(made: Seq2SeqConfig, seed: int = 0) -> Checkpoint:
     return replace(found, tokenizer=replace(found.tokenizer, bos_id=1, eos_ids=(2,), add_bos=True, add_eos=True))
 
 
-def saved(folder: Path, bias: bool = False, **options: Any) -> Any:
-    """A random transformers model, saved with a tokenizer; bias: its logits have one that is not zero."""
+def saved(folder: Path, bias: bool = False, forced: int | None = None, **options: Any) -> Any:
+    """A random transformers model, saved with a tokenizer; bias: its logits have one that is not zero; forced: the
+    first token that it writes."""
     import torch
     from transformers import BartConfig, BartForConditionalGeneration
 
@@ -46,12 +47,15 @@ def saved(folder: Path, bias: bool = False, **options: Any) -> Any:
     model = BartForConditionalGeneration(settings).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name and name.endswith("weight"):
+            if "final_layer_norm.weight" in name:  # what a token is turned into another one by
+                parameter.normal_(0.0, 1.0)
+            elif "norm" in name and name.endswith("weight"):
                 parameter.normal_(1.0, 0.3)
             else:
                 parameter.normal_(0.0, 0.3 if parameter.ndim == 1 else 1.5 * parameter.shape[1] ** -0.5)
         if bias:
             model.final_logits_bias.normal_(0.0, 0.5)
+    model.generation_config.forced_bos_token_id = forced
     model.save_pretrained(folder)
     write_tokenizer(folder)
     return model

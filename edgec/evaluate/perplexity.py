@@ -57,10 +57,10 @@ def likelihood(
     front = list(start) or ([tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else [])
     window = min(window, runner.context - max(0, len(front) - 1))
     total, count = 0.0, 0
-    for start in range(0, len(stream), window):
+    for first in range(0, len(stream), window):
         if progress:
-            progress(start, len(stream))
-        piece = stream[start : start + window]
+            progress(first, len(stream))
+        piece = stream[first : first + window]
         fed = [*front, *piece[:-1]] if front else piece[:-1]
         wanted = piece if front else piece[1:]
         if wanted:

@@ -8,12 +8,10 @@ positions, to which the front end adds the embedding of token type 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgec.errors import ModelError, RecipeError
+from edgec.errors import ModelError
 from edgec.frontend.model_config import POSITIONS, ModelConfig
-from edgec.frontend.seq2seq_config import seq2seq
 
 NORMS = ("self_attn_norm", "mlp_norm")
 
@@ -60,9 +58,3 @@ class EncoderConfig(ModelConfig):
 def encodes(config: ModelConfig) -> bool:
     """Whether the model turns a text into a vector; else it continues one."""
     return isinstance(config, EncoderConfig)
-
-
-def refuse_stages(config: ModelConfig, methods: Sequence[str]) -> None:
-    """Raise RecipeError if there are stages of compression for a model with an encoder."""
-    if methods and (encodes(config) or seq2seq(config)):
-        raise RecipeError(f"the stage {methods[0]} works on models that continue text, not on an encoder.")

@@ -67,11 +67,15 @@ def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Ch
     from edgec.frontend.tokenizer import read_json
 
     family = read_json(path / "config.json").get("model_type")
-    if family in bert.FAMILIES:
-        return bert.load_bert(path, source, tokenizer)
-    if family in bart.FAMILIES:
-        return bart.load_bart(path, source, tokenizer)
-    return load_huggingface(path, source, tokenizer)
+    load = (
+        bert.load_bert if family in bert.FAMILIES else bart.load_bart if family in bart.FAMILIES else load_huggingface
+    )
+    checkpoint = load(path, source, tokenizer)
+    if (path / "edgec.json").is_file():
+        from edgec.compress.folder import with_exact_parts
+
+        checkpoint = with_exact_parts(path, checkpoint)
+    return checkpoint
 
 
 def _load_file(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

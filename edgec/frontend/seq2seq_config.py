@@ -43,7 +43,7 @@ class Seq2SeqConfig(ModelConfig):
     @classmethod
     def of(cls, **fields: Any) -> Seq2SeqConfig:
         """What is the same in all models of this kind, filled in."""
-        same = {"rope_inv_freq": (), "tied_embeddings": True, "gated": False}
+        same: dict[str, Any] = {"rope_inv_freq": (), "tied_embeddings": True, "gated": False}
         same |= {"layer_norms": True, "learned_positions": True}
         heads, hidden = fields["n_heads"], fields["hidden_dim"]
         return cls(n_kv_heads=heads, head_dim=hidden // heads, **same, **fields)
@@ -98,6 +98,11 @@ def _block(path: str, attentions: Sequence[str], hidden: int, ffn: int) -> dict[
 
 def _matrix(name: str, n: int, k: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (n, k), f"{name}.bias": (n,)}
+
+
+def part_of(name: str) -> str:
+    """Where in such a model a block's tensor is: in the encoder, the decoder, or its cross attention."""
+    return "encoder" if name.startswith(ENCODER) else "cross" if ".cross_attn." in name else "decoder"
 
 
 def decoder_start(config: ModelConfig) -> tuple[int, ...]:

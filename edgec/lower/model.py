@@ -32,5 +32,5 @@ def lower(
     model: QuantizedModel, consts: dict[str, Array], name: str, rows: int, context: int, layers: int | None = None
 ) -> Graph:
     """The graph of a program; layers: of the first so many blocks only."""
-    lowered = bert if encodes(model.config) else bart if seq2seq(model.config) else llama
-    return lowered.lower(model, consts, name, rows, context, layers)
+    kind = bert.lower if encodes(model.config) else bart.lower if seq2seq(model.config) else llama.lower
+    return kind(model, consts, name, rows, context, layers)

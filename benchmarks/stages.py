@@ -33,7 +33,7 @@ from edgec.recipe import load_recipe
 from edgec.report.stages import measure_on
 
 BUDGETS = (0.9, 0.8, 0.6)
-COMPARED = ("asvd", "fisher", "drone")  # bases of the same stage, compared before recovery only
+COMPARED = ("plain", "asvd", "fisher", "drone", "whitened")  # at one ratio; compared before recovery only
 TRAINING = ("abaco", "distill")  # stages that are a training themselves
 
 
@@ -80,10 +80,7 @@ def stages(size: Size) -> dict[str, dict[str, Any]]:
         "neurons": {"method": "neurons", "ffn": neurons, "samples": 16},
         "width": {"method": "width", "pattern": pattern, "samples": 32},
         "sparsegpt": {"method": "sparsegpt", "pattern": pattern, "samples": 32},
-        **{
-            f"svd {basis}": {"method": "svd", "basis": basis, "ratio": ratio, "samples": 32}
-            for basis in ("plain", "asvd", "fisher", "drone", "whitened")
-        },
+        **{f"svd {basis}": {"method": "svd", "basis": basis, "ratio": ratio, "samples": 32} for basis in COMPARED},
         "svd budget": {"method": "svd", "basis": "whitened", "budget": ratio, "samples": 32},
         "global_fact": {"method": "global_fact", "ratio": ratio, "size": 2},
         "mass": {"method": "mass", "blocks": middle, "size": 2, "by": "weighted"},
@@ -127,7 +124,7 @@ def main() -> None:
             if cell.exists():
                 continue
             try:
-                measured = run(model, row, options, folder)
+                measured = run(model, name, row, options, folder)
             except EdgecError as error:  # the other cells do not wait for it
                 print(f"\n{folder.name}: {error}", flush=True)
                 continue
@@ -150,7 +147,7 @@ def cells(model: Checkpoint, only: str) -> list[tuple[str, float, dict[str, Any]
     return [cell for cell in made if cell[0].startswith(only)]
 
 
-def run(model: Checkpoint, row: dict[str, Any], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def run(model: Checkpoint, name: str, row: dict[str, Any], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One cell: the stage and its recovery as `edgec compress` runs them, each with its size and perplexity."""
     training = {"batch": 4, "accumulate": 1, "steps": options.updates, "save_every": 1 << 30}
     recovery = {"method": "distill", "rate": options.rate, "hidden_loss": 0.0, **training}
@@ -159,7 +156,7 @@ def run(model: Checkpoint, row: dict[str, Any], options: argparse.Namespace, fol
         chain = [{**recovery, **row}]
     else:
         chain = [row] if row else []
-        chain += [] if row.get("basis") in COMPARED else [recovery]
+        chain += [] if name.removeprefix("svd ") in COMPARED else [recovery]
     file = folder / "recipe.toml"
     text = "".join(f"[[stage]]\n{toml(each)}\n" for each in chain)
     write_file(file, f"{text}[calibration]\n{toml({'file': options.calibration, 'samples': 1024, 'length': 256})}")

@@ -20,7 +20,7 @@ from edgec.ops import find
 
 NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or nothing does
 NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
-PREFILL_LOSS = 1.1  # how much longer prefill may take for it
+PREFILL_LOSS = 1.1  # how much longer prefill, or reading a source, may take for it
 MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
 SLOT_BYTES = 4096  # left for the slots of constants that stay outside
 STREAMED = ("w", "w_scale", "w_zero", "w_min", "w_pos", "bias", "gain")  # operands whose slots constants pass through
@@ -64,7 +64,8 @@ def with_near(
             continue
         better = draft.finished()
         times = {name: _run_cycles(better, name) / before[name] for name in graphs}
-        if not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS:
+        slowest = max((time for name, time in times.items() if name != "decode"), default=1.0)
+        if not better.deficits() and slowest < PREFILL_LOSS:
             return better if times["decode"] < 1 else made
     return made
 

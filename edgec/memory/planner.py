@@ -14,7 +14,7 @@ from edgec.ir.graph import Graph
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.collector import no_cycle_search
 from edgec.memory.draft import Draft
-from edgec.memory.homes import is_large, levels_of
+from edgec.memory.homes import is_large, levels_of, united
 from edgec.memory.near import with_near
 from edgec.memory.plan import ALIGN, Buffer, Plan, Region, main
 from edgec.memory.repeat import Decisions
@@ -38,7 +38,7 @@ def plan(
     known: decisions of earlier plans for this target, which it adds to.
     """
     known = known or Decisions(target)
-    worth = _worth(main(graphs), target, context, known) if choices.residency else {}
+    worth = _worth(graphs, target, context, known) if choices.residency else {}
     drafted = partial(Draft, graphs, target, context, known, worth, choices)
     made = drafted().finished()
     if not choices.near or made.deficits() or "decode" not in graphs:
@@ -53,7 +53,7 @@ def short_levels(graphs: Mapping[str, Graph], target: Target, context: int, know
 
     Compaction never makes room smaller and none beats the lower bound; what stays near gives way where room is short.
     """
-    worth = _worth(main(graphs), target, context, known)
+    worth = _worth(graphs, target, context, known)
     made = Draft(graphs, target, context, known, worth, phases=False).plan()
     capacity = {m.name: m.capacity_bytes for m in target.memories}
     if all(made.lower_bound(level) >= capacity[level] + ALIGN for level in made.deficits()):
@@ -78,11 +78,12 @@ def add_program(made: Plan, code_bytes: int = 0, data_bytes: int = 0) -> None:
             made.buffers.append(Buffer(name, level, offset, size, name))
 
 
-def _worth(graph: Graph, target: Target, context: int, known: Decisions) -> dict[str, float]:
+def _worth(graphs: Mapping[str, Graph], target: Target, context: int, known: Decisions) -> dict[str, float]:
     """Cycles per byte that constants save near the engine; nothing is worked out for a model that fits there whole."""
-    if not spills(graph, target):
+    if not spills(united(graphs), target):
         return {}
 
+    graph = main(graphs)
     levels = target.placement.weights
     names = {v.name for v in graph.of_kind("const")}
     return savings(graph, levels[0], levels[-1], _cycles_by_level(graph, target, context, known, names), names)

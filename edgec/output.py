@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgec.errors import OutputError
@@ -57,11 +57,36 @@ def _exchange(work: Path, out: Path) -> None:
 
 def write_file(path: Path, data: str | bytes | memoryview) -> None:
     """Write one file through a temporary name, so that it is never half there."""
-    part = path.with_name(f".{path.name}.part")
+    write_files({path: data})
+
+
+def write_files(files: Mapping[Path, str | bytes | memoryview]) -> None:
+    """Write files that belong together: none takes its place before all are on the disk.
+
+    Raises OutputError if the disk refuses one; what was there is then untouched.
+    """
+    parts = {path: path.with_name(f".{path.name}.part") for path in files}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
-        os.replace(part, path)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parts[path].write_bytes(data.encode() if isinstance(data, str) else data)
+        for path, part in parts.items():
+            os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        for part in parts.values():
+            with suppress(OSError):  # what refuses a file may refuse this too
+                part.unlink()
+
+
+def expect_folder(path: Path) -> None:
+    """Raise OutputError now, not after hours, where there is no folder at `path` and none can be made."""
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{path} cannot be written: {place} is no folder; choose another -o.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: no permission in {place}; choose another -o.")

@@ -74,6 +74,11 @@ def _errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, floa
         for layer, (mean, known) in enumerate(zip(found.by_layer(), found.errors, strict=True)):
             if known:
                 yield f"layer {layer}", round(mean, 6)
+    encoder: dict[str, list[float]] = {}
+    for name, error in source.items():
+        if name.startswith("model.encoder.layers.") and name.endswith("weight"):
+            encoder.setdefault(part_of(name, False), []).append(float(error))
+    yield from ((part, round(sum(found) / len(found), 6)) for part, found in encoder.items())
 
 
 def layer_cells(costs: Sequence[LayerCost], errors: LayerErrors | None, run: str = "decode") -> list[tuple[str, ...]]:

@@ -26,7 +26,8 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
-from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
+from edgec.emit.project import Golden, fnv1a, project_files
+from edgec.emit.riscv import rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint

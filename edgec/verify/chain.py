@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgec.artifact import Artifact
 from edgec.compress.vocabulary import with_tokens_of
 from edgec.emit.model_c import value_ids
-from edgec.emit.project import rv32_float_abi
+from edgec.emit.riscv import rv32_float_abi
 from edgec.errors import EdgecError, MismatchError, VerifyError
 from edgec.ir.graph import DTYPES
 from edgec.memory.check import PlanError, check

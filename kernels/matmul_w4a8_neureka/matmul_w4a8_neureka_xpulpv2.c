@@ -2,10 +2,6 @@
 #include "edgec_rows_xpulpv2.h"
 #include "matmul_w4a8_neureka_tiles.h"
 
-EDGEC_APART void scale_c(const edgec_neureka_call *c, edgec_range channels) {
-    edgec_neureka_scale(c, channels);
-}
-
 #if defined(EDGEC_PULP_FLOAT)
 #define F16_MASK       0x8FFFFFFFu /* edgec_f16_to_f32 */
 #define F16_UNIT       0x1p112f
@@ -18,13 +14,12 @@ EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
 }
 
 /* scale_row of one row or of two, `row` and the next one, that are plain: two convert w_scale once. */
-EDGEC_APART void scale_plain(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count,
-                             int two) {
+EDGEC_APART void scale_plain(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                             uint32_t count, int two) {
     const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const edgec_neureka_tile *t = c->out;
-    const int32_t *acc = t->acc + row * a->tile + begin, *acc2 = acc + a->tile;
-    const uint16_t *w = a->w_scale + t->first + begin;
-    float *y = a->y + row * a->n + t->first + begin, *y2 = y + a->n;
+    const int32_t *acc2 = acc + a->tile;
+    const uint16_t *w = a->w_scale + channel;
+    float *y = a->y + row * a->n + channel, *y2 = y + a->n;
     uint32_t h, u, v, q;
     if (two) {
         /* clang-format off */
@@ -68,17 +63,16 @@ EDGEC_APART void scale_plain(const edgec_neureka_call *c, uint32_t row, uint32_t
     }
 }
 
-/* Channels begin .. begin + count - 1 of a row of the tile c->out, at least one:
+/* `count` channels of a row, at least one, from the one whose sums begin at acc on, which is `channel` of all:
  * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
  *
  * Two cores share a float unit: their instructions for it go on without waiting where others lie between. With one group
  * the row's scale takes 2^112, which w_scale's bits lack as a float's, in advance. */
-EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count) {
+EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                           uint32_t count) {
     const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const edgec_neureka_tile *t = c->out;
-    const uint32_t groups = c->groups, first = t->first + begin, at = row * a->n + first;
-    const int32_t *acc = t->acc + row * groups * a->tile + begin;
-    const uint16_t *w = a->w_scale + first * groups;
+    const uint32_t groups = c->groups, at = row * a->n + channel;
+    const uint16_t *w = a->w_scale + channel * groups;
     const float *x_scale = a->x_scale + row * groups;
     const float *added = &c->nothing; /* for all channels: a step of 0 */
     uint32_t step = 0;
@@ -88,7 +82,7 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t b
         added = a->addend + at;
         step = sizeof(float);
     } else if (a->bias) { /* sums of two numbers do not depend on their order */
-        added = a->bias + first;
+        added = a->bias + channel;
         step = sizeof(float);
     }
     if (groups == 1u && edgec_abs(*x_scale) < F16_UNIT_LIMIT) {
@@ -143,57 +137,58 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t b
     }
 }
 
-EDGEC_APART void scale_rows(const edgec_neureka_call *c, uint32_t begin, uint32_t count) {
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
+                            uint32_t count) {
+    const uint32_t m = c->a->m, step = c->groups * c->a->tile;
     EDGEC_UNROLL_1
-    for (uint32_t row = 0; row < c->a->m; row++) {
+    for (uint32_t row = 0; row < m; row++) {
         if (!is_plain(c, row)) {
-            scale_row(c, row, begin, count);
-        } else if (row + 1u < c->a->m && is_plain(c, row + 1u)) {
-            scale_plain(c, row++, begin, count, 1);
+            scale_row(c, acc, row, channel, count);
+        } else if (row + 1u < m && is_plain(c, row + 1u)) {
+            scale_plain(c, acc, row++, channel, count, 1);
+            acc += step;
         } else {
-            scale_plain(c, row, begin, count, 0);
+            scale_plain(c, acc, row, channel, count, 0);
         }
-    }
-}
-
-static void scale(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_neureka_call *c = args;
-    if (!edgec_neureka_scales(c, &core, &n_cores)) {
-        return;
-    }
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const uint32_t total = c->out->count;
-    edgec_range mine;
-    if (n_cores == 7u) { /* without a division, which takes 35 cycles */
-        const uint32_t share = (total * 9363u + 65535u) >> 16;
-        mine.begin = edgec_p_minu(core * share, total);
-        mine.end = edgec_p_minu(mine.begin + share, total);
-    } else {
-        mine = edgec_share(total, core, n_cores);
-    }
-    if (mine.begin == mine.end) {
-        return;
-    }
-    const uint32_t begin = mine.begin, count = mine.end - begin;
-    if (a->addend && a->bias) {
-        scale_c(c, mine);
-    } else if (a->m == 1u) { /* in the code that all shapes share, which is there already */
-        scale_row(c, 0, begin, count);
-    } else {
-        scale_rows(c, begin, count);
-    }
-}
-#else
-static void scale(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_neureka_call *c = args;
-    if (edgec_neureka_scales(c, &core, &n_cores)) {
-        scale_c(c, edgec_share(c->out->count, core, n_cores));
+        acc += step;
     }
 }
 #endif
 
+/* A core's share of a tile. */
+EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
+                        uint32_t n_cores) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_range mine = edgec_share(t->count, core, n_cores);
+    const uint32_t count = mine.end - mine.begin, channel = t->first + mine.begin;
+    const int32_t *acc = t->acc + mine.begin;
+    if (EDGEC_SELDOM(count == 0)) {
+        return;
+    }
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(a->addend && a->bias)) {
+        if (a->m == 1u) { /* in the code that all shapes share, which is there already */
+            scale_row(c, acc, 0, channel, count);
+        } else {
+            scale_rows(c, acc, channel, count);
+        }
+        return;
+    }
+#endif
+    EDGEC_UNROLL_1
+    for (uint32_t row = 0; row < a->m; row++) {
+        edgec_neureka_scale(c, acc + row * c->groups * a->tile, row, channel, count);
+    }
+}
+
+static void team(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_NEUREKA_TEAM(args, core, n_cores, scale);
+}
+
 EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits) {
-    edgec_neureka_direct(a, bits, scale);
+    edgec_neureka_call c;
+    edgec_neureka_begin(&c, a, bits, 1);
+    hal_fork_team(team, &c);
 }
 
 EDGEC_MATMUL_NEUREKA(w2a8_neureka, 2)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from kernel_library import ROOT, ZIG, Args
 
-from edgec.emit.project import chip_flags, chip_variants, kernel_sources
+from edgec.emit.project import chip_variants, kernel_sources
+from edgec.emit.riscv import chip_flags
 from edgec.emit.templates import render
 from edgec.ops import kernel, kernels
 from edgec.resources import folder

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,12 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
-from edgec.emit.project import Golden, fnv1a, project_files, rv32_float_abi
+from edgec.emit.project import Golden, fnv1a, project_files
+from edgec.emit.riscv import rv32_float_abi
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.seq2seq_config import decoder_start
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
 from edgec.lower.llama import NUMPY_TO_DTYPE
@@ -124,7 +126,7 @@ def build(
             say("check the plan")
             check(memory_plan)
             say("emit")
-            golden = _golden(graphs, consts, checkpoint.tokenizer, context)
+            golden = _golden(graphs, consts, checkpoint.tokenizer, context, decoder_start(checkpoint.config))
             meta |= _emit(folder, memory_plan, consts, golden, meta)
         say("report")
         _write_rest(folder, meta, graphs, memory_plan, checkpoint, target)
@@ -165,20 +167,26 @@ def plan_config(
 
 
 def _golden(
-    graphs: dict[str, Graph], consts: Mapping[str, NDArray[Any]], tokenizer: TextTokenizer | None, context: int
+    graphs: dict[str, Graph],
+    consts: Mapping[str, NDArray[Any]],
+    tokenizer: TextTokenizer | None,
+    context: int,
+    start: Sequence[int],
 ) -> Golden:
-    """The self-test's vectors, from the reference."""
-    if "encode" in graphs:
-        text = tokenizer.encode_within(GOLDEN_PROMPT, context) if tokenizer else [0]
-        vector = ReferenceRunner(graphs, consts, keep_prepared=False).encode(text)
-        return Golden(tuple(text), (), fnv1a(vector.tobytes()))
-    prompt = (tokenizer.encode(GOLDEN_PROMPT) if tokenizer else [])[: max(1, context - 1)] or [0]
+    """The self-test's vectors, from the reference. start: of what a model writes about a source."""
     reference = ReferenceRunner(graphs, consts, keep_prepared=False)
+    source: list[int] = []
+    if "encode" in graphs:
+        source = tokenizer.encode_within(GOLDEN_PROMPT, context) if tokenizer else [0]
+        vector = reference.encode(source)
+        if "decode" not in graphs:
+            return Golden(tuple(source), (), fnv1a(vector.tobytes()))
+    prompt = list(start) or (tokenizer.encode(GOLDEN_PROMPT) if tokenizer else [])[: max(1, context - 1)] or [0]
     reference.sampling(Sampling())
     tokens = [reference.prefill(prompt)]
     while len(tokens) < GOLDEN_TOKENS and reference.pos < context:
         tokens.append(reference.decode(tokens[-1]))
-    return Golden(tuple(prompt), tuple(tokens), fnv1a(reference.logits.tobytes()))
+    return Golden(tuple(prompt), tuple(tokens), fnv1a(reference.logits.tobytes()), tuple(source))
 
 
 def _emit(

@@ -8,12 +8,14 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.stage import refuse_stages
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import encodes, refuse_stages
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
+from edgec.frontend.seq2seq_config import seq2seq
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import on_shapes, programs, ready
@@ -39,13 +41,13 @@ def context_of(longest: int, recipe: Recipe) -> int:
 
 
 def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
-    """Raise RecipeError for an encoder where something is made for models that continue text."""
-    if not encodes(config):
+    """Raise RecipeError for a model with an encoder where something is made for models that continue text."""
+    if not encodes(config) and not seq2seq(config):
         return
-    refuse_stages(config, [stage.method for stage in recipe.stages])
+    refuse_stages(config, recipe.stages)
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
-    if explain:
+    if explain and encodes(config):
         raise RecipeError("--explain compares runs of models that continue text; this is an encoder.")
 
 

@@ -191,7 +191,16 @@ class Target:
 
     def accelerator(self, kind: str) -> Accelerator | None:
         """The accelerator of a kind, if there is one."""
-        return next((a for a in self.accelerators if a.kind == kind), None)
+        return self._accelerators.get(kind)
+
+    @cached_property
+    def _accelerators(self) -> dict[str, Accelerator]:
+        return {a.kind: a for a in reversed(self.accelerators)}
+
+    @cached_property
+    def engine_by_name(self) -> dict[str, Engine]:
+        """Engines by name, without the accelerators."""
+        return {e.name: e for e in self.engines}
 
     def streams(self, kind: str, level: str) -> bool:
         """Whether an accelerator of this kind reads weights from a level."""
@@ -220,6 +229,16 @@ class Target:
 
         Raises TargetError if there is none.
         """
+        found = self._routes.get((source, destination))
+        if found is None:
+            found = self._routes[source, destination] = self._shortest(source, destination)
+        return found
+
+    @cached_property
+    def _routes(self) -> dict[tuple[str, str], tuple[Link, ...]]:
+        return {}
+
+    def _shortest(self, source: str, destination: str) -> tuple[Link, ...]:
         direct = self.link_by_name.get(f"{source}>{destination}")
         if direct:
             return (direct,)

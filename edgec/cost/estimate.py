@@ -69,7 +69,7 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
         moved += size * (link.source, link.destination).count(target.compute)
     call = phase.call
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
-        engine = next((e for e in target.engines if e.name == call.engine), None)
+        engine = target.engine_by_name.get(call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
         usage.busy[call.engine] = channels[call.engine] = call_cycles(target, call.kernel, numbers)
     if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):

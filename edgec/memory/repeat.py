@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import NamedTuple, overload
 
 from edgec.errors import TargetError
 from edgec.memory.placement import free_gaps
@@ -24,15 +24,44 @@ Built = tuple[Sequence[Phase], list[Buffer]]
 Move = Callable[[str, int], int]  # level, offset -> new offset
 
 
+class Situation(NamedTuple):
+    """All that the choice of a tiling depends on: the step's kind, and sizes of free gaps by level, ascending."""
+
+    kind: object
+    free: tuple[tuple[int, ...], ...]
+
+
+class Choice(NamedTuple):
+    """The number of the fastest candidate, or OVERFLOW, its predicted cycles and its kernel calls."""
+
+    number: int
+    cycles: float = 0.0
+    calls: int = 0
+
+
+class Tried(NamedTuple):
+    """A candidate that was built once: the room it asks for in order, (number of the level, bytes), and what it takes.
+
+    fits: False, and its last request found no room, so that what it would take further is not known.
+    """
+
+    requests: tuple[tuple[int, int], ...]
+    fits: bool
+    cycles: float = 0.0
+    phases: int = 0
+    calls: int = 0
+
+
 @dataclass
 class Decisions:
-    """By situation, the number of the fastest candidate, or OVERFLOW, and its predicted cycles. Of one target.
+    """Choices by situation, and candidates by kind of step and number. Of one target.
 
     levels: the memories that steps take room in: the compute memory, and those that operands pass on their way.
     """
 
     target: Target
-    chosen: dict[object, tuple[int, float]] = field(default_factory=dict)
+    chosen: dict[Situation, Choice] = field(default_factory=dict)
+    tried: dict[tuple[object, int], Tried] = field(default_factory=dict)
     levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,8 +75,8 @@ class Decisions:
         self.levels = (compute, *(level for level in found if level != compute))
 
 
-def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> object:
-    """All that the choice of a tiling depends on: op, attributes, types, levels, choices, and the sizes of free gaps.
+def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> Situation:
+    """A step's kind is its op, attributes, types, levels and the planner's choices.
 
     The context is among it by the types of the cache and of the table of angles: no other step depends on it. Gaps
     that hold more than all that a step can have in the compute memory are alike.
@@ -64,7 +93,8 @@ def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> ob
         taken = [(b.offset, b.offset + b.size) for b in alive if b.level == level]
         gaps = free_gaps(taken, 0, memories[level].capacity_bytes)
         free.append(tuple(sorted(min(size, most) for _, size in gaps)))
-    return node.op, context.graph.rows, tuple(sorted(node.attrs.items())), shape, context.choices, tuple(free)
+    kind = node.op, context.graph.rows, tuple(sorted(node.attrs.items())), shape, context.choices
+    return Situation(kind, tuple(free))
 
 
 @dataclass(frozen=True)

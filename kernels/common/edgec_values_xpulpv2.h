@@ -111,11 +111,19 @@ EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t str
 EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_t *v, uint32_t stride,
                                 uint32_t count, int32_t *acc, int32_t *acc2) {
 #if defined(EDGEC_XPULPV2)
-    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
-    int32_t b0 = acc2[0], b1 = acc2[1], b2 = acc2[2], b3 = acc2[3];
+    int32_t a0, a1, a2, a3, b0, b1, b2,
+        b3; /* loaded there: gcc takes 30 operands, and counts a "+r" as two */
     uint32_t w, w2, r0, r1, r2, r3, x, y, high, even, odd;
     /* clang-format off */
     __asm__ volatile(
+        "lw %[a0], 0(%[acc])\n\t"
+        "lw %[a1], 4(%[acc])\n\t"
+        "lw %[a2], 8(%[acc])\n\t"
+        "lw %[a3], 12(%[acc])\n\t"
+        "lw %[b0], 0(%[acc2])\n\t"
+        "lw %[b1], 4(%[acc2])\n\t"
+        "lw %[b2], 8(%[acc2])\n\t"
+        "lw %[b3], 12(%[acc2])\n\t"
         EDGEC_TRANSPOSE_MASKS
         EDGEC_HWLOOP("0", "%[tiles]", "24",
             EDGEC_P_LW("%[w]", "4", "%[p]")
@@ -129,11 +137,11 @@ EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_
             EDGEC_PV_SDOTUSP_B("%[b1]", "%[w2]", "%[y]")
             EDGEC_PV_SDOTUSP_B("%[b2]", "%[w2]", "%[r2]")
             EDGEC_PV_SDOTUSP_B("%[b3]", "%[w2]", "%[r3]"))
-        : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2),
-          [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2), [b3] "+r"(b3), [w] "=&r"(w),
+        : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "=&r"(a0), [a1] "=&r"(a1), [a2] "=&r"(a2),
+          [a3] "=&r"(a3), [b0] "=&r"(b0), [b1] "=&r"(b1), [b2] "=&r"(b2), [b3] "=&r"(b3), [w] "=&r"(w),
           [w2] "=&r"(w2), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
           [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
-        : [tiles] "r"(count / 4u), [stride] "r"(stride)
+        : [tiles] "r"(count / 4u), [stride] "r"(stride), [acc] "r"(acc), [acc2] "r"(acc2)
         : "memory");
     /* clang-format on */
     acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
@@ -197,6 +205,44 @@ EDGEC_INLINE void edgec_finish_row(const int32_t *acc, float *y, uint32_t d, flo
     EDGEC_UNROLL_1
     for (; d > 0; d--) {
         *y++ = (float)*acc++ * scale;
+    }
+}
+
+/* Some elements of a head's values. v: [count][stride] of which [width], at most 4, is read. */
+typedef struct {
+    const int8_t *v;
+    uint32_t stride;
+    uint32_t width;
+    uint32_t count;
+} edgec_values;
+
+/* y [width] = float32(sum over t of p[t] * v[t]) * factor, of one head or of a pair with the same values. p, factor, y: of
+ * the first head; next_p and so on: from there to the second one. */
+EDGEC_INLINE void edgec_mix_heads(uint32_t pair, const uint8_t *p, uint32_t next_p, const edgec_values *of,
+                                  const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
+    if (!EDGEC_SELDOM((of->width < 4u) | (of->count < 4u)) && pair) {
+        int32_t acc[8] = {0};
+        const uint32_t whole = of->count & ~3u;
+        edgec_mix_two(p, p + next_p, of->v, of->stride, whole, acc, acc + 4);
+        EDGEC_UNROLL_1
+        for (int32_t *one = acc; one < acc + 8; one += 4) {
+            if (of->count > whole) {
+                edgec_mix_word(p + whole, of->v + (size_t)whole * of->stride, of->stride, of->count - whole,
+                               one);
+            }
+            edgec_finish_row(one, y, 4, *factor);
+            p += next_p;
+            factor += next_factor;
+            y += next_y;
+        }
+        return;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t heads = 1u + pair; heads > 0; heads--) {
+        edgec_mix_head(p, of->v, of->stride, of->width, of->count, *factor, y);
+        p += next_p;
+        factor += next_factor;
+        y += next_y;
     }
 }
 

@@ -405,23 +405,28 @@ def attention_finish(rng: Rng) -> Args:
 def attention(rng: Rng) -> Args:
     """Queries over a whole cache, with room to work in."""
     h, pos = _heads(rng), _int(rng, 0, 40)
+    if shared := rng.random() < 0.5:  # heads of one row, long enough for that
+        h["m"], pos = 1, _int(rng, 60, 140)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
     cores = _int(rng, 8, 9)
+    rooms = max(cores, h["n_heads"]) + _int(rng, 0, 2) if shared else cores
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": rng.random(length * kv).astype(np.float16),
-        "q8": _junk(rng, cores * d + 1, np.int8),
-        "s": _junk(rng, cores * lds + 3, f32),
-        "p": _junk(rng, cores * lds + 3, np.uint8),
+        "q8": _junk(rng, rooms * d + 1, np.int8),
+        "s": _junk(rng, rooms * lds + 3, f32),
+        "p": _junk(rng, rooms * lds + 3, np.uint8),
+        "found": _junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
         "cores": cores,
+        "rooms": rooms,
         "factor": factor(d, float(rng.choice([0.0, 0.3]))),
     }
 

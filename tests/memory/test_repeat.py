@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import tiny_models
 
-from edgec.memory import planner
+from edgec.memory import steps as planned
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.plan import Buffer, Phase, Plan
+from edgec.memory.planner import plan
 from edgec.memory.repeat import Copied, copied
 from edgec.memory.serialize import dump_plan
 
@@ -26,11 +27,11 @@ def chip(tmp_path: Path) -> Path:
 
 def made(chip: Path, choices: Choices = ALL) -> Plan:
     source = tiny_models.planned(tiny_models.checkpoint(tiny_models.config(n_layers=4)), chip)
-    return planner.plan(source.graphs, source.target, source.plan.context, choices)
+    return plan(source.graphs, source.target, source.plan.context, choices)
 
 
-def steps(plan: Plan) -> list[Sequence[Phase]]:
-    return [step.phases for program in plan.programs.values() for step in program.steps]
+def steps(made: Plan) -> list[Sequence[Phase]]:
+    return [step.phases for program in made.programs.values() for step in program.steps]
 
 
 @pytest.mark.parametrize("choices", [ALL, Choices(early_loads=False), Choices(compaction=False, near=False)])
@@ -41,11 +42,11 @@ def test_copies_are_what_planning_anew_gives(chip: Path, choices: Choices, monke
         copies.append(given)
         return copied(*given)
 
-    monkeypatch.setattr(planner, "copied", counted)
+    monkeypatch.setattr(planned, "copied", counted)
     by_copies = made(chip, choices)
     assert len(copies) > len(by_copies.programs["decode"].steps) / 2
     numbers = count()
-    monkeypatch.setattr(planner, "form", lambda *given: next(numbers))
+    monkeypatch.setattr(planned, "form", lambda *given: next(numbers))
     copies.clear()
     assert dump_plan(made(chip, choices)) == dump_plan(by_copies)
     assert not copies
@@ -65,7 +66,7 @@ def test_a_copy_reads_like_the_tuple_of_its_phases(chip: Path, monkeypatch: pyte
         seen.append(phases)
         return phases, buffers
 
-    monkeypatch.setattr(planner, "copied", kept)
+    monkeypatch.setattr(planned, "copied", kept)
     made(chip)
     phases = max(seen, key=len)
     whole = phases.moved(None)

@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.model_c import accelerators, called_modules, memories, model_c, model_h
+from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
+from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
 from edgec.errors import TargetError
 from edgec.memory.plan import Plan
 from edgec.resources import folder
 from edgec.target import Target
 
-COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "main.c", "verify_main.c")
+COPIED = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "console.h", "main.c", "verify_main.c")
 RV32_STACK_BYTES = 16_384  # where the chip has a program of its own, and so the target's figure is that one's
 VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 
@@ -34,12 +35,14 @@ VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 class Golden:
     """What the self-test compares: a prompt, the greedy tokens that follow, FNV-1a of the last logits' bytes.
 
-    Of an encoder: a text, no tokens, and the hash of its vector.
+    Of an encoder: a text, no tokens, and the hash of its vector. Of a model that writes about a source: that, and the
+    tokens that it begins with as the prompt.
     """
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     logits_fnv: int
+    source: tuple[int, ...] = ()
 
 
 def fnv1a(data: bytes) -> int:
@@ -60,15 +63,22 @@ def project_files(
             arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
     stack = rv32_stack_bytes(plan.target)
     chip, l3 = plan.target.runtime.hal, _off_chip(plan, arenas)
-    encodes = "encode" in plan.programs
+    encodes, seq2seq = "decode" not in plan.programs, {"encode", "decode"} <= plan.programs.keys()
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
-        "model.h": model_h(plan, title, vocab, plan_hash),
+        "model.h": model_h(plan, title, vocab, plan_hash, golden.prompt if seq2seq else ()),
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
         "golden.h": render("golden.h.j2", golden=golden),
         "README.md": render(
-            "README.md.j2", title=title, version=__version__, memories=arenas, chip=chip, l3=l3, encodes=encodes
+            "README.md.j2",
+            title=title,
+            version=__version__,
+            memories=arenas,
+            chip=chip,
+            l3=l3,
+            encodes=encodes,
+            seq2seq=seq2seq,
         ),
     }
     if chip:
@@ -81,14 +91,24 @@ def project_files(
     kinds["kernels"] = kernel_sources(kernels)
     kinds["chip_kernels"] = kernel_sources(kernels, chip_variants(plan.target))
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
-    files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds)
-    flags = " ".join(chip_flags(plan.target)) if chip else ""
-    rv32 = " ".join(riscv_flags(rv32_float_abi(plan.target)))
-    files["Makefile"] = render("Makefile.j2", **kinds, chip=chip, flags=flags, rv32_flags=rv32)
+    core, rv32 = plan.target.runtime.float_abi, rv32_float_abi(plan.target)
+    words = {
+        "chip": chip,
+        "rv32": {compiler: " ".join(riscv_flags(rv32, compiler)) for compiler in COMPILERS},
+        "core": {compiler: " ".join(riscv_flags(core, compiler)) for compiler in COMPILERS},
+        "definitions": " ".join(chip_definitions(plan.target)) if chip else "",
+    }
+    files["CMakeLists.txt"] = render("CMakeLists.txt.j2", **kinds, **words)
+    files["Makefile"] = render("Makefile.j2", **kinds, **words)
+    if chip:
+        files[f"{chip}/gcc.cmake"] = render("gcc.cmake.j2", **words)
     for name in COPIED:
         files[name] = (folder("templates") / name).read_bytes()
-    if encodes:
-        files["main.c"] = (folder("templates") / "main_encoder.c").read_bytes()
+    if encodes or seq2seq:
+        main = "main_encoder.c" if encodes else "main_seq2seq.c"
+        files["main.c"] = (folder("templates") / main).read_bytes()
+    if not encodes:
+        files["writing.h"] = (folder("templates") / "writing.h").read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files
@@ -97,26 +117,6 @@ def project_files(
 def rv32_stack_bytes(target: Target) -> int:
     """Stack of the generic RV32 program, which computes an accelerator's jobs itself."""
     return max(target.runtime.stack_bytes, RV32_STACK_BYTES) if target.runtime.hal else target.runtime.stack_bytes
-
-
-def rv32_float_abi(target: Target) -> str:
-    """How the generic RV32 program takes floats: as the target says, unless that is of a program of the chip's own."""
-    return "f" if target.runtime.hal else target.runtime.float_abi
-
-
-def riscv_flags(float_abi: str) -> list[str]:
-    """Compiler flags for a bare RV32IMC core that takes floats so; see Runtime."""
-    extension, abi = {"f": ("+f", "ilp32f"), "zfinx": ("+zfinx", "ilp32"), "soft": ("", "ilp32")}[float_abi]
-    cpu = f"-mcpu=generic_rv32+m+c+zicsr{extension}"
-    return ["-target", "riscv32-freestanding-none", cpu, f"-mabi={abi}", "-ffreestanding"]
-
-
-def chip_flags(target: Target) -> list[str]:
-    """Compiler flags for the target's own cores, beside those that every build has: instruction set and definitions."""
-    runtime, engine = target.runtime, target.engines[0]
-    flags = [*riscv_flags(runtime.float_abi), f"-I{runtime.hal}", f"-DEDGEC_CORES={engine.cores}"]
-    flags += [f"-DEDGEC_WORKER_STACK_BYTES={runtime.worker_stack_bytes}"]
-    return flags + ([f"-DEDGEC_{engine.isa.upper()}"] if engine.isa else [])
 
 
 def chip_variants(target: Target) -> set[str]:
@@ -179,7 +179,7 @@ def _off_chip(plan: Plan, arenas: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _kernel_files(plan: Plan) -> list[str]:
     """Paths of the kernels that the plan calls, and of what they share."""
-    modules = called_modules(plan) | accelerators(plan) | {"common"}
+    modules = called_modules(plan) | included_modules(plan) | accelerators(plan) | {"common"}
     root = folder("kernels")
     return sorted(
         f"kernels/{path.relative_to(root).as_posix()}"

@@ -55,19 +55,26 @@ def _load(source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
         checkpoint = _load_folder(folder, source, tokenizer)
         checkpoint.provenance["notes"].append(f"hub revision {folder.name}")
         return checkpoint
-    raise ModelError(
-        f"{source} does not exist; give a checkpoint folder, a .gguf or .bin file, or a model id org/name."
-    )
+    found = "is neither a folder nor a file" if path.exists() else "does not exist"
+    raise ModelError(f"{source} {found}; give a checkpoint folder, a .gguf or .bin file, or a model id org/name.")
 
 
 def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
     """A Hugging Face folder by the kind of its model."""
-    from edgec.frontend.bert import FAMILIES, load_bert
+    from edgec.frontend import bart, bert
     from edgec.frontend.huggingface import load_huggingface
     from edgec.frontend.tokenizer import read_json
 
-    encoder = read_json(path / "config.json").get("model_type") in FAMILIES
-    return load_bert(path, source, tokenizer) if encoder else load_huggingface(path, source, tokenizer)
+    family = read_json(path / "config.json").get("model_type")
+    load = (
+        bert.load_bert if family in bert.FAMILIES else bart.load_bart if family in bart.FAMILIES else load_huggingface
+    )
+    checkpoint = load(path, source, tokenizer)
+    if (path / "edgec.json").is_file():
+        from edgec.compress.folder import with_exact_parts
+
+        checkpoint = with_exact_parts(path, checkpoint)
+    return checkpoint
 
 
 def _load_file(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

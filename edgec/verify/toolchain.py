@@ -21,17 +21,23 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from edgec.emit.project import chip_flags, chip_variants, kernel_sources, riscv_flags
+from edgec.emit.project import chip_variants, kernel_sources
+from edgec.emit.riscv import chip_flags, riscv_flags
 from edgec.errors import ToolError
 from edgec.target import Target
 
 NUMERICS = ("-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-strict-aliasing")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 SMALL = ("-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-ffunction-sections")
+BARE = {  # of a linker, for a program without an operating system
+    "gcc": ["-nostdlib", "-static", "-Wl,--gc-sections"],
+    "zig": ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr"],  # GNU ld makes none unasked
+}
 HOST_FILES = ("model.c", "arenas.S", "hal_host.c")
 RV32_FILES = ("model.c", "arenas.S", "hal_rv32.c", "crt0.S")
 WORKERS = 2
 OBJECTS: Path | None = None  # where objects are kept from one program to the next; None: beside each program
+COMPLAINT = r"error: |undefined (symbol|reference)|unrecognized option|will not fit"  # of compilers and linkers
 TIMEOUT_SECONDS = 300
 
 
@@ -74,6 +80,17 @@ def find_host_compiler() -> list[str]:
         ) from None
 
 
+def find_riscv_compiler() -> list[str]:
+    """The command line of a C compiler for RV32: $RV32_CC, as in the emitted Makefile, or ziglang's; else a ToolError.
+
+    $RV32_CC may be a riscv gcc, 64-bit ones included; what is not ziglang is taken for one.
+    """
+    chosen = shlex.split(os.environ.get("RV32_CC", ""))
+    if chosen and shutil.which(chosen[0]) is None:
+        raise ToolError(f"the compiler that RV32_CC names, {chosen[0]}, is not installed: change or unset RV32_CC")
+    return chosen or zig()
+
+
 def compile_host(
     project_dir: Path,
     out: Path,
@@ -99,14 +116,18 @@ def compile_rv32(
     main: str = "main.c",
     optimize: str = "-O2",
     float_abi: str = "f",
+    compiler: Sequence[str] | None = None,
 ) -> Path:
     """Build the project's ELF for a bare RV32 machine at `out`, with float instructions ("f") or without ("soft").
 
     Nothing but the project is linked, so a kernel that needs double or 64-bit division fails here by name.
+    compiler: a command line; default: what find_riscv_compiler() finds.
     """
-    flags = [*riscv_flags(float_abi), optimize, *SMALL, *NUMERICS, *WARNINGS]
-    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", "link.ld"]
-    return _build(zig(), project_dir, out, (*RV32_FILES, main), flags, defines, link)
+    command = list(compiler) if compiler else find_riscv_compiler()
+    dialect = _dialect(command)
+    flags = [*riscv_flags(float_abi, dialect), optimize, *SMALL, *NUMERICS, *WARNINGS]
+    link = [*riscv_flags(float_abi, dialect), *BARE[dialect], "-T", "link.ld"]
+    return _build(command, project_dir, out, (*RV32_FILES, main), flags, defines, link)
 
 
 def compile_chip(
@@ -116,13 +137,18 @@ def compile_chip(
     defines: Sequence[str] = (),
     main: str = "main.c",
     optimize: str = "-O2",
+    compiler: Sequence[str] | None = None,
 ) -> Path:
-    """Build the project's ELF for the target's own cores and HAL at `out`: the program that the chip would run."""
-    hal = target.runtime.hal
-    flags = [*chip_flags(target), optimize, *SMALL, *NUMERICS, *WARNINGS]
-    link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", f"{hal}/link.ld"]
+    """Build the project's ELF for the target's own cores and HAL at `out`: the program that the chip would run.
+
+    compiler: a command line; default: what find_riscv_compiler() finds.
+    """
+    command = list(compiler) if compiler else find_riscv_compiler()
+    dialect, hal = _dialect(command), target.runtime.hal
+    flags = [*chip_flags(target, dialect), optimize, *SMALL, *NUMERICS, *WARNINGS]
+    link = [*riscv_flags(target.runtime.float_abi, dialect), *BARE[dialect], "-T", f"{hal}/link.ld"]
     files = ("model.c", "arenas.S", f"{hal}/hal.c", f"{hal}/crt0.S", main)
-    return _build(zig(), project_dir, out, files, flags, defines, link, chip_variants(target))
+    return _build(command, project_dir, out, files, flags, defines, link, chip_variants(target))
 
 
 def sizes(elf: Path) -> Sizes:
@@ -226,7 +252,7 @@ def _run(command: Sequence[str], what: str, folder: Path) -> None:
         ) from None
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if re.search("error: |undefined (symbol|reference)", line)] or lines
+        errors = [line for line in lines if re.search(COMPLAINT, line)] or lines
         said = errors[0] if errors else f"exit code {done.returncode}"
         raise ToolError(f"{_name(command)} cannot build {what}: {said}")
 
@@ -237,6 +263,11 @@ def _environment() -> dict[str, str]:
     if not os.access(Path.home(), os.W_OK):
         environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(os.environ.get("TMPDIR", "/tmp")) / "edgec-zig-cache"))
     return environment
+
+
+def _dialect(command: Sequence[str]) -> str:
+    """Whose words for a RISC-V core the compiler knows; see edgec/emit/riscv.py."""
+    return "zig" if _name(command) == "ziglang" else "gcc"
 
 
 def _name(command: Sequence[str]) -> str:

@@ -44,9 +44,8 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
                                     uint32_t half, int32_t *acc) {
 #if defined(EDGEC_XPULPV2)
     if (count >= 4u) {
-        int32_t l0 = acc[0], l1 = acc[1], l2 = acc[2], l3 = acc[3];
-        int32_t h0 = acc[half], h1 = acc[half + 1u], h2 = acc[half + 2u], h3 = acc[half + 3u];
-        int32_t less = 0; /* 8 times the sum of p: sum(p (u - 8)) = sum(p u) - 8 sum(p) */
+        int32_t l0, l1, l2, l3, h0, h1, h2, h3; /* from 0: gcc takes 30 operands, and counts a "+r" as two */
+        int32_t less; /* 8 times the sum of p: sum(p (u - 8)) = sum(p u) - 8 sum(p) */
         uint32_t w, r0, r1, r2, r3, x, y, high, even, odd, mask, eights;
         /* Bytes of one element of both halves: r is used up, l and h are their sums. 5 instructions. */
         /* clang-format off */
@@ -58,6 +57,15 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
     EDGEC_PV_SDOTUP_B(h, "%[w]", r)
         __asm__ volatile(
             EDGEC_TRANSPOSE_MASKS
+            "mv %[less], zero\n\t"
+            "mv %[l0], zero\n\t"
+            "mv %[l1], zero\n\t"
+            "mv %[l2], zero\n\t"
+            "mv %[l3], zero\n\t"
+            "mv %[h0], zero\n\t"
+            "mv %[h1], zero\n\t"
+            "mv %[h2], zero\n\t"
+            "mv %[h3], zero\n\t"
             "li %[mask], 0x0F0F0F0F\n\t"
             "li %[eights], 0x08080808\n\t"
             EDGEC_HWLOOP("0", "%[tiles]", "36",
@@ -68,18 +76,18 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
                 EDGEC_MIX_I4("%[y]", "%[l1]", "%[h1]")
                 EDGEC_MIX_I4("%[r2]", "%[l2]", "%[h2]")
                 EDGEC_MIX_I4("%[r3]", "%[l3]", "%[h3]"))
-            : [p] "+r"(p), [v] "+r"(v), [l0] "+r"(l0), [l1] "+r"(l1), [l2] "+r"(l2), [l3] "+r"(l3),
-              [h0] "+r"(h0), [h1] "+r"(h1), [h2] "+r"(h2), [h3] "+r"(h3), [w] "=&r"(w), [r0] "=&r"(r0),
+            : [p] "+r"(p), [v] "+r"(v), [l0] "=&r"(l0), [l1] "=&r"(l1), [l2] "=&r"(l2), [l3] "=&r"(l3),
+              [h0] "=&r"(h0), [h1] "=&r"(h1), [h2] "=&r"(h2), [h3] "=&r"(h3), [w] "=&r"(w), [r0] "=&r"(r0),
               [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x), [y] "=&r"(y),
               [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd), [mask] "=&r"(mask),
-              [less] "+r"(less), [eights] "=&r"(eights)
+              [less] "=&r"(less), [eights] "=&r"(eights)
             : [tiles] "r"(count / 4u), [stride] "r"(stride)
             : "memory");
         /* clang-format on */
 #undef EDGEC_MIX_I4
-        acc[0] = l0 - less, acc[1] = l1 - less, acc[2] = l2 - less, acc[3] = l3 - less;
-        acc[half] = h0 - less, acc[half + 1u] = h1 - less, acc[half + 2u] = h2 - less,
-        acc[half + 3u] = h3 - less;
+        acc[0] += l0 - less, acc[1] += l1 - less, acc[2] += l2 - less, acc[3] += l3 - less;
+        acc[half] += h0 - less, acc[half + 1u] += h1 - less, acc[half + 2u] += h2 - less,
+            acc[half + 3u] += h3 - less;
         count %= 4u;
     }
 #endif

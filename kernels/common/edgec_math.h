@@ -33,7 +33,9 @@ static inline float edgec_float(uint32_t bits) {
 
 /* How this core computes with floats: RISC-V with instructions for it (in registers of their own, or in the integer
  * registers: zfinx), RISC-V without, where each operation is a call, or something else. */
-#if defined(__riscv_flen) || defined(__riscv_zfinx)
+#if defined(__riscv_zfinx) && __riscv_zfinx == 0
+#error "gcc 12 has no zfinx, only its name: take gcc 13 or later, or another float_abi in the target file"
+#elif defined(__riscv_flen) || defined(__riscv_zfinx)
 #define EDGEC_RISCV_FLOAT 1
 #elif defined(__riscv)
 #define EDGEC_SOFT_FLOAT 1
@@ -46,10 +48,14 @@ static inline int32_t edgec_order(float x) {
 }
 
 /* The larger and the smaller of two numbers, and |x|. RISC-V has instructions that a comparison does not
- * compile to; elsewhere the builtin could become a call of the maths library. */
+ * compile to; elsewhere, and with gcc, the builtin could become a call of the maths library. */
 static inline float edgec_max(float a, float b) {
-#if defined(EDGEC_RISCV_FLOAT)
+#if defined(EDGEC_RISCV_FLOAT) && defined(__clang__)
     return __builtin_fmaxf(a, b);
+#elif defined(EDGEC_RISCV_FLOAT)
+    float larger;
+    __asm__("fmax.s %0, %1, %2" : "=f"(larger) : "f"(a), "f"(b));
+    return larger;
 #elif defined(EDGEC_SOFT_FLOAT)
     return edgec_order(a) > edgec_order(b) ? a : b;
 #else
@@ -58,8 +64,12 @@ static inline float edgec_max(float a, float b) {
 }
 
 static inline float edgec_min(float a, float b) {
-#if defined(EDGEC_RISCV_FLOAT)
+#if defined(EDGEC_RISCV_FLOAT) && defined(__clang__)
     return __builtin_fminf(a, b);
+#elif defined(EDGEC_RISCV_FLOAT)
+    float smaller;
+    __asm__("fmin.s %0, %1, %2" : "=f"(smaller) : "f"(a), "f"(b));
+    return smaller;
 #elif defined(EDGEC_SOFT_FLOAT)
     return edgec_order(a) < edgec_order(b) ? a : b;
 #else

@@ -111,11 +111,19 @@ EDGEC_INLINE void edgec_mix_word(const uint8_t *p, const int8_t *v, uint32_t str
 EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_t *v, uint32_t stride,
                                 uint32_t count, int32_t *acc, int32_t *acc2) {
 #if defined(EDGEC_XPULPV2)
-    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
-    int32_t b0 = acc2[0], b1 = acc2[1], b2 = acc2[2], b3 = acc2[3];
+    int32_t a0, a1, a2, a3, b0, b1, b2,
+        b3; /* loaded there: gcc takes 30 operands, and counts a "+r" as two */
     uint32_t w, w2, r0, r1, r2, r3, x, y, high, even, odd;
     /* clang-format off */
     __asm__ volatile(
+        "lw %[a0], 0(%[acc])\n\t"
+        "lw %[a1], 4(%[acc])\n\t"
+        "lw %[a2], 8(%[acc])\n\t"
+        "lw %[a3], 12(%[acc])\n\t"
+        "lw %[b0], 0(%[acc2])\n\t"
+        "lw %[b1], 4(%[acc2])\n\t"
+        "lw %[b2], 8(%[acc2])\n\t"
+        "lw %[b3], 12(%[acc2])\n\t"
         EDGEC_TRANSPOSE_MASKS
         EDGEC_HWLOOP("0", "%[tiles]", "24",
             EDGEC_P_LW("%[w]", "4", "%[p]")
@@ -129,11 +137,11 @@ EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_
             EDGEC_PV_SDOTUSP_B("%[b1]", "%[w2]", "%[y]")
             EDGEC_PV_SDOTUSP_B("%[b2]", "%[w2]", "%[r2]")
             EDGEC_PV_SDOTUSP_B("%[b3]", "%[w2]", "%[r3]"))
-        : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2),
-          [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2), [b3] "+r"(b3), [w] "=&r"(w),
+        : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "=&r"(a0), [a1] "=&r"(a1), [a2] "=&r"(a2),
+          [a3] "=&r"(a3), [b0] "=&r"(b0), [b1] "=&r"(b1), [b2] "=&r"(b2), [b3] "=&r"(b3), [w] "=&r"(w),
           [w2] "=&r"(w2), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
           [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
-        : [tiles] "r"(count / 4u), [stride] "r"(stride)
+        : [tiles] "r"(count / 4u), [stride] "r"(stride), [acc] "r"(acc), [acc2] "r"(acc2)
         : "memory");
     /* clang-format on */
     acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;

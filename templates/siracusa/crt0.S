@@ -6,6 +6,8 @@
     .section .text.start,"ax",%progbits
     .globl _start
 _start:
+    .option push
+    .option norelax /* the controller has no gp */
     la t0, bss_start
     la t1, bss_end
     j 2f
@@ -29,6 +31,7 @@ _start:
     sw t1, 0(t0)
 4:  wfi
     j 4b
+    .option pop
 
     /* Cores of this family start at their boot address or 0x80 behind it. */
     .balign 256

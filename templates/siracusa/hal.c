@@ -88,6 +88,9 @@ void hal_fork(hal_kernel kernel, const void *args) {
     arrive();
 }
 
+/* The cores of a fork run at once, so they are a team. */
+__attribute__((alias("hal_fork"))) void hal_fork_team(hal_kernel kernel, const void *args);
+
 void hal_barrier(void) {
     arrive();
 }

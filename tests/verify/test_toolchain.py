@@ -13,7 +13,7 @@ from fake_project import MEMORIES, MODEL_C, write_project
 
 from edgec.errors import ToolError
 from edgec.verify.rv32 import run_selftest
-from edgec.verify.toolchain import compile_host, compile_rv32, find_host_compiler, sizes, zig
+from edgec.verify.toolchain import compile_host, compile_rv32, find_host_compiler, find_riscv_compiler, sizes, zig
 
 
 def test_cc_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +22,16 @@ def test_cc_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(ToolError, match=r"CC names, no-such-compiler, is not installed"):
         find_host_compiler()
+
+
+def test_rv32_cc_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RV32_CC", "sh -x")
+    assert find_riscv_compiler() == ["sh", "-x"]
+    monkeypatch.setenv("RV32_CC", "no-such-compiler")
+    with pytest.raises(ToolError, match=r"RV32_CC names, no-such-compiler, is not installed"):
+        find_riscv_compiler()
+    monkeypatch.delenv("RV32_CC")
+    assert find_riscv_compiler() == zig()
 
 
 def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,10 +52,14 @@ def test_the_first_error_is_reported(tmp_path: Path, build: Callable[[Path, Path
         build(broken, tmp_path / "out")
 
 
-def test_double_on_rv32_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", ["zig", "riscv64-unknown-elf-gcc"])
+def test_double_on_rv32_is_refused_by_name(tmp_path: Path, compiler: str) -> None:
+    if compiler != "zig" and shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    command = zig() if compiler == "zig" else [compiler]
     doubles = write_project(tmp_path / "doubles", MODEL_C.replace("(float)token + 0.1f", "(float)(token * 0.1)"))
-    with pytest.raises(ToolError, match=r"undefined symbol: __(floatsidf|muldf3)"):
-        compile_rv32(doubles, tmp_path / "out.elf")
+    with pytest.raises(ToolError, match=r"undefined (symbol: |reference to `)__(floatsidf|muldf3)"):
+        compile_rv32(doubles, tmp_path / "out.elf", compiler=command)
 
 
 @pytest.mark.parametrize("target", ["x86_64-linux-musl", "aarch64-linux-musl"])

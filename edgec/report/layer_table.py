@@ -74,6 +74,11 @@ def _errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, floa
         for layer, (mean, known) in enumerate(zip(found.by_layer(), found.errors, strict=True)):
             if known:
                 yield f"layer {layer}", _six_digits(mean)
+    encoder: dict[str, list[float]] = {}
+    for name, error in source.items():
+        if name.startswith("model.encoder.layers.") and name.endswith("weight"):
+            encoder.setdefault(part_of(name, False), []).append(float(error))
+    yield from ((part, _six_digits(sum(found) / len(found))) for part, found in encoder.items())
 
 
 def _six_digits(value: float) -> float:

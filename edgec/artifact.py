@@ -67,8 +67,18 @@ class Artifact:
 
     @property
     def encodes(self) -> bool:
-        """Whether the model turns a text into a vector; else it continues one."""
-        return "encode" in self.plan.programs
+        """Whether the model turns a text into a vector."""
+        return "decode" not in self.plan.programs
+
+    @property
+    def seq2seq(self) -> bool:
+        """Whether the model reads a text and writes another; one that is neither this nor `encodes` continues one."""
+        return {"encode", "decode"} <= self.plan.programs.keys()
+
+    @property
+    def decoder_start(self) -> list[int]:
+        """The tokens that everything a model writes about a source begins with."""
+        return [int(token) for token in self.meta["model"].get("decoder_start", ())]
 
     @cached_property
     def plan(self) -> Plan:

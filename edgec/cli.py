@@ -126,7 +126,7 @@ cli.add_command(report)
 
 @cli.command(short_help="Generate text, or a text's vector, without hardware.")
 @OUT
-@click.option("--prompt", required=True, help="Text to continue, or to turn into a vector.")
+@click.option("--prompt", required=True, help="Text to continue, to turn into a vector, or to write about.")
 @click.option("--tokens", type=click.IntRange(min=1), help="Tokens to generate at most; none of an encoder.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random generator.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
@@ -156,6 +156,7 @@ def simulate(
     from edgec.ops.sample import Sampling
     from edgec.simulate.embed import embed
     from edgec.simulate.generate import generate, runner_of
+    from edgec.simulate.rewrite import rewrite
     from edgec.simulate.timeline import recorded, write_timeline
 
     if timeline and (not by_plan or not timeline.endswith((".json", ".csv"))):
@@ -171,9 +172,7 @@ def simulate(
             click.echo(vector.summary(artifact.plan.target.name))
         return
     if tokens is None:
-        raise click.UsageError("a model that continues text needs --tokens, how many to generate.")
-    runner = runner_of(artifact, by_plan)
-    record = recorded(runner) if timeline else None
+        raise click.UsageError("a model that writes text needs --tokens, how many at most.")
     settings = Sampling(temperature, top_k, top_p, seed)
 
     def show(piece: str) -> None:
@@ -181,6 +180,17 @@ def simulate(
             click.echo(piece, nl=False)
             sys.stdout.flush()
 
+    if artifact.seq2seq:
+        if timeline:
+            raise click.UsageError("--timeline shows models that continue text; this one reads a text first.")
+        written = rewrite(artifact, prompt, tokens, settings, by_plan, show)
+        if as_json:
+            print_json(written.to_dict())
+        else:
+            click.echo(f"\n\n{written.summary(artifact.plan.target.name)}")
+        return
+    runner = runner_of(artifact, by_plan)
+    record = recorded(runner) if timeline else None
     show(prompt)
     result = generate(runner, artifact.plan, artifact.tokenizer, prompt, tokens, settings, show)
     if timeline and record:

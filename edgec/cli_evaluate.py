@@ -11,9 +11,10 @@ import click
 from edgec.console import bars, print_json
 
 TEXT_TASKS = ("perplexity", "bits-per-byte")
+MOST_ANSWERED = 50  # tokens
 TASKS = (
     *TEXT_TASKS,
-    "embeddings",
+    *("embeddings", "summaries"),
     *("triviaqa-closed", "triviaqa-open", "hellaswag", "truthfulqa_mc1", "truthfulqa_mc2", "gsm8k"),
 )
 
@@ -26,8 +27,9 @@ TASKS = (
 @click.option("--windows", type=click.IntRange(min=1), help="Only so many, from the start.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many questions, or sentences, from the start.")
 @click.option(
-    "--max-new-tokens", type=click.IntRange(1, 50), default=50, show_default=True, help="Of an answer to TriviaQA."
+    "--max-new-tokens", type=click.IntRange(1, 512), default=50, show_default=True, help="Of an answer, of a summary."
 )
+@click.option("--against", metavar="MODEL", help="Checkpoint to compare vectors and summaries with; default its own.")
 @click.option("--chars", type=click.IntRange(min=1), help="Only so many characters of the text.")
 @click.option(
     "--runner",
@@ -47,6 +49,7 @@ def evaluate(
     windows: int | None,
     limit: int | None,
     max_new_tokens: int,
+    against: str | None,
     chars: int | None,
     runner: str,
     tokenizer: str | None,
@@ -57,8 +60,9 @@ def evaluate(
 
     perplexity takes whole windows, bits-per-byte all of the text. TriviaQA is asked greedily and matched in three
     tiers; HellaSwag, TruthfulQA and GSM8K are lm-eval's, on a local file or, without --data, on the hub's data.
-    embeddings compares an encoder's vectors with its float model's, sentence by sentence. The protocol is stored beside
-    the number, in the folder's evaluations.json where MODEL is a folder of edgec.
+    embeddings compares an encoder's vectors with its float model's, sentence by sentence; summaries takes ROUGE of what
+    a model writes about sources, one {"source", "summary"} a line, and compares it with its float model. The protocol
+    is stored beside the number, in the folder's evaluations.json where MODEL is a folder of edgec.
     """
     import json
     import os
@@ -68,12 +72,20 @@ def evaluate(
     from edgec.evaluate.tasks import evaluate_embeddings, evaluate_questions, evaluate_text
     from edgec.output import write_file
 
-    if data is None and task in (*TEXT_TASKS, "embeddings"):
-        raise click.UsageError(f"--task {task} needs --data, a text.")
+    if data is None and task in (*TEXT_TASKS, "embeddings", "summaries"):
+        raise click.UsageError(f"--task {task} needs --data, {'sources' if task == 'summaries' else 'a text'}.")
+    if against and task not in ("embeddings", "summaries"):
+        raise click.UsageError("--against is for embeddings and summaries.")
+    if max_new_tokens > MOST_ANSWERED and task != "summaries":
+        raise click.UsageError(f"an answer has at most {MOST_ANSWERED} tokens; only summaries may have more.")
     with bars() as say:
         began = time.monotonic()
         if data is not None and task == "embeddings":
-            found, folder = evaluate_embeddings(model, data, chars, limit, tokenizer)
+            found, folder = evaluate_embeddings(model, data, chars, limit, tokenizer, against)
+        elif data is not None and task == "summaries":
+            from edgec.evaluate.summaries import evaluate_summaries
+
+            found, folder = evaluate_summaries(model, data, limit, max_new_tokens, runner, tokenizer, against, say)
         elif data is not None and task in TEXT_TASKS:
             found, folder = evaluate_text(model, task, data, window, windows, chars, runner, tokenizer, say)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,12 +57,15 @@ def _exchange(work: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_file(path: Path, data: str | bytes | memoryview) -> None:
+Contents = str | bytes | memoryview | Iterable[str]  # a file as a whole or in pieces
+
+
+def write_file(path: Path, data: Contents) -> None:
     """Write one file through a temporary name, so that it is never half there."""
     write_files({path: data})
 
 
-def write_files(files: Mapping[Path, str | bytes | memoryview]) -> None:
+def write_files(files: Mapping[Path, Contents]) -> None:
     """Write files that belong together: none takes its place before all are on the disk.
 
     Raises OutputError if the disk refuses one; what was there is then untouched.
@@ -72,7 +75,9 @@ def write_files(files: Mapping[Path, str | bytes | memoryview]) -> None:
     try:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            parts[path].write_bytes(data.encode() if isinstance(data, str) else data)
+            with parts[path].open("wb") as file:
+                for piece in (data,) if isinstance(data, (str, bytes, memoryview)) else data:
+                    file.write(piece.encode() if isinstance(piece, str) else piece)
         for path, part in parts.items():
             os.replace(part, path)
     except OSError as error:

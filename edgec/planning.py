@@ -8,15 +8,17 @@ from typing import Any
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.shapes import planned_model
+from edgec.compress.stage import refuse_stages
 from edgec.compress.vocab import Vocab
 from edgec.compress.vocabulary import ROWS
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import encodes, refuse_stages
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
+from edgec.frontend.seq2seq_config import seq2seq
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
-from edgec.lower.programs import on_shapes, programs, ready
+from edgec.lower.programs import of_any_length, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
 from edgec.memory.collector import no_cycle_search
@@ -39,13 +41,13 @@ def context_of(longest: int, recipe: Recipe) -> int:
 
 
 def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
-    """Raise RecipeError for an encoder where something is made for models that continue text."""
-    if not encodes(config):
+    """Raise RecipeError for a model with an encoder where something is made for models that continue text."""
+    if not encodes(config) and not seq2seq(config):
         return
-    refuse_stages(config, [stage.method for stage in recipe.stages])
+    refuse_stages(config, recipe.stages)
     if recipe.build.kv != "int8":
         raise RecipeError(f"an encoder's keys and values have 8 bits, the recipe asks for {recipe.build.kv}.")
-    if explain:
+    if explain and encodes(config):
         raise RecipeError("--explain compares runs of models that continue text; this is an encoder.")
 
 
@@ -140,7 +142,4 @@ def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:
 
 def longest_decode(model: QuantizedModel, target: Target) -> int:
     """The longest context with which a `ready` model decodes, or encodes, on the target, up to what it was made for."""
-    rows = rows_by_program(model.config, 1)
-    rows.pop("prefill", None)
-    make = on_shapes(model, rows, target)
-    return longest_context(make, model.config.n_layers, target, model.config.max_seq_len)
+    return longest_context(of_any_length(model, target), model.config.n_layers, target, model.config.max_seq_len)

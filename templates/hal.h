@@ -41,8 +41,12 @@ void hal_fork(hal_kernel kernel, const void *args);
     }
 #define HAL_FORK(kernel, args) hal_fork(kernel##_on_core, 1 ? (args) : (const kernel##_args *)0)
 
-/* Waits until all cores of the running fork are here. A HAL that runs cores one after the other cannot wait
- * and traps instead (exit code 5) when there are several, so a program that must run everywhere does without.
+/* The same with cores that may wait for each other: on all of them where they run at once, else on one alone, with n_cores
+ * 1. So what is computed must not depend on how many there are. */
+void hal_fork_team(hal_kernel kernel, const void *args);
+
+/* Waits until all cores of the running team are here. In a fork that is none, a HAL that runs cores one after the other
+ * cannot wait and traps instead (exit code 5) when there are several.
  */
 void hal_barrier(void);
 

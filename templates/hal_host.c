@@ -21,6 +21,7 @@
 
 static uint32_t n_cores = 1;
 static int forking = 0;
+static int alone = 0; /* the fork is a team of one */
 
 static _Noreturn void trap(const char *what, const char *where) {
     fprintf(stderr, "edgec: trap: %s%s\n", what, where);
@@ -139,8 +140,17 @@ void hal_fork(hal_kernel kernel, const void *args) {
     forking = 0;
 }
 
+void hal_fork_team(hal_kernel kernel, const void *args) {
+    if (forking) {
+        trap("a fork inside a fork", "");
+    }
+    forking = alone = 1;
+    kernel(args, 0, 1);
+    forking = alone = 0;
+}
+
 void hal_barrier(void) {
-    if (forking && n_cores > 1) {
+    if (forking && !alone && n_cores > 1) {
         trap("a barrier between cores that run one after the other", "");
     }
 }

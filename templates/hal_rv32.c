@@ -15,6 +15,10 @@ void hal_fork(hal_kernel kernel, const void *args) {
     kernel(args, 0, 1);
 }
 
+void hal_fork_team(hal_kernel kernel, const void *args) {
+    kernel(args, 0, 1);
+}
+
 void hal_barrier(void) {
 }
 

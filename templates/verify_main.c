@@ -11,7 +11,8 @@
  *     6 logits                                                   → f32 logits[EDGEC_VOCAB]
  *     7 encode     u32 count, i32 tokens[count]                  → i32 status, f32 embedding[EDGEC_EMBEDDING]
  *
- * A model that makes vectors knows 1, 5 and 7, every other one all but 7.
+ * A model that makes vectors knows 1, 5 and 7, one that continues text all but 7, and one that writes about a source
+ * knows all, its answer to 7 being the status alone.
  */
 #include "hal.h"
 #include "model.h"
@@ -55,6 +56,14 @@ static void encode(void) {
     reply(ENCODE, &answer, sizeof answer);
 }
 #else
+#ifdef EDGEC_START
+static void encode(void) {
+    const uint32_t count = receive_tokens();
+    const int32_t status = model_encode(tokens, count);
+    reply(ENCODE, &status, sizeof status);
+}
+#endif
+
 static void sampling(void) {
     struct {
         float temperature;
@@ -86,9 +95,6 @@ int main(void) {
         case RESET: /* nothing is left of a text */
             reply(command, NULL, 0);
             break;
-        case ENCODE:
-            encode();
-            break;
 #else
         case RESET:
             model_reset();
@@ -109,6 +115,11 @@ int main(void) {
             break;
         case LOGITS:
             reply(command, model_logits(), EDGEC_VOCAB * (uint32_t)sizeof(float));
+            break;
+#endif
+#if defined(EDGEC_EMBEDDING) || defined(EDGEC_START)
+        case ENCODE:
+            encode();
             break;
 #endif
         case QUIT:

@@ -16,7 +16,7 @@ from math import ceil, comb, log2, prod
 from typing import Any
 
 from edgec.compress.masks import merged_patterns
-from edgec.frontend.encoder_config import refuse_stages
+from edgec.compress.stage import refuse_stages
 from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
@@ -61,7 +61,7 @@ class State:
 
 def state_after(structure: Structure, recipe: Any) -> State:
     """Structure, patterns, grids and ranks behind all stages. Raises RecipeError for one that it cannot have."""
-    refuse_stages(structure.config, [stage.method for stage in recipe.stages])
+    refuse_stages(structure.config, recipe.stages)
     state = State(structure)
     for stage in recipe.stages:
         state = _after(state, stage)
@@ -73,6 +73,7 @@ def dry_run(config: ModelConfig, recipe: Any) -> list[StageSize]:
 
     Raises RecipeError for a stage that is impossible for this shape.
     """
+    refuse_stages(config, recipe.stages)
     state = State(Structure(config))
     sizes = [_measure("dense", state)]
     for stage in recipe.stages:

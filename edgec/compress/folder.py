@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.compress.encoder_folder import family_config, family_tensors, has_encoder, module_files, start_tokens
 from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
@@ -51,11 +52,12 @@ def write_folder(folder: Path, model: Checkpoint) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = standard_tensors(model)
     standard = standard_config(model.config)
-    write_file(folder / "model.safetensors", save(in_family_names(standard, tensors), {"format": "pt"}))
+    stored = family_tensors if has_encoder(standard) else in_family_names
+    write_file(folder / "model.safetensors", save(stored(standard, tensors), {"format": "pt"}))
     kept = {name: tensors[name] for name in changed_by_storing(standard, tensors)}
     del tensors
     write_file(folder / "config.json", _json(hf_config(model)))
-    for name, content in _tokenizer_files(model).items():
+    for name, content in (_tokenizer_files(model) | module_files(model)).items():
         write_file(folder / name, content)
     exact: dict[str, Any] = {}
     grids: dict[str, dict[str, int]] = {}
@@ -162,6 +164,8 @@ def _dequantized(read: Callable[[], QuantizedTensor]) -> Any:
 def hf_config(model: Checkpoint) -> dict[str, Any]:
     """config.json of a model of this shape."""
     config = standard_config(model.config)
+    if has_encoder(config):
+        return family_config(config) | _ends(model)
     if config.learned_positions:
         return gpt_config(config) | _ends(model)
     biases = {name.split(".", 3)[3] for name in config.optional_shapes() if name in model and name.endswith(".bias")}
@@ -286,6 +290,7 @@ def _tokenizer_files(model: Checkpoint) -> dict[str, str]:
     }
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": tokenizer.add_bos, **token}
     generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": list(tokenizer.eos_ids) or None}
+    generation |= start_tokens(model.config)
     return {
         "tokenizer.json": tokenizer.backend.to_str(),
         "tokenizer_config.json": _json(settings),

@@ -22,12 +22,11 @@ from typing import Any
 
 from edgec.compress.folder import MARK, write_folder
 from edgec.compress.sizes import size_of
-from edgec.compress.stage import Work
+from edgec.compress.stage import Work, refuse_stages
 from edgec.compress.vocab import settled
 from edgec.compress.vocabulary import with_tokens_of
 from edgec.errors import OutputError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import refuse_stages
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.provenance import sha256
 from edgec.output import replaced_folder, write_file
@@ -67,7 +66,7 @@ def compress(
     _check_data(recipe)
     recipe = replace(recipe, stages=settled(recipe.stages, model, recipe.calibration))
     config = model.config
-    refuse_stages(config, [stage.method for stage in recipe.stages])
+    refuse_stages(config, recipe.stages)
     for stage in recipe.stages:
         config = stage.shape(config)
     if any(stage.method == "quantize" for stage in recipe.stages):

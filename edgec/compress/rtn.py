@@ -20,7 +20,7 @@ from edgec.compress.nm import stored
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray
-from edgec.frontend.model_config import POSITIONS
+from edgec.frontend.model_config import learned_positions
 from edgec.frontend.structure import role_of
 from edgec.packing import U8, n_groups, pack
 from edgec.recipe import Quantize
@@ -105,7 +105,7 @@ def quantize_model(
         if progress:
             progress(name, done, len(names))
         tensor = checkpoint.tensor(name)
-        if tensor.ndim == 1 or name == POSITIONS:
+        if tensor.ndim == 1 or learned_positions(name):
             floats[name] = tensor
             continue
         roles = [role_of(name)]

@@ -13,7 +13,7 @@ import numpy as np
 from edgec.compress.counts import state_after
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.model_config import POSITIONS, ModelConfig
+from edgec.frontend.model_config import ModelConfig, learned_positions
 from edgec.frontend.structure import Structure, role_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import PATTERNS, Pattern, place_bytes, units
@@ -39,7 +39,7 @@ def planned_model(structure: ModelConfig | Structure, extras: Iterable[str], rec
     matrices, floats, branches = {}, {}, {}
     centres = {}
     for name, shape in shapes.items():
-        if len(shape) == 1 or name == POSITIONS:
+        if len(shape) == 1 or learned_positions(name):
             floats[name] = _zeros(shape, np.float32)
             continue
         role = role_of(name)
@@ -78,7 +78,9 @@ def shapes_only(checkpoint: Checkpoint) -> QuantizedModel:
     config = checkpoint.config
     shapes = config.tensor_shapes() | {n: s for n, s in config.optional_shapes().items() if n in checkpoint}
     matrices = {
-        name: empty(*shape, 8, shape[1]) for name, shape in shapes.items() if len(shape) == 2 and name != POSITIONS
+        name: empty(*shape, 8, shape[1])
+        for name, shape in shapes.items()
+        if len(shape) == 2 and not learned_positions(name)
     }
     floats = {name: _zeros(shape, np.float32) for name, shape in shapes.items() if name not in matrices}
     return QuantizedModel(config, matrices, floats)

@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
+from edgec.frontend.seq2seq_config import seq2seq
 
 Tokens = NDArray[np.int64]
 
@@ -107,7 +109,9 @@ class Stage(Protocol):
         block_order(config) -> Sequence[int]      which blocks run in its model, by their numbers in the one before
         structure(structure) -> Structure         which matrices are products or shared (frontend/structure.py)
 
-    They raise RecipeError where that depends on the weights.
+    They raise RecipeError where that depends on the weights. A stage that works on models with an encoder says so by
+
+        encoder_refusal() -> str                  "", or which of its options do not work there, as a sentence
     """
 
     method: ClassVar[str]
@@ -137,6 +141,17 @@ def find(method: str) -> Any:
     if method not in names():
         raise RecipeError(f"there is no stage {method!r}; known: {', '.join(names())}.")
     return import_module(f"edgec.compress.{method}").STAGE
+
+
+def refuse_stages(config: ModelConfig, stages: Sequence[Any]) -> None:
+    """Raise RecipeError if one of the stages does not work on a model of this kind."""
+    if not (encodes(config) or seq2seq(config)):
+        return
+    for stage in stages:
+        if not hasattr(stage, "encoder_refusal"):
+            raise RecipeError(f"the stage {stage.method} works on models that continue text, not on an encoder.")
+        if refusal := stage.encoder_refusal():
+            raise RecipeError(refusal)
 
 
 def layers_of(names: Sequence[str], layer: int) -> list[str]:

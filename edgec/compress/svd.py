@@ -10,6 +10,10 @@ basis = "whitened"         what the factors are best for: "plain", "asvd", "whit
 sensitivity = "gradient"   what a budget's choice estimates losses from: the outputs' gradients, "measured" (every
                            matrix in turn with four fifths of its energy), or "none" (dropped energy alone)
 
+parts = ["cross"]          of a model that reads and writes: the "encoder", the "decoder" (without what follows), its
+                           "cross" attention; all if none is named. Blocks are counted from 0 in each of them
+
+A model with an encoder takes basis = "plain", and for a budget sensitivity = "none": nothing runs a text through it.
 A matrix whose rank is not below its break-even n k / (n + k) stays dense. Packed matrices and branches are multiplied
 out first, and pruned zeros fill up: factors are float and dense. Matrices that are factored already stay as they are.
 """
@@ -28,8 +32,10 @@ from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
 from edgec.frontend.model_config import ModelConfig
+from edgec.frontend.seq2seq_config import ENCODER, Seq2SeqConfig, part_of
 from edgec.frontend.structure import Structure
 
+PARTS = ("encoder", "decoder", "cross")
 SENSITIVITIES = ("gradient", "measured", "none")
 SIDES = ("outputs", "inputs", "both")
 PROBED = 0.8  # of its energy is what a matrix keeps while its loss is measured
@@ -48,6 +54,7 @@ class Svd:
     basis: str = "whitened"
     roles: tuple[str, ...] = ROLES
     blocks: tuple[str, ...] = ()  # half-open ranges such as "2:28"; none: all
+    parts: tuple[str, ...] = ()  # of a model with an encoder and a decoder; none: all
     multiple: int = 1  # ranks by ratio, energy and budget are multiples of it
     samples: int = 64  # windows of the calibration text, or as many as it has
     guided: bool = True  # whitened, drone: tokens count by the loss's gradient (compress/token_weights.py)
@@ -73,6 +80,8 @@ class Svd:
                 raise RecipeError(f"svd.{name} {getattr(self, name)!r} is unknown; known: {', '.join(known)}.")
         if min(self.samples, self.probe_samples) < 1 or self.damp < 0 or self.alpha < 0:
             raise RecipeError("svd takes at least 1 sample, and a damp and alpha of at least 0.")
+        if unknown := sorted({*self.parts} - {*PARTS}):
+            raise RecipeError(f"svd.parts has no {unknown[0]!r}; known: {', '.join(PARTS)}.")
         check_roles("svd", self.roles)
         check_ranges("svd", self.blocks)
 
@@ -140,12 +149,39 @@ class Svd:
         return model.with_factors(made)
 
     def _chosen(self, config: ModelConfig) -> list[str]:
-        ranges = block_ranges("svd", self.blocks, config.n_layers, range(config.n_layers))
-        starts = tuple(f"model.layers.{layer}." for blocks in ranges for layer in blocks)
+        starts = self._paths(config)
         found = [n for n in config.tensor_shapes() if n.startswith(starts) and role_in(n, self.roles)]
+        if isinstance(config, Seq2SeqConfig) and self.parts:
+            found = [name for name in found if part_of(name) in self.parts]
         if not found:
             raise RecipeError(f"the blocks that svd takes have no matrix of the roles {', '.join(self.roles)}.")
         return found
+
+    def _paths(self, config: ModelConfig) -> tuple[str, ...]:
+        """In front of the names of the chosen blocks' tensors."""
+        halves = {"model.": config.n_layers}
+        if isinstance(config, Seq2SeqConfig):
+            wanted = {*(self.parts or PARTS)}
+            halves = {ENCODER: config.encoder_layers} if "encoder" in wanted else {}
+            halves |= {"model.": config.n_layers} if wanted - {"encoder"} else {}
+        elif self.parts:
+            raise RecipeError("svd.parts is of models with an encoder and a decoder; this model has one of them.")
+        return tuple(
+            f"{path}layers.{layer}."
+            for path, layers in halves.items()
+            for blocks in block_ranges("svd", self.blocks, layers, range(layers))
+            for layer in blocks
+        )
+
+    def encoder_refusal(self) -> str:
+        """Which of its options read a text, which no model with an encoder does yet."""
+        read = "the calibration text, which is for models that continue text"
+        if self.basis != "plain" or self.refit:
+            asked = "refit" if self.refit else f'basis "{self.basis}"'
+            return f'svd with {asked} reads {read}; give an encoder basis = "plain" alone.'
+        if self.budget and self.sensitivity != "none":
+            return f'svd with sensitivity "{self.sensitivity}" reads {read}; give an encoder sensitivity = "none".'
+        return ""
 
     def _stored(self, structure: Structure) -> list[str]:
         """The chosen matrices as they are stored, but for products."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
@@ -56,6 +57,12 @@ def called_modules(plan: Plan) -> set[str]:
     return {kernel_module(name) for name in called}
 
 
+def included_modules(plan: Plan) -> set[str]:
+    """Folders that the called kernels' C includes from, beside their own."""
+    phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
+    return {module for p in phases if p.call is not None for module in kernel(p.call.kernel).uses}
+
+
 def accelerators(plan: Plan) -> set[str]:
     """Kinds of the accelerators that the plan's kernels direct; each has a folder in kernels/."""
     phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
@@ -81,14 +88,15 @@ def model_c(plan: Plan, title: str) -> str:
         programs=programs,
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
-        results={name: _results(p) for name, p in plan.programs.items()},
+        results={name: _results(p) for name, p in plan.programs.items() if name != "encode" or not generates},
+        reads="encode" in plan.programs,
         states=states,
         sweeps=plan.programs["encode"].sweeps if "encode" in plan.programs else [],
     )
 
 
-def model_h(plan: Plan, title: str, vocab: int, plan_hash: str) -> str:
-    """The text of model.h."""
+def model_h(plan: Plan, title: str, vocab: int, plan_hash: str, start: Sequence[int] = ()) -> str:
+    """The text of model.h. start: the tokens with which a model begins to write about a source."""
     return render(
         "model.h.j2",
         title=title,
@@ -99,13 +107,15 @@ def model_h(plan: Plan, title: str, vocab: int, plan_hash: str) -> str:
         context=plan.context,
         chunk=plan.chunk,
         embedding=_embedding(plan),
+        reads="encode" in plan.programs,
+        start=start,
         memories=memories(plan, {}),
     )
 
 
 def _embedding(plan: Plan) -> int:
     """Numbers of a text's vector; 0 of a model that makes none."""
-    return plan.programs["encode"].steps[-1].writes[0][3] // 4 if "encode" in plan.programs else 0
+    return 0 if "decode" in plan.programs else plan.programs["encode"].steps[-1].writes[0][3] // 4
 
 
 def _results(program: Program) -> dict[str, str]:

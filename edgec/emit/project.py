@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.model_c import accelerators, called_modules, memories, model_c, model_h
+from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
 from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
 from edgec.errors import TargetError
@@ -35,12 +35,14 @@ VARIANTS = ("generic", "xpulpv2", "neureka")  # suffixes of kernels' files
 class Golden:
     """What the self-test compares: a prompt, the greedy tokens that follow, FNV-1a of the last logits' bytes.
 
-    Of an encoder: a text, no tokens, and the hash of its vector.
+    Of an encoder: a text, no tokens, and the hash of its vector. Of a model that writes about a source: that, and the
+    tokens that it begins with as the prompt.
     """
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     logits_fnv: int
+    source: tuple[int, ...] = ()
 
 
 def fnv1a(data: bytes) -> int:
@@ -61,15 +63,22 @@ def project_files(
             arena["image_sha256"] = hashlib.sha256(images[arena["name"]].tobytes()).hexdigest()
     stack = rv32_stack_bytes(plan.target)
     chip, l3 = plan.target.runtime.hal, _off_chip(plan, arenas)
-    encodes = "encode" in plan.programs
+    encodes, seq2seq = "decode" not in plan.programs, {"encode", "decode"} <= plan.programs.keys()
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
         "model.c": model_c(plan, title),
-        "model.h": model_h(plan, title, vocab, plan_hash),
+        "model.h": model_h(plan, title, vocab, plan_hash, golden.prompt if seq2seq else ()),
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
         "golden.h": render("golden.h.j2", golden=golden),
         "README.md": render(
-            "README.md.j2", title=title, version=__version__, memories=arenas, chip=chip, l3=l3, encodes=encodes
+            "README.md.j2",
+            title=title,
+            version=__version__,
+            memories=arenas,
+            chip=chip,
+            l3=l3,
+            encodes=encodes,
+            seq2seq=seq2seq,
         ),
     }
     if chip:
@@ -95,8 +104,11 @@ def project_files(
         files[f"{chip}/gcc.cmake"] = render("gcc.cmake.j2", **words)
     for name in COPIED:
         files[name] = (folder("templates") / name).read_bytes()
-    if encodes:
-        files["main.c"] = (folder("templates") / "main_encoder.c").read_bytes()
+    if encodes or seq2seq:
+        main = "main_encoder.c" if encodes else "main_seq2seq.c"
+        files["main.c"] = (folder("templates") / main).read_bytes()
+    if not encodes:
+        files["writing.h"] = (folder("templates") / "writing.h").read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files
@@ -167,7 +179,7 @@ def _off_chip(plan: Plan, arenas: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _kernel_files(plan: Plan) -> list[str]:
     """Paths of the kernels that the plan calls, and of what they share."""
-    modules = called_modules(plan) | accelerators(plan) | {"common"}
+    modules = called_modules(plan) | included_modules(plan) | accelerators(plan) | {"common"}
     root = folder("kernels")
     return sorted(
         f"kernels/{path.relative_to(root).as_posix()}"

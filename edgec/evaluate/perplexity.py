@@ -8,7 +8,7 @@ window without BOS. Sums are in float64; bits per byte divides by the UTF-8 byte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,18 +45,22 @@ def likelihood(
     text: str,
     window: int,
     progress: Callable[[int, int], None] | None = None,
+    start: Sequence[int] = (),
 ) -> Likelihood:
-    """Likelihood of a text; `runner` has the graph "score" (see passes/score_rows.py)."""
+    """Likelihood of a text; `runner` has the graph "score" (see passes/score_rows.py).
+
+    start: tokens in front of a window in place of BOS: of a model that writes about a source, which was read.
+    """
     stream = list(tokenizer.backend.encode(text, add_special_tokens=False).ids)
     if len(stream) < 2:
         raise EdgecError(f"a text of {len(stream)} tokens is too short to measure a model on.")
-    front = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
-    window = min(window, runner.context)
+    front = list(start) or ([tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else [])
+    window = min(window, runner.context - max(0, len(front) - 1))
     total, count = 0.0, 0
-    for start in range(0, len(stream), window):
+    for first in range(0, len(stream), window):
         if progress:
-            progress(start, len(stream))
-        piece = stream[start : start + window]
+            progress(first, len(stream))
+        piece = stream[first : first + window]
         fed = [*front, *piece[:-1]] if front else piece[:-1]
         wanted = piece if front else piece[1:]
         if wanted:
@@ -68,10 +72,11 @@ def likelihood(
 def _window_nll(runner: ReferenceRunner, fed: list[int], wanted: list[int]) -> float:
     runner.reset()
     rows = runner.graphs["score"].rows
-    total = 0.0
+    total, unasked = 0.0, len(fed) - len(wanted)  # rows in front of the one that predicts the first wanted token
     for start in range(0, len(fed), rows):
-        logits = score(runner, fed[start : start + rows])
-        total += float(-log_softmax(logits)[np.arange(len(logits)), wanted[start : start + rows]].sum())
+        logits = score(runner, fed[start : start + rows])[max(0, unasked - start) :]
+        first = max(0, start - unasked)
+        total += float(-log_softmax(logits)[np.arange(len(logits)), wanted[first : first + len(logits)]].sum())
     return total
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from edgec.artifact import Artifact
 from edgec.evaluate.perplexity import score
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
-from edgec.frontend.model_config import POSITIONS
 from edgec.ir.graph import Graph
 from edgec.passes.score_rows import score_rows
 from edgec.simulate.reference import ReferenceRunner
@@ -124,14 +123,12 @@ class ReferenceScorer:
 def float_twin(checkpoint: Checkpoint, context: int) -> ReferenceRunner:
     """The graph over the checkpoint's float weights, branches added to their matrices."""
     from edgec.compress.shapes import shapes_only
-    from edgec.lower.llama import constants, lower, tables
+    from edgec.evaluate.float_twin import floats_of
+    from edgec.lower.llama import constants, lower
 
     shapes = shapes_only(checkpoint)
     graph = score_rows(lower(shapes, constants(shapes, context), "prefill", min(ROWS, context), context))
-    names = [*checkpoint.config.tensor_shapes(), *(n for n in checkpoint.config.optional_shapes() if n in checkpoint)]
-    floats: dict[str, Any] = {name: checkpoint.effective(name) for name in names}
-    floats |= tables(checkpoint.config, context, floats.get(POSITIONS))
-    return ReferenceRunner({"score": graph}, floats, ideal=True)
+    return ReferenceRunner({"score": graph}, floats_of(checkpoint, context), ideal=True)
 
 
 def built_scorer(artifact: Artifact) -> ReferenceScorer:

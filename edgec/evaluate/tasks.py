@@ -19,12 +19,15 @@ from edgec.evaluate.scorer import LONGEST, ROWS, FloatScorer, Scorer, built_scor
 from edgec.evaluate.text import text_likelihood
 from edgec.frontend.encoder_config import encodes
 from edgec.frontend.load import load_checkpoint
+from edgec.frontend.seq2seq_config import seq2seq
 from edgec.lower.model import constants, lower
 from edgec.recipe import Quantize
 from edgec.verify.embeddings import SENTENCES, compare_embeddings
 from edgec.verify.original import original
 
 NOT_A_DECODER = "{} is an encoder and continues no text; measure its vectors with --task embeddings."
+NO_VECTORS = "{} writes text and makes no vectors; measure it with --task {}."
+NOT_ALONE = "{} writes about a text that it reads first; measure it with --task summaries."
 QUESTION_CONTEXT = 2047  # positions of a reference that answers questions, less one
 
 
@@ -37,10 +40,14 @@ def scorer_of(
         artifact = Artifact.load(path)
         if artifact.encodes:
             raise EdgecError(NOT_A_DECODER.format(model))
-        return built_scorer(artifact), {"name": path.name} | _built_size(artifact), path
+        if artifact.seq2seq:
+            raise EdgecError(NOT_ALONE.format(model))
+        return built_scorer(artifact), {"name": path.name} | built_size(artifact), path
     checkpoint = load_checkpoint(model, tokenizer)
     if encodes(checkpoint.config):
         raise EdgecError(NOT_A_DECODER.format(model))
+    if seq2seq(checkpoint.config):
+        raise EdgecError(NOT_ALONE.format(model))
     text = checkpoint.tokenizer
     if text is None:
         raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
@@ -51,7 +58,8 @@ def scorer_of(
     return made, {"name": path.name or model} | known, path if (path / "edgec.json").is_file() else None
 
 
-def _built_size(artifact: Artifact) -> dict[str, Any]:
+def built_size(artifact: Artifact) -> dict[str, Any]:
+    """What an evaluation says of a built project's size."""
     from edgec.report.report import report_of
 
     model = report_of(artifact).model
@@ -81,23 +89,24 @@ def evaluate_text(
 
 
 def evaluate_embeddings(
-    model: str, data: str, chars: int | None, limit: int | None, tokenizer: str | None
+    model: str, data: str, chars: int | None, limit: int | None, tokenizer: str | None, against: str | None = None
 ) -> tuple[Evaluation, Path | None]:
     """Cosines between the vectors of a built encoder, or of one quantised without a recipe, and its float model's.
 
+    against: a checkpoint whose float model's vectors they are compared with instead.
     Raises EdgecError for a model that is no encoder, or if the float checkpoint of a build is gone.
     """
     text, path = read_text(data)[:chars], Path(model)
     if built := (path / "build.json").is_file():
         artifact = Artifact.load(path)
         if not artifact.encodes:
-            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+            raise EdgecError(NO_VECTORS.format(model, "summaries" if artifact.seq2seq else "perplexity"))
         checkpoint, graph, consts = original(artifact), artifact.graphs["encode"], artifact.constants()
-        described = {"name": path.name} | _built_size(artifact)
+        described = {"name": path.name} | built_size(artifact)
     else:
         checkpoint = load_checkpoint(model, tokenizer)
         if not encodes(checkpoint.config):
-            raise EdgecError(f"{model} continues text and makes no vectors; measure it with --task perplexity.")
+            raise EdgecError(NO_VECTORS.format(model, "summaries" if seq2seq(checkpoint.config) else "perplexity"))
         quantized = quantize_model(checkpoint, Quantize())
         context = min(checkpoint.config.max_seq_len, LONGEST)
         consts = constants(quantized, context)
@@ -106,10 +115,19 @@ def evaluate_embeddings(
     words = checkpoint.tokenizer
     if words is None:
         raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
-    found = compare_embeddings(checkpoint, graph, consts, words, text, Path(data).name, limit or SENTENCES)
+    other = None
+    if against is not None:
+        from edgec.evaluate.float_twin import float_programs
+
+        dense = load_checkpoint(against)
+        if not encodes(dense.config) or dense.config.hidden_dim != checkpoint.config.hidden_dim:
+            raise EdgecError(f"{against} makes no vectors of {checkpoint.config.hidden_dim} numbers to compare with.")
+        other = float_programs(dense, graph.values["hidden.rows"].type.shape[0])
+    found = compare_embeddings(checkpoint, graph, consts, words, text, Path(data).name, limit or SENTENCES, other)
     arithmetic = "the reference of the built project" if built else "the reference, quantised without a recipe"
     protocol = {"text": Path(data).name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "arithmetic": arithmetic}
     protocol |= {key: found[key] for key in ("sentences", "tokens")}
+    protocol |= {"float": Path(against).name} if against else {}
     metrics = {key: found[key] for key in ("cosine_mean", "cosine_min")}
     return Evaluation("embeddings", metrics, protocol, described, 0.0), path if built else None
 

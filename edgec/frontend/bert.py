@@ -18,7 +18,7 @@ from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, TextTokenizer
 from edgec.frontend.checks import MAX_LAYERS, MAX_SIZE, check_tensors, one_line
 from edgec.frontend.encoder_config import EncoderConfig
-from edgec.frontend.model_config import POSITIONS
+from edgec.frontend.model_config import POSITIONS, ModelConfig
 from edgec.frontend.provenance import describe
 from edgec.frontend.safetensors_file import StoredTensor, read_header
 from edgec.frontend.tokenizer import FILES, folder_tokenizer, read_json
@@ -56,7 +56,7 @@ def load_bert(folder: Path, source: str, tokenizer: TextTokenizer | None = None)
     check_tensors(str(folder), config, shapes)
     for tensor in used.values():
         tensor.check_dtype()
-    text = _surrounded(str(folder), tokenizer or folder_tokenizer(folder))
+    text = between_tokens(str(folder), tokenizer or folder_tokenizer(folder))
     beside = ("config.json", "modules.json", "sentence_bert_config.json", *FILES)
     files = [*paths, *(path for name in beside if (path := folder / name).is_file())]
     return Checkpoint(config, readers, text, describe(source, "huggingface", files, notes))
@@ -146,16 +146,22 @@ def _pooling(folder: Path, notes: list[str]) -> tuple[str, bool]:
     return POOLING[modes[0]], kinds[2:] == ["Normalize"]
 
 
-def _tensors(
-    where: str, config: EncoderConfig, positions: int, stored: Mapping[str, StoredTensor]
-) -> tuple[dict[str, Callable[[], FloatArray]], dict[str, tuple[int, ...]]]:
-    """Readers and shapes under edgec's names; the table of positions has the embedding of token type 0 in it."""
+def family_names(config: ModelConfig) -> dict[str, str]:
+    """edgec's name of every tensor in BERT's files but the tables of positions and types, which become one."""
     names = {WORDS: "model.embed_tokens.weight"}
     names |= {f"embeddings.LayerNorm.{part}": f"model.embed_norm.{part}" for part in ("weight", "bias")}
     for layer in range(config.n_layers):
         for theirs, ours in PARTS.items():
             for part in ("weight", "bias"):
                 names[f"encoder.layer.{layer}.{theirs}.{part}"] = f"model.layers.{layer}.{ours}.{part}"
+    return names
+
+
+def _tensors(
+    where: str, config: EncoderConfig, positions: int, stored: Mapping[str, StoredTensor]
+) -> tuple[dict[str, Callable[[], FloatArray]], dict[str, tuple[int, ...]]]:
+    """Readers and shapes under edgec's names; the table of positions has the embedding of token type 0 in it."""
+    names = family_names(config)
     for name, rows in ((ORDER, positions), (TYPES, None)):
         if name not in stored:
             raise ModelError(f"{where} has no tensor {name}; the model is incomplete or its configuration is wrong.")
@@ -184,7 +190,7 @@ def _positions(table: StoredTensor, types: StoredTensor, rows: int) -> FloatArra
     return made
 
 
-def _surrounded(where: str, tokenizer: TextTokenizer) -> TextTokenizer:
+def between_tokens(where: str, tokenizer: TextTokenizer) -> TextTokenizer:
     """The tokenizer that puts a text between the two tokens that the model was made with ([CLS] and [SEP])."""
     around = tokenizer.backend.encode("", add_special_tokens=True).ids
     if len(around) != 2:

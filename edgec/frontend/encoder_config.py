@@ -8,10 +8,9 @@ positions, to which the front end adds the embedding of token type 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgec.errors import ModelError, RecipeError
+from edgec.errors import ModelError
 from edgec.frontend.model_config import POSITIONS, ModelConfig
 
 NORMS = ("self_attn_norm", "mlp_norm")
@@ -59,9 +58,3 @@ class EncoderConfig(ModelConfig):
 def encodes(config: ModelConfig) -> bool:
     """Whether the model turns a text into a vector; else it continues one."""
     return isinstance(config, EncoderConfig)
-
-
-def refuse_stages(config: ModelConfig, methods: Sequence[str]) -> None:
-    """Raise RecipeError if there are stages of compression for an encoder."""
-    if methods and encodes(config):
-        raise RecipeError(f"the stage {methods[0]} works on models that continue text, not on an encoder.")

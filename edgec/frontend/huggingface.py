@@ -60,12 +60,7 @@ def load_huggingface(folder: Path, source: str, tokenizer: TextTokenizer | None 
     provenance = describe(source, "huggingface", files, notes) | {"rope_parameters": architecture.rope_parameters}
     readers |= {name: partial(_dequantized, matrix) for name, matrix in packed.items()}
     grids = {name: matrix.read for name, matrix in packed.items()}
-    checkpoint = Checkpoint(config, readers, tokenizer, provenance, grids)
-    if (folder / "edgec.json").is_file():
-        from edgec.compress.folder import with_exact_parts
-
-        checkpoint = with_exact_parts(folder, checkpoint)
-    return checkpoint
+    return Checkpoint(config, readers, tokenizer, provenance, grids)
 
 
 def _dequantized(matrix: PackedMatrix) -> FloatArray:

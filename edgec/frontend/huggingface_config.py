@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.frontend import bert
+from edgec.frontend import bart, bert
 from edgec.frontend.checks import (
     ATTENTION_BIAS,
     MAX_LAYERS,
@@ -54,6 +54,9 @@ def read_architecture(folder: Path) -> Architecture:
     if raw.get("model_type") in bert.FAMILIES:
         encoder, _, notes = bert.read_encoder(folder)
         return Architecture(encoder, frozenset(), notes)
+    if raw.get("model_type") in bart.FAMILIES:
+        both, notes = bart.read_seq2seq(folder)
+        return Architecture(both, frozenset(), notes)
     _refuse_unknown(where, raw)
     stored = raw.get("quantization_config")
     quantization = None if stored is None else read_quantization(where, stored)
@@ -213,7 +216,7 @@ def _refuse_unknown(where: str, raw: dict[str, Any]) -> None:
     family = raw.get("model_type")
     if family not in FAMILIES:
         hint = " (the text model alone is gemma3_text)" if family == "gemma3" else ""
-        known = ", ".join((*FAMILIES, *bert.FAMILIES))
+        known = ", ".join((*FAMILIES, *bert.FAMILIES, *bart.FAMILIES))
         raise ModelError(f"{where}: edgec does not lower architecture {family!r}{hint}; known: {known}.")
     if isinstance(custom := raw.get("auto_map"), dict) and "AutoModelForCausalLM" in custom:
         raise ModelError(f"{where} replaces the {family} model by code of its own, which edgec neither runs nor knows.")

@@ -61,12 +61,20 @@ def _load(source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
 
 def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
     """A Hugging Face folder by the kind of its model."""
-    from edgec.frontend.bert import FAMILIES, load_bert
+    from edgec.frontend import bart, bert
     from edgec.frontend.huggingface import load_huggingface
     from edgec.frontend.tokenizer import read_json
 
-    encoder = read_json(path / "config.json").get("model_type") in FAMILIES
-    return load_bert(path, source, tokenizer) if encoder else load_huggingface(path, source, tokenizer)
+    family = read_json(path / "config.json").get("model_type")
+    load = (
+        bert.load_bert if family in bert.FAMILIES else bart.load_bart if family in bart.FAMILIES else load_huggingface
+    )
+    checkpoint = load(path, source, tokenizer)
+    if (path / "edgec.json").is_file():
+        from edgec.compress.folder import with_exact_parts
+
+        checkpoint = with_exact_parts(path, checkpoint)
+    return checkpoint
 
 
 def _load_file(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

@@ -10,6 +10,11 @@ from edgec.errors import ModelError
 POSITIONS = "model.embed_positions.weight"  # learned positions: a table of rows, not a matrix that multiplies
 
 
+def learned_positions(name: str) -> bool:
+    """Whether a tensor is a table of positions: the model's, or that of an encoder in it."""
+    return name.endswith("embed_positions.weight")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The shape of a decoder and what it computes. All sizes in elements; the defaults are the LLaMA family's."""
@@ -66,6 +71,11 @@ class ModelConfig:
     def attention_layers(self) -> list[int]:
         """The blocks that have attention, and so a cache."""
         return [layer for layer in range(self.n_layers) if layer not in self.without_attention]
+
+    @property
+    def cached_layers(self) -> int:
+        """How many layers' worth of keys and values, or of what takes as much, live from call to call."""
+        return len(self.attention_layers)
 
     @property
     def mlp_norm(self) -> str:

@@ -28,7 +28,7 @@ def print_graph(graph: Graph) -> str:
         outs = ", ".join(f"{role}={name}" for role, name in n.outputs.items())
         attrs = ", ".join(f"{key}={json.dumps(value)}" for key, value in n.attrs.items())
         lines.append(f"node {n.name} = {n.op}({ins}) -> {outs} {{{attrs}}}" + (f" @{n.source}" if n.source else ""))
-    lines.append("return " + ", ".join(graph.outputs))
+    lines.append(" ".join(["return", ", ".join(graph.outputs)]).rstrip())
     return "\n".join(lines) + "\n"
 
 
@@ -46,8 +46,8 @@ def parse_graph(text: str) -> Graph:
             graph.values[value[2]] = Value(value[2], TensorType(shape, value[3]), kind, value[5] or "")
         elif node := _NODE.match(line):
             graph.nodes.append(Node(node[1], node[2], _pairs(node[3]), _pairs(node[4]), _attrs(node[5]), node[6] or ""))
-        elif line.startswith("return "):
-            graph.outputs = line[7:].split(", ")
+        elif line == "return" or line.startswith("return "):
+            graph.outputs = line[7:].split(", ") if line[7:] else []  # a graph may leave states alone
         else:
             raise OutputError(f"line {number} of graph {graph.name} is neither a value, a node nor 'return': {line!r}.")
     return graph

@@ -14,6 +14,7 @@ were joined (`edgec/passes/join_projections.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
-from edgec.frontend.model_config import POSITIONS, ModelConfig
+from edgec.frontend.model_config import ModelConfig, learned_positions
 from edgec.frontend.structure import factor_names
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
@@ -50,22 +51,29 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
         for side, matrix in zip("ab", branch, strict=True):
             path = f"{name.removesuffix('weight')}lora_{side}.weight"
             consts |= {path: matrix.packed, f"{path}.scale": matrix.scale}
-    consts.update({name: array for name, array in model.floats.items() if name != POSITIONS})
+    consts.update({name: array for name, array in model.floats.items() if not learned_positions(name)})
     consts.update({f"{attn}.k_centre": centre for attn, centre in model.key_centres.items()})
-    return consts | tables(model.config, context, model.floats.get(POSITIONS))
+    return consts | tables(model.config, context, model.floats)
 
 
-def tables(config: ModelConfig, context: int, positions: Array | None) -> dict[str, Array]:
+def tables(config: ModelConfig, context: int, floats: Mapping[str, Array]) -> dict[str, Array]:
     """The tables by position: angles of all layers, of those with a window where they have their own; or learned ones.
 
-    positions: the learned ones, float32.
+    floats: among them the learned ones, float32, by their tensors' names.
     """
-    if positions is not None:
-        return {"positions.table": positions[:context].astype(np.float16)}
+    learned = {name: array for name, array in floats.items() if learned_positions(name)}
+    if learned:
+        return {positions_table(name): array[:context].astype(np.float16) for name, array in learned.items()}
     found = {"rope.table": rope.table(config.rope_inv_freq, context)}
     if config.local_inv_freq:
         found["rope_local.table"] = rope.table(config.local_inv_freq, context)
     return found
+
+
+def positions_table(name: str) -> str:
+    """The constant that stands for a tensor of learned positions: `model.encoder.embed_...` is an encoder's own."""
+    owner = name.removeprefix("model.").removesuffix("embed_positions.weight")
+    return f"{owner.replace('.', '_')}positions.table"
 
 
 @dataclass

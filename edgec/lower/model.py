@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 from edgec.compress.quantized import QuantizedModel
 from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
+from edgec.frontend.seq2seq_config import seq2seq
 from edgec.ir.graph import Graph
-from edgec.lower import bert, llama
+from edgec.lower import bart, bert, llama
 
 Array = NDArray[Any]
 
 
 def rows_by_program(config: ModelConfig, chunk: int) -> dict[str, int]:
     """The programs of a model and the most tokens of a run of each."""
-    return {"encode": chunk} if encodes(config) else {"prefill": chunk, "decode": 1}
+    if encodes(config):
+        return {"encode": chunk}
+    return ({"encode": chunk} if seq2seq(config) else {}) | {"prefill": chunk, "decode": 1}
 
 
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
@@ -29,5 +32,5 @@ def lower(
     model: QuantizedModel, consts: dict[str, Array], name: str, rows: int, context: int, layers: int | None = None
 ) -> Graph:
     """The graph of a program; layers: of the first so many blocks only."""
-    lowered = bert.lower if encodes(model.config) else llama.lower
-    return lowered(model, consts, name, rows, context, layers)
+    kind = bert.lower if encodes(model.config) else bart.lower if seq2seq(model.config) else llama.lower
+    return kind(model, consts, name, rows, context, layers)

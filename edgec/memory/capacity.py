@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edgec.ir.graph import Graph
-from edgec.memory.homes import place_permanent
-from edgec.memory.plan import main
+from edgec.memory.homes import place_permanent, united
 from edgec.memory.planner import short_levels
 from edgec.memory.repeat import Decisions
 from edgec.ops.attention import MAX_CONTEXT
 from edgec.target import Target
 
-MakeGraphs = Callable[[int, int], Mapping[str, Graph]]  # (context, layers) to graphs, of which the main one counts
+MakeGraphs = Callable[[int, int], Mapping[str, Graph]]  # (context, layers) to graphs that share what lives for good
 
 
 def longest_context(make: MakeGraphs, layers: int, target: Target, limit: int, known: Decisions | None = None) -> int:
@@ -51,7 +50,7 @@ class Capacity:
     def __init__(self, make: MakeGraphs, layers: int, target: Target, known: Decisions | None = None) -> None:
         self.make, self.target = make, target
         self.known = known or Decisions(target)
-        self.whole, self.next = (main(make(context, layers)) for context in (1, 2))
+        self.whole, self.next = (united(make(context, layers)) for context in (1, 2))
 
     def held_bytes(self, context: int) -> int:
         """Bytes of constants and cache."""

@@ -188,6 +188,10 @@ class _Walk:
         cores = self.plan.target.engines[0].cores
         if call.numbers.get("cores", cores) != cores:
             self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
+        rooms, heads = call.numbers.get("rooms", cores), call.numbers.get("n_heads", 0)
+        needed = max(cores, heads if isinstance(heads, int) and call.regions.get("found") else 0)
+        if not isinstance(rooms, int) or rooms < needed:
+            self.fail(step, f"{call.kernel} has {rooms} rooms, {needed} are needed")
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}
         for name, (least, row) in sizes.items():
             region = call.regions[name]

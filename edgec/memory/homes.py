@@ -28,7 +28,7 @@ def place_permanent(
     in their place, those that are worth most per byte, equals in order of use; tables of which only rows are read come
     last. near: constants and caches that stay in the compute memory, constants first: they are in its image.
     """
-    graph = _united(graphs)
+    graph = united(graphs)
     gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
     lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
@@ -63,7 +63,7 @@ def place_permanent(
     return homes, buffers
 
 
-def _united(graphs: Mapping[str, Graph]) -> Graph:
+def united(graphs: Mapping[str, Graph]) -> Graph:
     """All that graphs share and each has, the main one's first."""
     first = main(graphs)
     found = Graph(first.name, first.rows, dict(first.values), list(first.nodes), list(first.outputs))

@@ -12,14 +12,15 @@ from dataclasses import replace
 
 from edgec.cost.estimate import phases_usage, program_usage
 from edgec.ir.graph import Graph
+from edgec.memory.draft import Draft
 from edgec.memory.placement import align
-from edgec.memory.plan import Plan
+from edgec.memory.plan import Plan, Program
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
 
 NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or nothing does
 NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
-PREFILL_LOSS = 1.1  # how much longer prefill may take for it
+PREFILL_LOSS = 1.1  # how much longer prefill, or reading a source, may take for it
 MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
 SLOT_BYTES = 4096  # left for the slots of constants that stay outside
 STREAMED = ("w", "w_scale", "w_zero", "w_min", "w_pos", "bias", "gain")  # operands whose slots constants pass through
@@ -29,13 +30,14 @@ CACHE = ("k_cache", "k_scale", "v_cache", "v_scale")  # roles of a layer's cache
 def with_near(
     graphs: Mapping[str, Graph],
     made: Plan,
-    planned: Callable[[Collection[str]], Plan],
+    drafted: Callable[..., Draft],
     cycles_with: Callable[[Collection[str]], Cycles],
     cache: bool,
 ) -> Plan:
     """A plan that fits, or the one in which some values stay in the compute memory if there a token is faster.
 
-    planned: the plan with such values; cycles_with: the cycles of steps by the level in which values lie.
+    drafted: a draft of the plan with such values as `near`; cycles_with: the cycles of steps by the level in which
+    values lie.
     """
     graph, target = graphs["decode"], made.target
     budget = near_budget(made)
@@ -52,13 +54,18 @@ def with_near(
 
     worth = savings(graph, target.compute, "", cycles, names)
     before = {name: _run_cycles(made, name) for name in graphs}
+    most_calls = MORE_CALLS * _calls(made.programs["prefill"]) if "prefill" in graphs else 0.0
     # First as much as a token leaves room for, then less; what prefill leaves as well costs it nothing.
     sizes = {int(share * budget) for share in NEAR_TO_TRY} | {near_budget(made, tuple(graphs))}
     for size in sorted((size for size in sizes if size > 0), reverse=True):
         near = nearest(graph, items, worth, size)
-        better = planned(near) if near else made
+        draft = drafted(near=near)  # given up after a look at prefill where that is cut too finely
+        if not near or ("prefill" in graphs and draft.calls("prefill") > most_calls):
+            continue
+        better = draft.finished()
         times = {name: _run_cycles(better, name) / before[name] for name in graphs}
-        if near and not better.deficits() and times.get("prefill", 1.0) < PREFILL_LOSS and not _finer(made, better):
+        slowest = max((time for name, time in times.items() if name != "decode"), default=1.0)
+        if not better.deficits() and slowest < PREFILL_LOSS:
             return better if times["decode"] < 1 else made
     return made
 
@@ -85,11 +92,9 @@ def _run_cycles(made: Plan, name: str) -> float:
     return program_usage(made, program, program.rows, made.context - program.rows).cycles
 
 
-def _finer(a: Plan, b: Plan) -> bool:
-    """Whether prefill, if there is one, is cut into many more calls in the second plan."""
-    steps = [made.programs["prefill"].steps if "prefill" in made.programs else [] for made in (a, b)]
-    calls = [sum(phase.call is not None for step in some for phase in step.phases) for some in steps]
-    return calls[1] > MORE_CALLS * calls[0]
+def _calls(program: Program) -> int:
+    """Kernel calls of a run."""
+    return sum(phase.call is not None for step in program.steps for phase in step.phases)
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:

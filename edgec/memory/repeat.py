@@ -2,15 +2,15 @@
 
 A step's tiling depends on its op, its types, the levels of its operands and on what is taken of the memories, not on
 names. So blocks of a model are decided once, and so are steps of plans that differ in other things: `Decisions` may be
-shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged: when
-they are read, and once for all when buffers have their final offsets (`Copied.moved`).
+shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged when
+they are read: once for all when buffers have their final offsets, and each time where the plan does not fit anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import NamedTuple, overload
 
 from edgec.errors import TargetError
 from edgec.memory.placement import free_gaps
@@ -24,15 +24,44 @@ Built = tuple[Sequence[Phase], list[Buffer]]
 Move = Callable[[str, int], int]  # level, offset -> new offset
 
 
+class Situation(NamedTuple):
+    """All that the choice of a tiling depends on: the step's kind, and sizes of free gaps by level, ascending."""
+
+    kind: object
+    free: tuple[tuple[int, ...], ...]
+
+
+class Choice(NamedTuple):
+    """The number of the fastest candidate, or OVERFLOW, its predicted cycles and its kernel calls."""
+
+    number: int
+    cycles: float = 0.0
+    calls: int = 0
+
+
+class Tried(NamedTuple):
+    """A candidate that was built once: the room it asks for in order, (number of the level, bytes), and what it takes.
+
+    fits: False, and its last request found no room, so that what it would take further is not known.
+    """
+
+    requests: tuple[tuple[int, int], ...]
+    fits: bool
+    cycles: float = 0.0
+    phases: int = 0
+    calls: int = 0
+
+
 @dataclass
 class Decisions:
-    """By situation, the number of the fastest candidate, or OVERFLOW, and its predicted cycles. Of one target.
+    """Choices by situation, and candidates by kind of step and number. Of one target.
 
     levels: the memories that steps take room in: the compute memory, and those that operands pass on their way.
     """
 
     target: Target
-    chosen: dict[object, tuple[int, float]] = field(default_factory=dict)
+    chosen: dict[Situation, Choice] = field(default_factory=dict)
+    tried: dict[tuple[object, int], Tried] = field(default_factory=dict)
     levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,8 +75,8 @@ class Decisions:
         self.levels = (compute, *(level for level in found if level != compute))
 
 
-def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> object:
-    """All that the choice of a tiling depends on: op, attributes, types, levels, choices, and the sizes of free gaps.
+def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> Situation:
+    """A step's kind is its op, attributes, types, levels and the planner's choices.
 
     The context is among it by the types of the cache and of the table of angles: no other step depends on it. Gaps
     that hold more than all that a step can have in the compute memory are alike.
@@ -64,7 +93,8 @@ def situation(context: StepContext, alive: list[Buffer], known: Decisions) -> ob
         taken = [(b.offset, b.offset + b.size) for b in alive if b.level == level]
         gaps = free_gaps(taken, 0, memories[level].capacity_bytes)
         free.append(tuple(sorted(min(size, most) for _, size in gaps)))
-    return node.op, context.graph.rows, tuple(sorted(node.attrs.items())), shape, context.choices, tuple(free)
+    kind = node.op, context.graph.rows, tuple(sorted(node.attrs.items())), shape, context.choices
+    return Situation(kind, tuple(free))
 
 
 @dataclass(frozen=True)
@@ -107,10 +137,12 @@ def copied(source: Pattern, context: StepContext, index: int) -> Built:
 
 
 class Copied(Sequence[Phase]):
-    """The phases of an equal step, made when they are read."""
+    """The phases of an equal step, made when they are read. move: where every region then lies."""
 
-    def __init__(self, phases: Sequence[Phase], source: Pattern, context: StepContext) -> None:
-        self.phases, self.source, self.context = phases, source, context
+    def __init__(
+        self, phases: Sequence[Phase], source: Pattern, context: StepContext, move: Move | None = None
+    ) -> None:
+        self.phases, self.source, self.context, self.move = phases, source, context, move
 
     def __len__(self) -> int:
         return len(self.phases)
@@ -122,17 +154,25 @@ class Copied(Sequence[Phase]):
     def __getitem__(self, index: slice) -> tuple[Phase, ...]: ...
 
     def __getitem__(self, index: int | slice) -> Phase | tuple[Phase, ...]:
-        rename = _Rename(self.source, self.context)
+        rename = self._rename()
         if isinstance(index, slice):
             return tuple([rename.phase(p) for p in self.phases[index]])
         return rename.phase(self.phases[index])
 
     def __iter__(self) -> Iterator[Phase]:
-        return map(_Rename(self.source, self.context).phase, self.phases)
+        return map(self._rename().phase, self.phases)
 
-    def moved(self, move: Move | None) -> tuple[Phase, ...]:
-        """All of them, with every region moved."""
-        return tuple(map(_Rename(self.source, self.context, move).phase, self.phases))
+    def moved(self, move: Move | None) -> Copied:
+        """The same with every region moved."""
+        return Copied(self.phases, self.source, self.context, move)
+
+    def _rename(self) -> _Rename:
+        return _Rename(self.source, self.context, self.move)
+
+
+def unnamed(phases: Sequence[Phase]) -> Sequence[Phase]:
+    """Phases under the names of the step that they were copied from: for what names and places do not matter to."""
+    return phases.phases if isinstance(phases, Copied) else phases
 
 
 class _Rename:

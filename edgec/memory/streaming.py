@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgec.chip import Link
 from edgec.cost.engine import engine_name
 from edgec.memory.placement import align, free_gaps
 from edgec.memory.plan import Buffer, Call, Extent, Number, Phase, Region, Transfer, most
-from edgec.target import Link, Target
+from edgec.target import Target
 
 
 class NoRoom(Exception):  # noqa: N818 - not an error: another tiling is tried
@@ -34,10 +35,12 @@ class Workspace:
     alive: list[Buffer]
     overflow: bool = False  # place behind the level's end what does not fit, to say by how much
     made: list[Buffer] = field(default_factory=list)
+    requests: list[tuple[str, int]] = field(default_factory=list)  # level and bytes of each, met or not
 
     def allocate(self, name: str, size: int, kind: str, level: str | None = None) -> Region:
         """A new buffer in the smallest gap that holds it. Raises NoRoom."""
         level = level or self.target.compute
+        self.requests.append((level, size))
         capacity = self.target.memory_by_name[level].capacity_bytes
         taken = [(b.offset, b.offset + b.size) for b in (*self.alive, *self.made) if b.level == level]
         gaps = free_gaps(taken, 0, capacity)
@@ -98,7 +101,7 @@ def stream(workspace: Workspace, tiles: list[Tile]) -> tuple[Phase, ...]:
     """Phases that run the tiles in order with loads and stores overlapped."""
     slots = _Slots(workspace, tiles)
     target = workspace.target
-    deepest = max((len(r) for t in tiles for r in _routes(target, t)), default=0)
+    deepest = max((len(target.route(*ends)) for ends in _journeys(target, tiles)), default=0)
     transfers: list[list[Transfer]] = [[] for _ in range(len(tiles) + 2 * deepest + 1)]
     calls: list[Call] = []
     for index, tile in enumerate(tiles):
@@ -150,10 +153,12 @@ def reserve(workspace: Workspace, tiles: list[Tile]) -> None:
             return
 
 
-def _routes(target: Target, tile: Tile) -> list[tuple[Link, ...]]:
-    loads = [target.route(o.place.level, target.compute) for o in tile.operands.values() if isinstance(o, Load)]
-    stores = [o for o in tile.operands.values() if isinstance(o, Store)] + [s for _, s in tile.after]
-    return loads + [target.route(target.compute, s.place.level) for s in stores]
+def _journeys(target: Target, tiles: list[Tile]) -> set[tuple[str, str]]:
+    """From and to which memories tiles move something."""
+    moves = [move for tile in tiles for move in tile.operands.values() if isinstance(move, Move)]
+    moves += [store for tile in tiles for _, store in tile.after]
+    inwards = {(move.place.level, target.compute) for move in moves if isinstance(move, Load)}
+    return inwards | {(target.compute, move.place.level) for move in moves if isinstance(move, Store)}
 
 
 class _Slots:

@@ -6,10 +6,10 @@ key/value head j:
     q8, qs   = quantize_dynamic of the head's query
     s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) * scale
     s[t]     = capped(s[t], log2(e) * softcap)                                where there is a soft cap
-    e[t]     = exp2_q15(rint((s[t] - max s) * 4096))                          integer in [0, 32768]
+    e[t]     = exp2_bytes(s[t], max s)                                        integer in [0, 255]
     w[t]     = float32(e[t]) * v_scale[t, j];   top = max w
     p[t]     = rint(w[t] * (255 / top))                                       integer in [0, 255]
-    y        = float32(sum over t of p[t] * v[t, j]) * ((top * 1/255) / float32(sum of e))
+    y        = float32(sum over t of p[t] * v[t, j]) * ((top * (255 / float32(sum of e))) * 1/255^2)
 
 The attribute `scale` is 1 / sqrt(head_dim) unless it is given; `window` and `softcap` are absent where there is none.
 Sums run over integers, maxima are order-free: the result does not depend on tiles, cores or chunks.
@@ -25,14 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import Attr, TensorType
-from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_q15, f32, rint_i32
+from edgec.ops.numerics import F32, ONE_65025TH, Array, capped, exp2_bytes, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
-MAX_CONTEXT = 65536  # 2^15 * 2^16 sums of e fit 32 unsigned bits; 255 * 127 * 2^16 sums of p*v fit 31
+MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^16 sums of p*v fit 31 bits
 
 
 CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
+SPLIT = 8  # positions a core, from which on cores share the heads of a row
+
+
+def splits(heads: int, cores: int) -> bool:
+    """Whether heads fill the cores so unevenly that these rather share the positions of all heads of a row."""
+    return heads % cores != 0 and heads < 4 * cores
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -89,15 +95,14 @@ def softmax(s: F32, v_scale: Array, pos: int) -> tuple[NDArray[np.uint8], F32]:
     hidden = np.arange(t)[None, :] > pos + np.arange(m)[:, None]
     s = np.where(hidden[:, None, :], f32(-np.inf), s)
     top = s.max(axis=-1, keepdims=True)
-    d = np.maximum(s - top, f32(-17.0)) * f32(4096.0)
-    e = np.where(hidden[:, None, :], 0, exp2_q15(rint_i32(d)))
-    total = e.sum(axis=-1, dtype=np.uint32)
+    e = np.where(hidden[:, None, :], 0, exp2_bytes(s, top))
+    total = e.sum(axis=-1, dtype=np.int32)
     scales = np.repeat(v_scale.astype(np.float32).T, heads // kv, axis=0)  # heads, t
     w = e.astype(np.float32) * scales[None]
     wmax = w.max(axis=-1)
     inv = np.divide(f32(255.0), wmax, out=np.zeros_like(wmax), where=wmax > 0)
     p = rint_i32(w * inv[..., None]).astype(np.uint8)
-    return p, (wmax * ONE_255TH) / total.astype(np.float32)
+    return p, (wmax * (f32(255.0) / total.astype(np.float32))) * ONE_65025TH
 
 
 def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -212,9 +217,10 @@ def run_finish(a: dict[str, Any]) -> None:
 def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
-    t, cores = a["pos"] + m, a["cores"]
-    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"])):  # room that a core needs for a head
-        a[role][: cores * size].reshape(cores, size)[:] = 0
+    t, rooms = a["pos"] + m, a["rooms"]
+    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"]), ("found", 4 * a["cores"])):  # that a head needs
+        if a[role] is not None:
+            a[role][: rooms * size].reshape(rooms, size)[:] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -263,6 +269,13 @@ def _value_pieces(a: dict[str, Any]) -> int:
     """Words of four elements of all values; rows are apart only where those are fewer than the cores."""
     words = int(a["n_kv_heads"] * -(-a["head_dim"] // 4))
     return words * int(a["m"]) if words < CORES else words
+
+
+def _whole_work(a: dict[str, Any]) -> Work:
+    heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
+    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 7 * int(a["head_dim"]) + 10)
+    shared = a["m"] == 1 and splits(heads, int(a["cores"])) and a["pos"] >= SPLIT * a["cores"]
+    return Work(macs, flops, heads * CORES if shared else heads)
 
 
 KERNELS = (
@@ -337,17 +350,15 @@ KERNELS = (
             Param("q8", "out", "i8"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
+            Param("found", "out", "f32", optional=True),
             Param("y", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "rooms"),
             Param("factor", "f32"),
         ),
         run_whole,
-        lambda a: Work(
-            2 * _macs({**a, "count": a["pos"] + a["m"]}),
-            a["m"] * a["n_heads"] * (19 * (a["pos"] + a["m"]) + 7 * a["head_dim"] + 10),
-            a["m"] * a["n_heads"],
-        ),
-        scratch=("q8", "s", "p"),
+        _whole_work,
+        directed=True,
+        scratch=("q8", "s", "p", "found"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

@@ -30,8 +30,16 @@ LOG2E_32 = f32(32 * 1.4426950408889634)
 EXP2_TABLE = (2.0 ** (np.arange(32) / 32)).astype(np.float32)
 EXP2_C1 = f32(2.166116698955562e-2)
 EXP2_C2 = f32(2.3459619820224677e-4)
+# 255 * 2^x in whole numbers, for x in steps of 1/64 from -9 on: entry 576 is 255, and entry 0 is 0, for all below.
+EXP2_STEPS = 64
+EXP2_BYTES = np.rint(255 * 2.0 ** ((np.arange(577) - 576) / EXP2_STEPS)).astype(np.uint8)
+# Floats from 2^17 to 2^18 are 1/64 apart: added to this one, x rounds to a multiple of 1/64, ties to even.
+EXP2_MAGIC = f32(1.5 * 2**17)
+EXP2_LOWEST = EXP2_MAGIC.view(np.int32) - np.int32(576)  # bits of the sum that stand for entry 0
+EXP2_FARTHEST = f32(2**16)
+
 ONE_127TH = f32(1.0 / 127.0)
-ONE_255TH = f32(1.0 / 255.0)
+ONE_65025TH = f32(1.0 / 255.0**2)
 F16_MAX = f32(65504.0)
 
 
@@ -80,6 +88,19 @@ def exp2_q15(i: I32) -> I32:
     p = (f * (7355 + p)) >> 12
     p = (f * (22824 + p)) >> 12
     e: I32 = (32768 + p) >> -(i >> 12)
+    return e
+
+
+def exp2_bytes(x: F32, top: F32) -> I32:
+    """255 * 2^(x - top) in whole numbers, for x <= top, to within 0.5 and 1/90 of it; 0 from 9 below top on.
+
+    x + (EXP2_MAGIC - top) has x - top in its low bits, both rounded to 1/64. A top beyond EXP2_FARTHEST is subtracted
+    first, as its sum would leave the floats that are 1/64 apart.
+    """
+    far = np.abs(top) > EXP2_FARTHEST
+    x, top = np.where(far, x - top, x), np.where(far, f32(0), top)
+    index = np.maximum((x + (EXP2_MAGIC - top)).view(np.int32), EXP2_LOWEST) - EXP2_LOWEST
+    e: I32 = EXP2_BYTES[index].astype(np.int32)
     return e
 
 

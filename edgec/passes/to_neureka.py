@@ -60,7 +60,7 @@ def to_neureka(model: QuantizedModel, target: Target, context: int) -> Quantized
 def _room(model: QuantizedModel, target: Target, levels: tuple[str, ...], context: int) -> dict[str, int]:
     """Bytes for weights in each memory that the accelerator reads, beside the cache and the logits."""
     config = model.config
-    cache = 2 * len(config.attention_layers) * context * config.n_kv_heads * (config.head_dim * model.kv_bits // 8 + 2)
+    cache = 2 * config.cached_layers * context * config.n_kv_heads * (config.head_dim * model.kv_bits // 8 + 2)
     room = {n: target.data_bytes(n) for n in target.placement.weights if n in levels}
     for level, size in ((target.placement.kv[0], cache), (target.placement.large[0], 8 * config.vocab_size)):
         if level in room:

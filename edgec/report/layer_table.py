@@ -11,9 +11,10 @@ from edgec.memory.plan import Plan
 from edgec.report.layers import LayerErrors, error_source, layer_errors
 from edgec.report.steps import StepCost
 
-LAYER = re.compile(r"model\.layers\.(\d+)\.")
+LAYER = re.compile(r"model\.(encoder\.)?layers\.(\d+)\.")
 EMBEDDING, HEAD = "embedding", "head"  # the head with the final norm before it and the choice of a token behind it
 TABLE = "model.embed_tokens"
+ENDS = tuple(f"model.{path}embed_{part}." for path in ("", "encoder.") for part in ("positions", "norm"))
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,34 @@ def layer_costs(
 
 def part_of(name: str, embeds: bool) -> str:
     """The part that a tensor or the source of a step belongs to; a tied matrix is of both ends, so the caller says."""
-    found = LAYER.match(name)
-    return f"layer {found[1]}" if found else EMBEDDING if embeds else HEAD
+    if found := LAYER.match(name):
+        return f"{'encoder ' if found[1] else ''}layer {found[2]}"
+    return EMBEDDING if embeds or name.startswith(ENDS) else HEAD
 
 
 def _order(name: str) -> tuple[int, int]:
-    return (0, 0) if name == EMBEDDING else (2, 0) if name == HEAD else (1, int(name.removeprefix("layer ")))
+    ends = {EMBEDDING: (0, 0), HEAD: (3, 0)}
+    return ends[name] if name in ends else (1 if name.startswith("encoder") else 2, int(name.rpartition(" ")[2]))
 
 
 def _errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     _, source = error_source(stages, quantization)
     for name, part in ((f"{TABLE}.weight", EMBEDDING), ("lm_head.weight", HEAD)):
         if name in source:
-            yield part, round(float(source[name]), 6)
+            yield part, _six_digits(float(source[name]))
     if (found := layer_errors(stages, quantization)) is not None:
         for layer, (mean, known) in enumerate(zip(found.by_layer(), found.errors, strict=True)):
             if known:
-                yield f"layer {layer}", round(mean, 6)
+                yield f"layer {layer}", _six_digits(mean)
+    encoder: dict[str, list[float]] = {}
+    for name, error in source.items():
+        if name.startswith("model.encoder.layers.") and name.endswith("weight"):
+            encoder.setdefault(part_of(name, False), []).append(float(error))
+    yield from ((part, _six_digits(sum(found) / len(found))) for part, found in encoder.items())
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def layer_cells(costs: Sequence[LayerCost], errors: LayerErrors | None, run: str = "decode") -> list[tuple[str, ...]]:

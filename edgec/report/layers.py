@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MATRIX = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)_proj(?:\.factor_[ab])?\.weight")
+MATRIX = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|cross_attn|mlp)\.(\w+)_proj(?:\.factor_[ab])?\.weight")
 BARS, DIGITS = "▁▂▃▄▅▆▇█", "12345678"
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -49,7 +49,8 @@ def error_source(
 def layer_errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, float]) -> LayerErrors | None:
     """Errors of the last stage that measured them, or of the rounding of the build; None if there are none.
 
-    Of a matrix that is a product, its worse factor's.
+    Of a matrix that is a product, its worse factor's; of a block's two attentions, the worse one's. An encoder in front
+    of a decoder is left out.
     """
     of, source = error_source(stages, quantization)
     table: dict[int, dict[str, float]] = {}

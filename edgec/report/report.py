@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgec.ir.graph import Graph
+from edgec.memory.homes import united
 from edgec.memory.plan import Buffer, Plan, main
 from edgec.report.advice import advice
 from edgec.report.layer_table import LayerCost, layer_costs
@@ -112,7 +113,7 @@ def make_report(
         chunk=plan.chunk,
         max_context=longest,
         kv_bytes_per_token=cached // plan.context,
-        model=model_facts(meta, plan, main(graphs)),
+        model=model_facts(meta, plan, united({name: g for name, g in graphs.items() if name != "prefill"})),
         recipe=meta["recipe"],
         stages=stages,
         quantization=meta["quantization"],

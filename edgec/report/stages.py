@@ -8,6 +8,8 @@ from typing import Any
 
 from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
+from edgec.frontend.encoder_config import encodes
+from edgec.frontend.seq2seq_config import seq2seq
 
 WIDTH = 100
 MANY = 10_000_000
@@ -38,6 +40,10 @@ def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, 
     text = read_text(file)  # a missing file must not wait for the first stage
 
     def measure(model: Checkpoint, say: Callable[[str, int, int], None]) -> dict[str, Any]:
+        if encodes(model.config) or seq2seq(model.config):
+            raise EdgecError(
+                "perplexity is of models that continue text; measure what stages left with edgec evaluate."
+            )
         if model.tokenizer is None:
             raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
         metrics, protocol = text_evaluation(

@@ -172,7 +172,12 @@ def model_lines(report: Report) -> list[str]:
             f"low-rank branches beside {branches['count']} matrices: rank {ranks}, {bits} bits, "
             f"{branches['bytes']:,} B of these"
         )
-    if report.encode:
+    if report.encode and report.decode:
+        lines[0] += (
+            f"; in front an encoder of {m['encoder_layers']} layers, feed-forward {m['encoder_ffn_dim']}, "
+            f"{m['encoder_heads']} heads"
+        )
+    elif report.encode:
         lines.append(f"a vector of {m['hidden_dim']} numbers for a text: {_vector(m)}")
     lines.append(
         f"context {report.context}, {'encoded' if report.encode else 'prefill'} in chunks of {report.chunk}; "

@@ -39,7 +39,7 @@ def verdict(report: Report) -> str:
         ]
         return "; ".join(parts) + "."
     pace = f"{report.main.tokens_per_second:,.1f} tokens/s at position {report.main.position}"
-    if report.texts:
+    if report.texts and not report.decode:
         longest = report.texts[-1]
         pace = f"{longest.milliseconds:,.1f} ms for a text of {longest.tokens} tokens"
     if report.verdict == NEEDS_L3:

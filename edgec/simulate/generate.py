@@ -12,10 +12,12 @@ from edgec.errors import EdgecError, OutputError
 from edgec.frontend.checkpoint import TextTokenizer
 from edgec.memory.plan import Plan
 from edgec.ops.sample import Sampling
+from edgec.report.speed import encoding_cycles
 
 if TYPE_CHECKING:
     from edgec.artifact import Artifact
 
+REASONS = {"tokens": "as asked", "end": "the text ended", "context": "the context is full"}
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder gives for half a character
 
 
@@ -32,6 +34,9 @@ class Runner(Protocol):
 
     def run(self, program: str, tokens: list[int]) -> int:
         """One run of a program; the next token."""
+
+    def encode(self, tokens: list[int]) -> object:
+        """Read a text, as a model with an encoder does."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,7 @@ class Generation:
 
     def summary(self, target: str) -> str:
         """One line for people."""
-        reasons = {"tokens": "as asked", "end": "the text ended", "context": "the context is full"}
-        line = f"{self.prompt_tokens} + {len(self.tokens)} tokens, {reasons[self.stop]}; "
+        line = f"{self.prompt_tokens} + {len(self.tokens)} tokens, {REASONS[self.stop]}; "
         line += f"predicted on {target}: {self.chip_seconds:,.3f} s"
         if self.chip_tokens_per_second and self.wall_tokens_per_second:
             line += f", {self.chip_tokens_per_second:,.1f} tokens/s; "
@@ -68,15 +72,22 @@ class Generation:
 
 
 @dataclass
-class _Clock:
-    """Seconds per program: predicted for the chip, and passed here."""
+class Clock:
+    """A runner, and seconds per program: predicted for the chip, and passed here."""
 
     runner: Runner
     plan: Plan
 
     def __post_init__(self) -> None:
-        self.chip = {"prefill": 0.0, "decode": 0.0}
-        self.wall = {"prefill": 0.0, "decode": 0.0}
+        self.chip = {"encode": 0.0, "prefill": 0.0, "decode": 0.0}
+        self.wall = dict(self.chip)
+
+    def encode(self, tokens: list[int]) -> None:
+        """A source read, timed."""
+        self.chip["encode"] += encoding_cycles(self.plan, len(tokens)) / self.plan.target.clock_hz
+        start = time.perf_counter()
+        self.runner.encode(tokens)
+        self.wall["encode"] += time.perf_counter() - start
 
     def run(self, program: str, tokens: list[int]) -> int:
         """One timed run."""
@@ -118,8 +129,34 @@ def generate(
             f"the prompt has {len(ids)} tokens, the context holds {plan.context}; "
             "shorten it or build with a larger --context."
         )
-    clock, made, shown, token, stop = _Clock(runner, plan), list[int](), "", -1, "tokens"
+    clock = Clock(runner, plan)
     runner.reset()
+    made, text, stop = continued(clock, tokenizer, ids, tokens, sampling, emit)
+    decoded = runner.pos - len(ids)
+    return Generation(
+        prompt,
+        text,
+        len(ids),
+        made,
+        stop,
+        sum(clock.chip.values()),
+        decoded / clock.chip["decode"] if decoded else None,
+        sum(clock.wall.values()),
+        decoded / clock.wall["decode"] if decoded else None,
+    )
+
+
+def continued(
+    clock: Clock,
+    tokenizer: TextTokenizer,
+    ids: list[int],
+    tokens: int,
+    sampling: Sampling,
+    emit: Callable[[str], None],
+) -> tuple[list[int], str, str]:
+    """At most `tokens` tokens behind some ids, their text, and why they stop ("tokens", "end" or "context")."""
+    runner, plan = clock.runner, clock.plan
+    made, shown, token, stop = list[int](), "", -1, "tokens"
     runner.sampling(sampling)
     rows = plan.programs["prefill"].rows
     for start in range(0, len(ids), rows):
@@ -142,15 +179,4 @@ def generate(
     text = tokenizer.decode(made)
     if text.startswith(shown) and text != shown:
         emit(text[len(shown) :])
-    decoded = runner.pos - len(ids)
-    return Generation(
-        prompt,
-        text,
-        len(ids),
-        made,
-        stop,
-        sum(clock.chip.values()),
-        decoded / clock.chip["decode"] if decoded else None,
-        sum(clock.wall.values()),
-        decoded / clock.wall["decode"] if decoded else None,
-    )
+    return made, text, stop

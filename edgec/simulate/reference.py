@@ -93,7 +93,10 @@ class ReferenceRunner:
         return env
 
     def encode(self, tokens: list[int]) -> Array:
-        """The vector of a text, float32 [hidden_dim]: each sweep over all of it before the next."""
+        """Read a text, each sweep over all of it before the next.
+
+        Gives its vector, float32 [hidden_dim]; none of a model that writes about it, whose next token is its first.
+        """
         if not 0 < len(tokens) <= self.context:
             raise EdgecError(f"a text of {len(tokens)} tokens, where 1 to {self.context} fit.")
         self._states["length"][:] = len(tokens)
@@ -101,7 +104,8 @@ class ReferenceRunner:
         for first, end in sweeps(node.op for node in graph.nodes):
             for start in range(0, len(tokens), graph.rows):
                 env = self._steps("encode", first, end, tokens[start : start + graph.rows], start)
-        vector: Array = env[graph.outputs[0]][0]
+        self.pos = 0
+        vector: Array = env[graph.outputs[0]][0] if graph.outputs else np.zeros(0, np.float32)
         return vector
 
     def _steps(self, program: str, first: int, end: int | None, tokens: list[int], pos: int) -> dict[str, Array]:

@@ -85,7 +85,7 @@ class Simulator:
         return int(self._view(region).view(np.int32)[0])
 
     def encode(self, tokens: list[int]) -> F32:
-        """The vector of a text: each sweep over all of it before the next."""
+        """Read a text, each sweep over all of it before the next: its vector, or none (see the reference)."""
         program = self.plan.programs["encode"]
         if not 0 < len(tokens) <= self.plan.context:
             raise EdgecError(f"a text of {len(tokens)} tokens, where 1 to {self.plan.context} fit.")
@@ -94,6 +94,9 @@ class Simulator:
         for first, end in program.sweeps:
             for start in range(0, len(tokens), program.rows):
                 self._steps(program, first, end, tokens[start : start + program.rows], start)
+        self.pos = 0
+        if "decode" in self.plan.programs:
+            return np.zeros(0, np.float32)
         _, region, _, _ = program.steps[-1].writes[0]
         return self._view(region).view(np.float32).copy()
 

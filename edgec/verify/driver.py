@@ -56,12 +56,12 @@ class Backend(ABC):
         return np.frombuffer(self._command(LOGITS), "<f4").astype(np.float32)
 
     def encode(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """The vector of a text. VerifyError if the model refuses the text."""
+        """The vector of a text; none of a model that writes about it. VerifyError if the model refuses the text."""
         data = np.asarray(tokens, "<i4")
         answer = self._command(ENCODE, struct.pack("<I", data.size) + data.tobytes())
         if struct.unpack_from("<i", answer)[0]:
             raise VerifyError(f"{self.name} refused a text of {data.size} tokens")
-        return np.frombuffer(answer, "<f4", offset=4).astype(np.float32)
+        return np.frombuffer(answer[4:], "<f4").astype(np.float32)
 
     @abstractmethod
     def close(self) -> None:

@@ -36,8 +36,12 @@ def compare_embeddings(
     text: str,
     text_name: str,
     most: int = SENTENCES,
+    other: ReferenceRunner | None = None,
 ) -> dict[str, Any]:
-    """One entry of the report's `quality`: cosines of each sentence's vectors, and the tensors of the first one."""
+    """One entry of the report's `quality`: cosines of each sentence's vectors, and the tensors of the first one.
+
+    other: a float model whose vectors they are compared with in place of the checkpoint's.
+    """
     exact = ReferenceRunner({"encode": graph}, consts)
     ideal = ReferenceRunner({"encode": graph}, float_constants(checkpoint, graph, consts), ideal=True)
     found = sentences(text, most)
@@ -45,7 +49,7 @@ def compare_embeddings(
         raise EdgecError(f"{text_name} has no sentence of {SHORTEST} words.")
     ids = [tokenizer.encode_within(sentence, exact.context) for sentence in found]
     tensors = [traced(runner, partial(runner.encode, ids[0])) for runner in (exact, ideal)]
-    cosines = [closeness(exact.encode(tokens), ideal.encode(tokens))[1] for tokens in ids]
+    cosines = [closeness(exact.encode(tokens), (other or ideal).encode(tokens))[1] for tokens in ids]
     return {
         "kind": "embeddings_float_vs_reference",
         "text": text_name,

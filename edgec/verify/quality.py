@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgec.evaluate.perplexity import likelihood, score
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
+from edgec.frontend.seq2seq_config import decoder_start
 from edgec.ir.graph import Graph, Node
+from edgec.ops import matmul_w4a8_silu_neureka
 from edgec.passes.join_projections import parts
 from edgec.passes.score_rows import score_rows
 from edgec.simulate.reference import ReferenceRunner
@@ -23,14 +25,21 @@ from edgec.simulate.reference import ReferenceRunner
 WORST = 8  # tensors named in the report
 # Outputs in other units than the float twin's.
 SKIPPED = ("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4", "rope_append")
+SKIPPED += tuple(op.name for op in matmul_w4a8_silu_neureka.OPS)
 
 Array = NDArray[Any]
 Traced = dict[str, tuple[str, Array]]
 
 
-def float_runner(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> ReferenceRunner:
-    """The float model over a scoring graph."""
-    return ReferenceRunner({"score": graph}, float_constants(checkpoint, graph, consts), ideal=True)
+def float_runner(
+    checkpoint: Checkpoint, graphs: Graph | Mapping[str, Graph], consts: Mapping[str, Array]
+) -> ReferenceRunner:
+    """The float model over a scoring graph, or over several that share their states."""
+    given = {"score": graphs} if isinstance(graphs, Graph) else graphs
+    floats: dict[str, Array] = {}
+    for graph in given.values():
+        floats |= float_constants(checkpoint, graph, consts)
+    return ReferenceRunner(given, floats, ideal=True)
 
 
 def float_constants(checkpoint: Checkpoint, graph: Graph, consts: Mapping[str, Array]) -> dict[str, Array]:
@@ -70,15 +79,24 @@ def compare_float(
     text: str,
     window: int,
     text_name: str,
+    encode: Graph | None = None,
 ) -> dict[str, Any]:
-    """One entry of the report's `quality`: likelihood of the text under both, and closeness of their tensors."""
+    """One entry of the report's `quality`: likelihood of the text under both, and closeness of their tensors.
+
+    encode: of a model that writes about a source, which is the text's beginning, then.
+    """
     graph = score_rows(prefill)
+    graphs = {"score": graph} | ({} if encode is None else {"encode": encode})
     runners = {
-        "float": float_runner(checkpoint, graph, consts),
-        "reference": ReferenceRunner({"score": graph}, consts),
+        "float": float_runner(checkpoint, graphs, consts),
+        "reference": ReferenceRunner(graphs, consts),
     }
-    found = {name: likelihood(runner, tokenizer, text, window) for name, runner in runners.items()}
-    sample = tokenizer.encode(text)[: min(graph.rows, 64)]
+    if encode is not None:
+        for runner in runners.values():
+            runner.encode(tokenizer.encode_within(text, runner.context))
+    start = decoder_start(checkpoint.config)
+    found = {name: likelihood(runner, tokenizer, text, window, start=start) for name, runner in runners.items()}
+    sample = [*start, *tokenizer.encode(text)][: min(graph.rows, 64)]
     tensors = {}
     for name, runner in runners.items():
         runner.reset()

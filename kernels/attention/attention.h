@@ -55,8 +55,8 @@ void edgec_attention_limits(const edgec_attention_limits_args *a, uint32_t core,
 
 /* Over the positions t that a row sees, all of them at once:
  *
- *     e[t] = exp2_q15(rint(max(s[t] - max s, -17) * 4096))      w[t] = float32(e[t]) * v_scale[t]
- *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (1/255)) / float32(sum of e)
+ *     e[t] = exp2_bytes(s[t], max s), 0 .. 255       w[t] = float32(e[t]) * v_scale[t]
+ *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (255 / float32(sum of e))) * (1/255^2)
  *
  * p is 0 at the positions below pos + m that the row does not see. max w = 0 gives p and p_scale 0.
  * s is used up: its first pos + m elements per row hold w afterwards, or nothing of meaning. */
@@ -101,18 +101,20 @@ typedef struct {
 
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
 
-/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest, a head after the other.
- * q8, s and p are room to work in, core i's at [i], and hold nothing of meaning afterwards. Cores that run
- * at once are at most `cores`. */
+/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Directed: core 0 calls it alone.
+ * q8, s, p and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
+ * `cores`, and rooms are at least as many: each core does a head after the other. Where found is given, rooms are also at
+ * least n_heads: cores may share the heads of a row. */
 typedef struct {
     const float *q;          /* [m][n_heads][head_dim] */
     const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *k_scale; /* [pos + m][n_kv_heads], binary16 */
     const int8_t *v;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16 */
-    int8_t *q8;              /* [cores][head_dim] */
-    float *s;                /* [cores][lds] */
-    uint8_t *p;              /* [cores][lds] */
+    int8_t *q8;              /* [rooms][head_dim] */
+    float *s;                /* [rooms][lds] */
+    uint8_t *p;              /* [rooms][lds] */
+    float *found;            /* [4][rooms][cores], or NULL */
     float *y;                /* [m][n_heads][head_dim] */
     uint32_t m;
     uint32_t n_heads;
@@ -121,6 +123,7 @@ typedef struct {
     uint32_t pos;
     uint32_t lds;
     uint32_t cores;
+    uint32_t rooms;
     float factor;
 } edgec_attention_args;
 

@@ -1,13 +1,15 @@
 #include "attention.h"
 
 #include "attention_head_generic.h"
+#include "edgec_fork.h"
 #include "edgec_rows.h"
 
-void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
     const edgec_range mine = edgec_split(a->m * a->n_heads, core, n_cores);
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, stride = kv * d;
     const uint32_t per_kv = a->n_heads / kv;
-    const size_t place = core % a->cores; /* a HAL with more cores runs them one after the other */
+    const size_t place = core % a->rooms; /* a HAL with more cores runs them one after the other */
     int8_t *q8 = a->q8 + place * d;       /* [head_dim] */
     float *s = a->s + place * a->lds;     /* [length] */
     uint8_t *p = a->p + place * a->lds;   /* [length] */
@@ -30,4 +32,10 @@ void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_co
             }
         }
     }
+}
+
+void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    hal_fork(edgec_attention_heads, a);
 }

@@ -1,11 +1,10 @@
-/* The whole of attention.h in one kernel, for cores with XpulpV2: a head is done before the next one begins. */
-#include "attention.h"
+/* The whole of attention.h in one kernel, for cores with XpulpV2: a head is done before the next one begins, or all heads
+ * of a row together.
+ */
+#include "attention_split_xpulpv2.h"
 
-#include "edgec_scores_xpulpv2.h"
-#include "edgec_softmax_xpulpv2.h"
-#include "edgec_values_xpulpv2.h"
-
-void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
     /* Rows of a head are neighbours: later ones see more, and every core has some of them. */
     const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);
     uint32_t head = 0, row = mine.begin;
@@ -35,5 +34,15 @@ void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_co
             row = 0;
             head++;
         }
+    }
+}
+
+void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    if (EDGEC_SELDOM(edgec_splits(a))) {
+        edgec_attention_split(a);
+    } else {
+        hal_fork(edgec_attention_heads, a);
     }
 }

@@ -12,10 +12,10 @@
 #define EDGEC_MAGIC      12582912.0f
 #define EDGEC_MAGIC_BITS 0x4B400000u
 
-#define EDGEC_LOG2E     1.4426950408889634f
-#define EDGEC_ONE_127TH (1.0f / 127.0f)
-#define EDGEC_ONE_255TH (1.0f / 255.0f)
-#define EDGEC_F16_MAX   65504.0f
+#define EDGEC_LOG2E       1.4426950408889634f
+#define EDGEC_ONE_127TH   (1.0f / 127.0f)
+#define EDGEC_ONE_65025TH (1.0f / 65025.0f)
+#define EDGEC_F16_MAX     65504.0f
 
 /* Bits of a float and back. Through a union, as a freestanding memcpy is a call of a function. */
 typedef union {
@@ -91,15 +91,16 @@ static inline float edgec_shifted(const float *x, const float *shift, uint32_t i
 }
 
 #if defined(EDGEC_SOFT_FLOAT)
-/* Nearest integer, ties to even, of x * 2^power; it is below 2^22 in magnitude. A third of an addition's instructions. */
-static inline int32_t edgec_rint_scaled(float x, uint32_t power) {
+/* Nearest integer n of x * 2^power, of two that are as near the one that makes other + n even; n is below 2^24 in
+ * magnitude. A third of an addition's instructions. */
+static inline int32_t edgec_rint_beside(float x, uint32_t power, uint32_t other) {
     const uint32_t bits = edgec_bits(x);
     const uint32_t below = 150u - power - (bits << 1 >> 24); /* bits of the significand behind the point */
     if (below > 24u) {                                       /* less than a half */
         return 0;
     }
     const uint32_t significand = (bits & 0x007FFFFFu) | 0x00800000u;
-    const uint32_t half = (1u << (below - 1u)) - 1u + (significand >> below & 1u);
+    const uint32_t half = (1u << (below - 1u)) - 1u + (((significand >> below) ^ other) & 1u);
     const int32_t n = (int32_t)((significand + half) >> below);
     return (int32_t)bits < 0 ? -n : n;
 }
@@ -108,7 +109,7 @@ static inline int32_t edgec_rint_scaled(float x, uint32_t power) {
 /* Nearest integer, ties to even, of |x| < 2^22. */
 static inline int32_t edgec_rint_i32(float x) {
 #if defined(EDGEC_SOFT_FLOAT)
-    return edgec_rint_scaled(x, 0);
+    return edgec_rint_beside(x, 0, 0);
 #else
     return (int32_t)(edgec_bits(x + EDGEC_MAGIC) - EDGEC_MAGIC_BITS);
 #endif
@@ -166,33 +167,54 @@ static inline uint32_t edgec_exp2_q15(int32_t i) {
     return (32768u + p) >> ((down + 4095u) >> 12);
 }
 
-/* edgec_exp2_q15(rint(x * 4096)) for x <= 0, in its three steps. The last bit of a float between 2048 and 4096 is
- * 2^-12: adding 3072 to x rounds x * 4096 to an integer, ties to even, and leaves it in the low bits. */
-#define EDGEC_EXP2_MAGIC      3072.0f
-#define EDGEC_EXP2_MAGIC_BITS 0x45400000
-/* Below -15 * 4096 the power is 0. So it is for every smaller x: as integers, the bits of all negative sums are
- * lower still. */
-#define EDGEC_EXP2_LOWEST     (EDGEC_EXP2_MAGIC_BITS - 15 * 4096)
-/* (zero - index) >> 12 are two shifts to the right in one: by the 12 bits of the last product's fraction, and by the
- * distance from 0 rounded up to whole powers. */
-#define EDGEC_EXP2_ZERO       (EDGEC_EXP2_MAGIC_BITS + 12u * 4096u + 4095u)
+/* edgec_exp2_bytes[i] = rint(255 * 2^((i - 576) / 64)), and 0 at 0, which stands for all below. */
+#define EDGEC_EXP2_BYTES 577u
+/* clang-format off */
+static const uint8_t edgec_exp2_bytes[EDGEC_EXP2_BYTES] = {
+    0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+    3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4,
+    4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
+    5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 9, 9,
+    9, 9, 9, 9, 9, 9, 9, 9, 9, 10, 10, 10, 10, 10, 10, 10, 10, 10, 11, 11, 11, 11, 11, 11,
+    11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 13, 13, 13, 13, 13, 13, 13, 14, 14, 14, 14, 14, 14, 14,
+    15, 15, 15, 15, 15, 15, 16, 16, 16, 16, 16, 16, 17, 17, 17, 17, 17, 18, 18, 18, 18, 18, 19, 19,
+    19, 19, 19, 20, 20, 20, 20, 20, 21, 21, 21, 21, 22, 22, 22, 22, 23, 23, 23, 23, 24, 24, 24, 24,
+    25, 25, 25, 25, 26, 26, 26, 27, 27, 27, 27, 28, 28, 28, 29, 29, 29, 30, 30, 30, 31, 31, 31, 32,
+    32, 32, 33, 33, 33, 34, 34, 34, 35, 35, 36, 36, 36, 37, 37, 37, 38, 38, 39, 39, 40, 40, 40, 41,
+    41, 42, 42, 43, 43, 44, 44, 45, 45, 46, 46, 47, 47, 48, 48, 49, 49, 50, 50, 51, 51, 52, 52, 53,
+    54, 54, 55, 55, 56, 57, 57, 58, 58, 59, 60, 60, 61, 62, 62, 63, 64, 64, 65, 66, 67, 67, 68, 69,
+    70, 70, 71, 72, 73, 73, 74, 75, 76, 77, 77, 78, 79, 80, 81, 82, 83, 84, 84, 85, 86, 87, 88, 89,
+    90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 102, 103, 104, 105, 106, 107, 108, 110, 111, 112, 113, 114, 116,
+    117, 118, 119, 121, 122, 123, 125, 126, 128, 129, 130, 132, 133, 135, 136, 138, 139, 141, 142, 144, 145, 147, 148, 150,
+    152, 153, 155, 157, 158, 160, 162, 164, 165, 167, 169, 171, 173, 175, 176, 178, 180, 182, 184, 186, 188, 190, 192, 195,
+    197, 199, 201, 203, 205, 208, 210, 212, 214, 217, 219, 222, 224, 226, 229, 231, 234, 236, 239, 242, 244, 247, 250, 252,
+    255,
+};
+/* clang-format on */
 
-static inline int32_t edgec_exp2_index(float x) {
+/* Floats from 2^17 to 2^18 are 1/64 apart. The sum of x and (EDGEC_EXP2_MAGIC - top), for |top| <= EDGEC_EXP2_FARTHEST,
+ * has x - top in its low bits, both rounded to 1/64, ties to even; and the bits of smaller sums are lower, as integers. */
+#define EDGEC_EXP2_MAGIC      196608.0f
+#define EDGEC_EXP2_MAGIC_BITS 0x48400000
+#define EDGEC_EXP2_LOWEST     (EDGEC_EXP2_MAGIC_BITS - 576) /* stands for entry 0 of the table */
+#define EDGEC_EXP2_FARTHEST   65536.0f
+
+/* The bits of x + base; without float instructions, of base plus x in 64ths where x is not far below. */
+static inline int32_t edgec_exp2_index(float x, float base) {
 #if defined(EDGEC_SOFT_FLOAT)
-    const uint32_t far = 0xC1800000u; /* -16 */
-    return edgec_bits(x) > far ? EDGEC_EXP2_LOWEST - 1 : EDGEC_EXP2_MAGIC_BITS + edgec_rint_scaled(x, 12);
+    const uint32_t far = 0xC8000000u; /* -2^17 */
+    const uint32_t bits = edgec_bits(base);
+    return edgec_bits(x) >= far ? EDGEC_EXP2_LOWEST : (int32_t)bits + edgec_rint_beside(x, 6, bits);
 #else
-    return (int32_t)edgec_bits(x + EDGEC_EXP2_MAGIC);
+    return (int32_t)edgec_bits(x + base);
 #endif
-}
-
-/* The power, for an index of at least EDGEC_EXP2_LOWEST - 1. */
-static inline uint32_t edgec_exp2_power(int32_t index) {
-    const uint32_t f = (uint32_t)index & 4095u;
-    uint32_t p = (f * 2589u) >> 12;
-    p = (f * (7355u + p)) >> 12;
-    p = f * (22824u + p) + (32768u << 12);
-    return p >> ((EDGEC_EXP2_ZERO - (uint32_t)index) >> 12);
 }
 
 /* Exact value of a finite binary16, subnormals and negatives included. The 15 low bits, moved to where a

@@ -1,14 +1,10 @@
 /* One row quantised by all cores, for cores with XpulpV2: what a directed kernel does where there are few groups.
  *
- * The row is cut into 8 parts, whatever the number of cores; a group is 8, 4, 2 or 1 of them. A phase computes a number
- * of every part, core 0 combines those of a group, and forks the next phase:
+ * The row is cut into 8 parts, whatever the number of cores; a group is 8, 4, 2 or 1 of them. The cores work as a team
+ * (edgec_fork.h): each leaves the top of its parts, all wait once, and each then finds the scale of its group by itself:
+ * that is shorter than to wait for one core that does it for all. The sums of the parts are added up behind the fork.
  *
- *     phase    of a part          core 0, of a group
- *     tops     max |x|            scale and 127 / max |x|: once, as the cores share a divider
- *     values   q, and their sum   the sum
- *
- * Maxima and sums of integers do not depend on the order. Both phases are one function, which then lies where the cores
- * fetch it fast: of a short row that takes longer than the computation.
+ * Maxima and sums of integers do not depend on the order.
  */
 #ifndef EDGEC_PARTS_XPULPV2_H
 #define EDGEC_PARTS_XPULPV2_H
@@ -23,12 +19,11 @@ typedef struct {
     uint32_t k;
     uint32_t share;  /* elements of a part, an even number; the last parts may have fewer or none */
     uint32_t log;    /* a group has 1 << log parts */
-    uint32_t groups; /* at least 1 */
-    uint32_t values; /* the phase: 0 tops, 1 values */
-    uint32_t ready;  /* of SiLU: the products are there, only their tops are not */
-    float r;         /* the factor of a row that is normalised */
-    float inverse[EDGEC_PARTS];  /* of each group: 127 / top */
-    uint32_t found[EDGEC_PARTS]; /* of each part: the top's bits without the sign, doubled; or the sum */
+    uint32_t groups; /* at least 1; 0: the row is not cut */
+    /* Of each part. What the cores exchange has a place of its own, for a core may still read the last one. */
+    uint32_t lanes[EDGEC_PARTS]; /* of a row that is normalised: a lane of its sum of squares */
+    uint32_t tops[EDGEC_PARTS];  /* the bits without the sign, doubled, of max |x| */
+    uint32_t sums[EDGEC_PARTS];  /* of what it is quantised to */
 } edgec_parts;
 
 /* Elements begin .. begin + count - 1 of the row. */
@@ -41,6 +36,7 @@ typedef struct {
  * more groups cores rather take whole ones. most: at most 8 */
 EDGEC_INLINE int edgec_parts_cut(edgec_parts *c, uint32_t rows, uint32_t k, uint32_t size, uint32_t most) {
     uint32_t log = 3, groups = 1, share = (k + 31u) / 32u * 4u;
+    c->groups = 0;
     if (EDGEC_SELDOM(rows > 1u || k % 2u)) {
         return 0;
     }
@@ -65,7 +61,6 @@ EDGEC_INLINE int edgec_parts_cut(edgec_parts *c, uint32_t rows, uint32_t k, uint
     c->share = share;
     c->log = log;
     c->groups = groups;
-    c->values = 0;
     return 1;
 }
 
@@ -74,7 +69,7 @@ EDGEC_INLINE edgec_part edgec_parts_at(const edgec_parts *c, uint32_t j) {
     return (edgec_part){begin, edgec_p_minu(c->share, c->k - begin)};
 }
 
-/* What a fork is given. It is written to: each part's number to a word of its own. */
+/* What the team is given. It is written to: each part's number to a word of its own. */
 EDGEC_INLINE edgec_parts *edgec_parts_of(const void *args) {
     return (edgec_parts *)(uintptr_t)args;
 }
@@ -108,11 +103,11 @@ EDGEC_INLINE uint32_t edgec_parts_top(const float *x, uint32_t count) {
     return top;
 }
 
-/* rint(x * inverse) to q; returns their sum. x, q: [count], count even */
+/* rint(x * inverse) to q; returns their sum. x, q: [count], count even and not 0 */
 EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t count, float inverse) {
     int32_t sum = 0;
 #if defined(EDGEC_PULP_FLOAT)
-    if (count > 0) {
+    {
         uint32_t a, b, magic, ones;
         /* clang-format off */
         __asm__ volatile(
@@ -144,41 +139,49 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     return (uint32_t)sum;
 }
 
-/* Of every group, by core 0: scale and 127 / top behind the first phase, and the sum behind the second one. */
-EDGEC_INLINE void edgec_parts_scales(edgec_parts *c, float *scale) {
-    const uint32_t *found = c->found;
-    float *inverse = c->inverse;
-    uint32_t groups = c->groups;
-    EDGEC_UNROLL_1
-    do {
-        uint32_t each = 1u << c->log, doubled;
+/* 127 / top of the group that part j belongs to; the first part's core writes the group's scale. */
+EDGEC_INLINE float edgec_parts_inverse(const edgec_parts *c, uint32_t j, float *scale) {
+    const uint32_t group = j >> c->log;
+    const uint32_t *tops = c->tops + (group << c->log);
+    const int first = tops == c->tops + j;
+    uint32_t each = 1u << c->log, doubled;
 #if defined(EDGEC_PULP_FLOAT)
-        uint32_t a;
-        /* clang-format off */
-        __asm__ volatile(
-            "li %[top], 0\n\t"
-            EDGEC_HWLOOP("0", "%[each]", "3",
-                EDGEC_P_LW("%[a]", "4", "%[found]")
-                "nop\n\t"
-                EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
-            : [found] "+r"(found), [top] "=&r"(doubled), [a] "=&r"(a)
-            : [each] "r"(each)
-            : "memory");
-        /* clang-format on */
+    uint32_t a;
+    /* clang-format off */
+    __asm__ volatile(
+        "li %[top], 0\n\t"
+        EDGEC_HWLOOP("0", "%[each]", "3",
+            EDGEC_P_LW("%[a]", "4", "%[tops]")
+            "nop\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
+        : [tops] "+r"(tops), [top] "=&r"(doubled), [a] "=&r"(a)
+        : [each] "r"(each)
+        : "memory");
+    /* clang-format on */
 #else
-        for (doubled = 0; each > 0; each--) {
-            doubled = edgec_p_maxu(doubled, *found++);
-        }
+    for (doubled = 0; each > 0; each--) {
+        doubled = edgec_p_maxu(doubled, *tops++);
+    }
 #endif
-        const float top = edgec_float(doubled >> 1);
-        *inverse++ = doubled ? edgec_quotient(127.0f, top) : 0.0f;
-        *scale++ = top * EDGEC_ONE_127TH;
-    } while (--groups > 0);
-    c->values = 1;
+    const float top = edgec_float(doubled >> 1);
+    if (first) {
+        scale[group] = top * EDGEC_ONE_127TH;
+    }
+    return doubled ? edgec_quotient(127.0f, top) : 0.0f;
 }
 
+/* Quantises part j, x to q [count]; returns the sum. */
+EDGEC_INLINE uint32_t edgec_parts_quantize(const edgec_parts *c, uint32_t j, const float *x, int8_t *q,
+                                           uint32_t count, float *scale) {
+    if (EDGEC_SELDOM(count == 0)) { /* may lie behind the last group */
+        return 0;
+    }
+    return edgec_parts_values(x, q, count, edgec_parts_inverse(c, j, scale));
+}
+
+/* Of every group the sum, by core 0 behind the fork. */
 EDGEC_INLINE void edgec_parts_sums(const edgec_parts *c, int32_t *sums) {
-    const uint32_t *found = c->found;
+    const uint32_t *part = c->sums;
     uint32_t groups = c->groups;
     EDGEC_UNROLL_1
     do {
@@ -189,16 +192,16 @@ EDGEC_INLINE void edgec_parts_sums(const edgec_parts *c, int32_t *sums) {
         __asm__ volatile(
             "li %[sum], 0\n\t"
             EDGEC_HWLOOP("0", "%[each]", "3",
-                EDGEC_P_LW("%[a]", "4", "%[found]")
+                EDGEC_P_LW("%[a]", "4", "%[part]")
                 "nop\n\t"
                 "add %[sum], %[sum], %[a]\n\t")
-            : [found] "+r"(found), [sum] "=&r"(sum), [a] "=&r"(a)
+            : [part] "+r"(part), [sum] "=&r"(sum), [a] "=&r"(a)
             : [each] "r"(each)
             : "memory");
         /* clang-format on */
 #else
         for (sum = 0; each > 0; each--) {
-            sum += *found++;
+            sum += *part++;
         }
 #endif
         *sums++ = (int32_t)sum;

@@ -21,13 +21,21 @@ static inline float edgec_softmax_of_row(float *s, uint8_t *p, const uint16_t *v
     for (const float *at = s + 1; at < end; at++) {
         top = edgec_max(*at, top);
     }
+    if (edgec_abs(top) > EDGEC_EXP2_FARTHEST) {
+        EDGEC_UNROLL_1
+        for (float *at = s; at < end; at++) {
+            *at -= top;
+        }
+        top = 0.0f;
+    }
+    const float base = EDGEC_EXP2_MAGIC - top;
     uint32_t total = 0;
     float top_weight = 0.0f;
     for (float *at = s; at < end; at++) {
-        const int32_t index = edgec_exp2_index(*at - top);
+        const int32_t index = edgec_exp2_index(*at, base);
         float w = 0.0f;
-        if (index >= EDGEC_EXP2_LOWEST) {
-            const uint32_t e = edgec_exp2_power(index);
+        if (index > EDGEC_EXP2_LOWEST) {
+            const uint32_t e = edgec_exp2_bytes[index - EDGEC_EXP2_LOWEST];
             w = (float)(int32_t)e * edgec_float((uint32_t)*v_scale << 13);
             total += e;
             top_weight = edgec_max(w, top_weight);
@@ -49,7 +57,7 @@ static inline float edgec_softmax_of_row(float *s, uint8_t *p, const uint16_t *v
         *p++ = (uint8_t)edgec_rint_i32(*at * inverse);
     }
     memset(p, 0, hidden);
-    return (weight * EDGEC_ONE_255TH) / (float)total;
+    return (weight * (255.0f / (float)(int32_t)total)) * EDGEC_ONE_65025TH;
 }
 
 #endif

@@ -4,55 +4,48 @@
 
 #include "edgec_rows_xpulpv2.h"
 
+#if defined(EDGEC_PULP_FLOAT)
+extern const uint8_t hal_exp2_bytes[EDGEC_EXP2_BYTES]; /* edgec_exp2_bytes in L1, from the HAL */
+#endif
+
 /* s[t] to w[t] * 2^-112, for the largest score `top`; returns the largest weight and adds to *total, the sum of e. */
 EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t kv, uint32_t length, float top,
                                    uint32_t *total) {
     float most = 0.0f;
+    if (EDGEC_SELDOM(edgec_abs(top) > EDGEC_EXP2_FARTHEST)) {
+        EDGEC_UNROLL_1
+        for (uint32_t t = 0; t < length; t++) {
+            s[t] -= top;
+        }
+        top = 0.0f;
+    }
+    const float base = EDGEC_EXP2_MAGIC - top;
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t x, h, f, e, magic, lowest, mask, from, c0, c1, c2, c3;
-    /* Constants are made here, or a compiler keeps them in memory from head to head. */
+    uint32_t x, h, e;
     /* clang-format off */
     __asm__ volatile(
-        "li %[magic], %[magic_]\n\t"
-        "li %[lowest], %[lowest_]\n\t"
-        "li %[mask], 4095\n\t"
-        "li %[from], %[from_]\n\t"
-        "li %[c3], 2589\n\t"
-        "li %[c2], 7355\n\t"
-        "li %[c1], 22824\n\t"
-        "li %[c0], 32768 << 12\n\t"
-        EDGEC_HWLOOP("0", "%[length]", "20",
+        EDGEC_HWLOOP("0", "%[length]", "11",
             "lw %[x], 0(%[s])\n\t"
             EDGEC_P_LHU_R("%[h]", "%[step]", "%[v]")
-            "fsub.s %[x], %[x], %[top]\n\t"
-            "slli %[h], %[h], 13\n\t"
-            "fadd.s %[x], %[x], %[magic]\n\t"
+            "fadd.s %[x], %[x], %[base]\n\t"
             EDGEC_P_MAX("%[x]", "%[x]", "%[lowest]")
-            "and %[f], %[x], %[mask]\n\t"
-            EDGEC_P_MULUN("%[e]", "%[f]", "%[c3]", "12")
-            "add %[e], %[e], %[c2]\n\t"
-            EDGEC_P_MULUN("%[e]", "%[f]", "%[e]", "12")
-            "add %[e], %[e], %[c1]\n\t"
-            EDGEC_P_SUBUN("%[x]", "%[from]", "%[x]", "12")
-            EDGEC_P_MULUN("%[e]", "%[f]", "%[e]", "0")
-            "add %[e], %[e], %[c0]\n\t"
-            "srl %[e], %[e], %[x]\n\t"
-            "fcvt.s.w %[f], %[e]\n\t"
+            EDGEC_P_LBU_RR("%[e]", "%[x]", "%[table]")
+            "slli %[h], %[h], 13\n\t"
+            "fcvt.s.w %[x], %[e]\n\t"
             "add %[total], %[total], %[e]\n\t"
-            "fmul.s %[h], %[h], %[f]\n\t"
+            "fmul.s %[h], %[h], %[x]\n\t"
             EDGEC_P_MAX("%[most]", "%[most]", "%[h]")
             EDGEC_P_SW("%[h]", "4", "%[s]"))
         : [s] "+r"(s), [v] "+r"(v_scale), [total] "+r"(*total), [most] "+r"(most), [x] "=&r"(x),
-          [h] "=&r"(h), [f] "=&r"(f), [e] "=&r"(e), [magic] "=&r"(magic), [lowest] "=&r"(lowest),
-          [mask] "=&r"(mask), [from] "=&r"(from), [c0] "=&r"(c0), [c1] "=&r"(c1), [c2] "=&r"(c2),
-          [c3] "=&r"(c3)
-        : [length] "r"(length), [step] "r"(2u * kv), [top] "r"(top), [magic_] "i"(EDGEC_EXP2_MAGIC_BITS),
-          [lowest_] "i"(EDGEC_EXP2_LOWEST - 1), [from_] "i"(EDGEC_EXP2_ZERO)
+          [h] "=&r"(h), [e] "=&r"(e)
+        : [length] "r"(length), [step] "r"(2u * kv), [base] "r"(base), [lowest] "r"(EDGEC_EXP2_LOWEST),
+          [table] "r"((uintptr_t)hal_exp2_bytes - EDGEC_EXP2_LOWEST)
         : "memory");
     /* clang-format on */
 #else
     for (; length > 0; length--) {
-        const uint32_t e = edgec_exp2_power(edgec_p_max(edgec_exp2_index(*s - top), EDGEC_EXP2_LOWEST - 1));
+        const int32_t index = edgec_p_max(edgec_exp2_index(*s, base), EDGEC_EXP2_LOWEST);
+        const uint32_t e = edgec_exp2_bytes[index - EDGEC_EXP2_LOWEST];
         const float w = (float)(int32_t)e * edgec_half_low(*v_scale);
         *total += e;
         most = edgec_max(w, most);
@@ -93,28 +86,38 @@ EDGEC_INLINE void edgec_weights_to_bytes(const float *w, uint8_t *p, uint32_t le
     }
 }
 
+/* The same of weights w * 2^-112, of which `most` is the row's largest. w is used up. */
+EDGEC_INLINE void edgec_weigh_bytes(float *w, uint8_t *p, uint32_t length, float most) {
+    const float weight = most * EDGEC_UP;
+    float inverse = edgec_bits(weight) ? edgec_quotient(255.0f, weight) : 0.0f;
+    if (EDGEC_SELDOM(inverse >= EDGEC_UP_LIMIT)) {
+        EDGEC_UNROLL_1
+        for (uint32_t t = 0; t < length; t++) {
+            w[t] *= EDGEC_UP;
+        }
+    } else {
+        inverse *= EDGEC_UP;
+    }
+    edgec_weights_to_bytes(w, p, length, inverse);
+}
+
+/* The factor of p . v, where the sum of e is `total`. */
+EDGEC_INLINE float edgec_values_factor(float most, float total) {
+    return (most * EDGEC_UP * edgec_quotient(255.0f, total)) * EDGEC_ONE_65025TH;
+}
+
 /* One row and head whose largest score is `top`. s, p: [length + hidden]; v_scale: [length][kv]. Returns the factor of
  * p . v. */
 EDGEC_INLINE float edgec_softmax_row(float *s, uint8_t *p, const uint16_t *v_scale, uint32_t kv,
                                      uint32_t length, uint32_t hidden, float top) {
     uint32_t total = 0;
     const float most = edgec_weigh_row(s, v_scale, kv, length, top, &total);
-    const float weight = most * EDGEC_UP;
-    float inverse = edgec_bits(weight) ? edgec_quotient(255.0f, weight) : 0.0f;
-    if (EDGEC_SELDOM(inverse >= EDGEC_UP_LIMIT)) {
-        EDGEC_UNROLL_1
-        for (uint32_t t = 0; t < length; t++) {
-            s[t] *= EDGEC_UP;
-        }
-    } else {
-        inverse *= EDGEC_UP;
-    }
-    edgec_weights_to_bytes(s, p, length, inverse);
+    edgec_weigh_bytes(s, p, length, most);
     EDGEC_UNROLL_1
     for (p += length; EDGEC_SELDOM(hidden > 0); hidden--) {
         *p++ = 0;
     }
-    return (weight * EDGEC_ONE_255TH) / (float)total;
+    return edgec_values_factor(most, (float)(int32_t)total);
 }
 
 #endif

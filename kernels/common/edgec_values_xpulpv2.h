@@ -208,4 +208,42 @@ EDGEC_INLINE void edgec_finish_row(const int32_t *acc, float *y, uint32_t d, flo
     }
 }
 
+/* Some elements of a head's values. v: [count][stride] of which [width], at most 4, is read. */
+typedef struct {
+    const int8_t *v;
+    uint32_t stride;
+    uint32_t width;
+    uint32_t count;
+} edgec_values;
+
+/* y [width] = float32(sum over t of p[t] * v[t]) * factor, of one head or of a pair with the same values. p, factor, y: of
+ * the first head; next_p and so on: from there to the second one. */
+EDGEC_INLINE void edgec_mix_heads(uint32_t pair, const uint8_t *p, uint32_t next_p, const edgec_values *of,
+                                  const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
+    if (!EDGEC_SELDOM((of->width < 4u) | (of->count < 4u)) && pair) {
+        int32_t acc[8] = {0};
+        const uint32_t whole = of->count & ~3u;
+        edgec_mix_two(p, p + next_p, of->v, of->stride, whole, acc, acc + 4);
+        EDGEC_UNROLL_1
+        for (int32_t *one = acc; one < acc + 8; one += 4) {
+            if (of->count > whole) {
+                edgec_mix_word(p + whole, of->v + (size_t)whole * of->stride, of->stride, of->count - whole,
+                               one);
+            }
+            edgec_finish_row(one, y, 4, *factor);
+            p += next_p;
+            factor += next_factor;
+            y += next_y;
+        }
+        return;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t heads = 1u + pair; heads > 0; heads--) {
+        edgec_mix_head(p, of->v, of->stride, of->width, of->count, *factor, y);
+        p += next_p;
+        factor += next_factor;
+        y += next_y;
+    }
+}
+
 #endif

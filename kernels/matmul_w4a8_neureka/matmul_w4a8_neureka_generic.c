@@ -1,14 +1,22 @@
 #include "matmul_w4a8_neureka_tiles.h"
 
-static void scale(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_neureka_call *c = args;
-    if (edgec_neureka_scales(c, &core, &n_cores)) {
-        edgec_neureka_scale(c, edgec_split(c->out->count, core, n_cores));
+EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
+                        uint32_t n_cores) {
+    const edgec_range mine = edgec_split(t->count, core, n_cores);
+    for (uint32_t row = 0; row < c->a->m; row++) {
+        const int32_t *acc = t->acc + row * c->groups * c->a->tile;
+        edgec_neureka_scale(c, acc + mine.begin, row, t->first + mine.begin, mine.end - mine.begin);
     }
 }
 
+static void team(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_NEUREKA_TEAM(args, core, n_cores, scale);
+}
+
 EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits) {
-    edgec_neureka_direct(a, bits, scale);
+    edgec_neureka_call c;
+    edgec_neureka_begin(&c, a, bits, 1);
+    hal_fork_team(team, &c);
 }
 
 EDGEC_MATMUL_NEUREKA(w2a8_neureka, 2)

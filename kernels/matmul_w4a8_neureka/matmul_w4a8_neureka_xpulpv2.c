@@ -1,199 +1,21 @@
-/* The kernels of matmul_w4a8_neureka.h for cores with XpulpV2: the scaling in hardware loops. */
-#include "edgec_rows_xpulpv2.h"
-#include "matmul_w4a8_neureka_tiles.h"
+/* The kernels of matmul_w4a8_neureka.h for cores with XpulpV2. */
+#include "matmul_w4a8_neureka_scale_xpulpv2.h"
 
-EDGEC_APART void scale_c(const edgec_neureka_call *c, edgec_range channels) {
-    edgec_neureka_scale(c, channels);
+/* A core's share of a tile. */
+EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
+                        uint32_t n_cores) {
+    const edgec_range mine = edgec_share(t->count, core, n_cores);
+    scale_channels(c, t->acc + mine.begin, t->first + mine.begin, mine.end - mine.begin);
 }
 
-#if defined(EDGEC_PULP_FLOAT)
-#define F16_MASK       0x8FFFFFFFu /* edgec_f16_to_f32 */
-#define F16_UNIT       0x1p112f
-#define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
-
-/* Whether a row has one group, nothing to add, and a scale that stays finite with 2^112 in it. */
-EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    return c->groups == 1u && !a->addend && !a->bias && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT;
+static void team(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_NEUREKA_TEAM(args, core, n_cores, scale);
 }
-
-/* scale_row of one row or of two, `row` and the next one, that are plain: two convert w_scale once. */
-EDGEC_APART void scale_plain(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count,
-                             int two) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const edgec_neureka_tile *t = c->out;
-    const int32_t *acc = t->acc + row * a->tile + begin, *acc2 = acc + a->tile;
-    const uint16_t *w = a->w_scale + t->first + begin;
-    float *y = a->y + row * a->n + t->first + begin, *y2 = y + a->n;
-    uint32_t h, u, v, q;
-    if (two) {
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[count]", "13",
-                EDGEC_P_LH("%[h]", "2", "%[w]")
-                EDGEC_P_LW("%[v]", "4", "%[acc]")
-                EDGEC_P_LW("%[q]", "4", "%[acc2]")
-                "slli %[h], %[h], 13\n\t"
-                "fcvt.s.w %[v], %[v]\n\t"
-                "and %[h], %[h], %[mask]\n\t"
-                "fmul.s %[u], %[h], %[x]\n\t"
-                "fcvt.s.w %[q], %[q]\n\t"
-                "fmul.s %[h], %[h], %[x2]\n\t"
-                "fmul.s %[v], %[v], %[u]\n\t"
-                "fmul.s %[q], %[q], %[h]\n\t"
-                EDGEC_P_SW("%[v]", "4", "%[y]")
-                EDGEC_P_SW("%[q]", "4", "%[y2]"))
-            : [w] "+r"(w), [acc] "+r"(acc), [acc2] "+r"(acc2), [y] "+r"(y), [y2] "+r"(y2), [h] "=&r"(h),
-              [u] "=&r"(u), [v] "=&r"(v), [q] "=&r"(q)
-            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [x2] "r"(a->x_scale[row + 1u] * F16_UNIT),
-              [mask] "r"(F16_MASK)
-            : "memory");
-        /* clang-format on */
-    } else {
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[count]", "8",
-                EDGEC_P_LH("%[h]", "2", "%[w]")
-                EDGEC_P_LW("%[v]", "4", "%[acc]")
-                "slli %[h], %[h], 13\n\t"
-                "fcvt.s.w %[v], %[v]\n\t"
-                "and %[h], %[h], %[mask]\n\t"
-                "fmul.s %[h], %[h], %[x]\n\t"
-                "fmul.s %[v], %[v], %[h]\n\t"
-                EDGEC_P_SW("%[v]", "4", "%[y]"))
-            : [w] "+r"(w), [acc] "+r"(acc), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v)
-            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [mask] "r"(F16_MASK)
-            : "memory");
-        /* clang-format on */
-    }
-}
-
-/* Channels begin .. begin + count - 1 of a row of the tile c->out, at least one:
- * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
- *
- * Two cores share a float unit: their instructions for it go on without waiting where others lie between. With one group
- * the row's scale takes 2^112, which w_scale's bits lack as a float's, in advance. */
-EDGEC_APART void scale_row(const edgec_neureka_call *c, uint32_t row, uint32_t begin, uint32_t count) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const edgec_neureka_tile *t = c->out;
-    const uint32_t groups = c->groups, first = t->first + begin, at = row * a->n + first;
-    const int32_t *acc = t->acc + row * groups * a->tile + begin;
-    const uint16_t *w = a->w_scale + first * groups;
-    const float *x_scale = a->x_scale + row * groups;
-    const float *added = &c->nothing; /* for all channels: a step of 0 */
-    uint32_t step = 0;
-    float *y = a->y + at;
-    uint32_t h, v, q;
-    if (a->addend) {
-        added = a->addend + at;
-        step = sizeof(float);
-    } else if (a->bias) { /* sums of two numbers do not depend on their order */
-        added = a->bias + first;
-        step = sizeof(float);
-    }
-    if (groups == 1u && edgec_abs(*x_scale) < F16_UNIT_LIMIT) {
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[count]", "10",
-                EDGEC_P_LH("%[h]", "2", "%[w]")
-                EDGEC_P_LW("%[v]", "4", "%[acc]")
-                "slli %[h], %[h], 13\n\t"
-                "fcvt.s.w %[v], %[v]\n\t"
-                "and %[h], %[h], %[mask]\n\t"
-                "fmul.s %[h], %[h], %[x]\n\t"
-                EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")
-                "fmul.s %[v], %[v], %[h]\n\t"
-                "fadd.s %[v], %[q], %[v]\n\t"
-                EDGEC_P_SW("%[v]", "4", "%[y]"))
-            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v),
-              [q] "=&r"(q)
-            : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale * F16_UNIT), [mask] "r"(F16_MASK)
-            : "memory");
-        /* clang-format on */
-    } else {
-        const uint32_t stride = (uint32_t)sizeof(float) * a->tile;
-        const float *x;
-        uint32_t s;
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("1", "%[count]", "17",
-                "mv %[x], %[x_scale]\n\t"
-                "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
-                EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
-                    EDGEC_P_LH("%[h]", "2", "%[w]")
-                    EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
-                    "slli %[h], %[h], 13\n\t"
-                    "fcvt.s.w %[q], %[q]\n\t"
-                    "and %[h], %[h], %[mask]\n\t"
-                    EDGEC_P_LW("%[s]", "4", "%[x]")
-                    "fmul.s %[h], %[h], %[unit]\n\t"
-                    "fmul.s %[h], %[h], %[s]\n\t"
-                    "fmul.s %[q], %[q], %[h]\n\t"
-                    "fadd.s %[v], %[v], %[q]\n\t")
-                EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
-                "add %[acc], %[acc], %[back]\n\t"
-                "fadd.s %[v], %[h], %[v]\n\t"
-                EDGEC_P_SW("%[v]", "4", "%[y]"))
-            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
-              [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
-            : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride),
-              [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
-            : "memory");
-        /* clang-format on */
-    }
-}
-
-EDGEC_APART void scale_rows(const edgec_neureka_call *c, uint32_t begin, uint32_t count) {
-    EDGEC_UNROLL_1
-    for (uint32_t row = 0; row < c->a->m; row++) {
-        if (!is_plain(c, row)) {
-            scale_row(c, row, begin, count);
-        } else if (row + 1u < c->a->m && is_plain(c, row + 1u)) {
-            scale_plain(c, row++, begin, count, 1);
-        } else {
-            scale_plain(c, row, begin, count, 0);
-        }
-    }
-}
-
-static void scale(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_neureka_call *c = args;
-    if (!edgec_neureka_scales(c, &core, &n_cores)) {
-        return;
-    }
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const uint32_t total = c->out->count;
-    edgec_range mine;
-    if (n_cores == 7u) { /* without a division, which takes 35 cycles */
-        const uint32_t share = (total * 9363u + 65535u) >> 16;
-        mine.begin = edgec_p_minu(core * share, total);
-        mine.end = edgec_p_minu(mine.begin + share, total);
-    } else {
-        mine = edgec_share(total, core, n_cores);
-    }
-    if (mine.begin == mine.end) {
-        return;
-    }
-    const uint32_t begin = mine.begin, count = mine.end - begin;
-    if (a->addend && a->bias) {
-        scale_c(c, mine);
-    } else if (a->m == 1u) { /* in the code that all shapes share, which is there already */
-        scale_row(c, 0, begin, count);
-    } else {
-        scale_rows(c, begin, count);
-    }
-}
-#else
-static void scale(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_neureka_call *c = args;
-    if (edgec_neureka_scales(c, &core, &n_cores)) {
-        scale_c(c, edgec_share(c->out->count, core, n_cores));
-    }
-}
-#endif
 
 EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a, uint32_t bits) {
-    edgec_neureka_direct(a, bits, scale);
+    edgec_neureka_call c;
+    edgec_neureka_begin(&c, a, bits, 1);
+    hal_fork_team(team, &c);
 }
 
 EDGEC_MATMUL_NEUREKA(w2a8_neureka, 2)

@@ -31,7 +31,10 @@ EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_ne
     return job;
 }
 
-/* The same for all rows of a grid, with weights of 8 bits in 1x1 form: y [rows][n] = x [rows][k] W^T. grid NULL: that of
+/* The same with weights of 8 bits in 1x1 form. */
+void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n);
+
+/* The same for all rows of a grid, of which there are several, with weights of 8 bits in 1x1 form: y [rows][n] = x [rows][k] W^T. grid NULL: that of
  * the job before the last, which had as many inputs. */
 void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
                       const edgec_neureka_grid *grid);

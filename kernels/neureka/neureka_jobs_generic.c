@@ -26,3 +26,8 @@ void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
     job->y = y;
     job->cout = n;
 }
+
+void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n) {
+    hal_neureka_wait(1);
+    places[started++ % 2u] = edgec_neureka_rows(x, w, y, 1, 1, k, n, 8);
+}

@@ -8,7 +8,7 @@
 typedef struct {
     uint32_t turn; /* the place of the next job: 0 or 1 */
     struct {
-        uint32_t shape; /* 16 * k + bits in 3x3 form; ROW or GRID in 1x1 form; 0: not written yet */
+        uint32_t shape; /* 16 * k + bits in 3x3 form; 16 * k + ROW or GRID in 1x1 form; 0: not written yet */
         uint32_t cin;   /* the low halves of words 15 (size of the last block) and 18 (number of blocks) */
     } place[2];
 } places;
@@ -16,6 +16,7 @@ extern places hal_neureka_state;
 
 enum { ROW = 1, GRID = 16 }; /* a grid of one row, and of more */
 #define IS_3X3(shape) (((shape) & 15u) > ROW)
+#define IS_ROW(shape) (((shape) & 15u) == ROW)
 
 /* What differs from job to job of a shape. */
 EDGEC_INLINE void start(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t n, uint32_t turn) {
@@ -73,9 +74,9 @@ void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
     }
 }
 
-/* The first job of a grid in its place. */
+/* The first job in its place of rows as pixels. */
 EDGEC_APART void start_grid(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                            const edgec_neureka_grid *grid) {
+                            const edgec_neureka_grid *grid, uint32_t shape) {
     places *s = &hal_neureka_state;
     const uint32_t turn = s->turn;
     edgec_neureka_job job = edgec_neureka_grid_job(k, grid);
@@ -87,21 +88,23 @@ EDGEC_APART void start_grid(const int8_t *x, const uint8_t *w, int32_t *y, uint3
     }
     edgec_neureka_acquire();
     write_all(words);
-    s->place[turn].shape = grid->height * grid->width == 1u ? ROW : GRID;
+    s->place[turn].shape = shape;
     s->place[turn].cin = words[15] << 16 | (words[18] & 0xFFFFu);
     start(x, w, y, n, turn);
 }
 
-void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                      const edgec_neureka_grid *grid) {
-    const uint32_t turn = hal_neureka_state.turn;
-    if (grid) {
-        if (hal_neureka_state.place[turn].shape != ROW || grid->height * grid->width != 1u) {
-            start_grid(x, w, y, k, n, grid);
+void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n) {
+    const uint32_t turn = hal_neureka_state.turn, shape = 16u * k + ROW,
+                   now = hal_neureka_state.place[turn].shape;
+    if (now != shape) {
+        if (!IS_ROW(now)) {
+            static const edgec_neureka_grid one = {1, 1, 0, 0};
+            start_grid(x, w, y, k, n, &one, shape);
             return;
         }
         /* Of a single row, only the number of inputs is new. */
         const uint32_t blocks = edgec_neureka_tiles(k, EDGEC_NEUREKA_CIN_1X1);
+        hal_neureka_state.place[turn].shape = shape;
         hal_neureka_state.place[turn].cin = edgec_neureka_rest(k, EDGEC_NEUREKA_CIN_1X1) << 16 | blocks;
         edgec_neureka_acquire();
         edgec_neureka_write(13, EDGEC_NEUREKA_LINE * blocks);
@@ -109,6 +112,16 @@ void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
         edgec_neureka_acquire();
     }
     start(x, w, y, n, turn);
+}
+
+void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
+                      const edgec_neureka_grid *grid) {
+    if (grid) {
+        start_grid(x, w, y, k, n, grid, GRID);
+    } else {
+        edgec_neureka_acquire();
+        start(x, w, y, n, hal_neureka_state.turn);
+    }
 }
 
 void hal_neureka_wait(uint32_t open) {

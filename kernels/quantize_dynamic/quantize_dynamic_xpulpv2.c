@@ -30,17 +30,20 @@ static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_co
     }
 }
 
-/* A phase of one row. */
-static void edgec_quantize_parts(const void *args, uint32_t core, uint32_t n_cores) {
+/* One row, by a team: the tops of parts, then their values. */
+static void edgec_quantize_row(const void *args, uint32_t core, uint32_t n_cores) {
+    edgec_parts *c = edgec_parts_of(args);
+    const edgec_quantize_dynamic_args *a = c->a;
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        EDGEC_ANEW(args);
-        edgec_parts *c = edgec_parts_of(args);
-        const edgec_quantize_dynamic_args *a = c->a;
         const edgec_part p = edgec_parts_at(c, j);
-        const float *x = a->x + p.begin;
-        c->found[j] = c->values ? edgec_parts_values(x, a->q + p.begin, p.count, c->inverse[j >> c->log])
-                                : edgec_parts_top(x, p.count);
+        c->tops[j] = edgec_parts_top(a->x + p.begin, p.count);
+    }
+    hal_barrier();
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part p = edgec_parts_at(c, j);
+        c->sums[j] = edgec_parts_quantize(c, j, a->x + p.begin, a->q + p.begin, p.count, a->scale);
     }
 }
 
@@ -53,9 +56,7 @@ void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core,
         hal_fork(edgec_quantize_groups, a);
         return;
     }
-    hal_fork(edgec_quantize_parts, &c);
-    edgec_parts_scales(&c, a->scale);
-    hal_fork(edgec_quantize_parts, &c);
+    hal_fork_team(edgec_quantize_row, &c);
     if (a->sums) {
         edgec_parts_sums(&c, a->sums);
     }

@@ -101,10 +101,9 @@ EDGEC_INLINE float edgec_lanes_sum(const uint32_t *lane) {
     return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
-/* Whole groups. Of several rows, a core that has some of a row sums up all of the row's squares. */
-static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_parts *c = args;
-    const edgec_rmsnorm_quantize_args *a = c->a;
+/* Whole groups. Of several rows, a core that has some of a row sums up all of the row's squares; of one, r is known. */
+EDGEC_INLINE void edgec_normalise_groups(const edgec_rmsnorm_quantize_args *a, uint32_t core,
+                                         uint32_t n_cores, float r) {
     const uint32_t k = a->k;
     const uint32_t groups = edgec_groups(k, a->group_size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
@@ -112,8 +111,9 @@ static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_c
     while (unit < mine.end) {
         const uint32_t row = a->rows > 1u ? unit / groups : 0u;
         const float *x = a->x + (size_t)row * k; /* [k] */
-        const float r =
-            a->rows > 1u ? edgec_rsqrt_steps(edgec_sum_squares_lanes(x, k) * a->inv_k + a->eps) : c->r;
+        if (a->rows > 1u) {
+            r = edgec_rsqrt_steps(edgec_sum_squares_lanes(x, k) * a->inv_k + a->eps);
+        }
         const uint32_t end = edgec_p_minu((row + 1u) * groups, mine.end);
         for (uint32_t first = (unit - row * groups) * a->group_size; unit < end; unit++) {
             const uint32_t count = edgec_p_minu(k - first, a->group_size);
@@ -127,55 +127,59 @@ static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_c
     }
 }
 
-/* Lanes of the sum of squares of one row: element i is in lane i % 8, each lane ascending. */
-static void edgec_normalise_lanes(const void *args, uint32_t core, uint32_t n_cores) {
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        EDGEC_ANEW(args);
-        edgec_parts *c = edgec_parts_of(args);
-        const edgec_rmsnorm_quantize_args *a = c->a;
-        c->found[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
-    }
+static void edgec_normalise_rows(const void *args, uint32_t core, uint32_t n_cores) {
+    edgec_normalise_groups(args, core, n_cores, 0.0f);
 }
 
-/* A phase of one row. */
-static void edgec_normalise_parts(const void *args, uint32_t core, uint32_t n_cores) {
+/* One row, by a team: lanes of the sum of squares (element i is in lane i % 8, each lane ascending), then the tops of
+ * parts, then their values; or whole groups behind the lanes, where the row is not cut into parts. */
+static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_cores) {
+    edgec_parts *c = edgec_parts_of(args);
+    const edgec_rmsnorm_quantize_args *a = c->a;
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        EDGEC_ANEW(args);
-        edgec_parts *c = edgec_parts_of(args);
-        const edgec_rmsnorm_quantize_args *a = c->a;
+        c->lanes[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
+    }
+    hal_barrier();
+    const float r = edgec_rsqrt_steps(edgec_lanes_sum(c->lanes) * a->inv_k + a->eps);
+    if (EDGEC_SELDOM(c->groups == 0)) {
+        edgec_normalise_groups(a, core, n_cores, r);
+        return;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
         const edgec_part p = edgec_parts_at(c, j);
-        const float *x = a->x + p.begin, *gain = a->gain + p.begin;
-        uint32_t found;
-        if (EDGEC_SELDOM(p.count == 0)) {
-            found = 0;
-        } else if (c->values) {
-            found = (uint32_t)edgec_normal_quantize(x, gain, a->q + p.begin, p.count, c->r,
-                                                    c->inverse[j >> c->log]);
-        } else {
-            found = edgec_normal_top(x, gain, p.count, c->r);
+        c->tops[j] = p.count > 0 ? edgec_normal_top(a->x + p.begin, a->gain + p.begin, p.count, r) : 0u;
+    }
+    hal_barrier();
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part p = edgec_parts_at(c, j);
+        uint32_t sum = 0;
+        if (!EDGEC_SELDOM(p.count == 0)) {
+            const float inverse = edgec_parts_inverse(c, j, a->scale);
+            sum = (uint32_t)edgec_normal_quantize(a->x + p.begin, a->gain + p.begin, a->q + p.begin, p.count,
+                                                  r, inverse);
         }
-        c->found[j] = found;
+        c->sums[j] = sum;
     }
 }
 
 void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
     (void)core;
     (void)n_cores;
-    edgec_parts c;
-    c.a = a;
-    const int parts = edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS);
-    if (!EDGEC_SELDOM(a->rows > 1u)) {
-        hal_fork(edgec_normalise_lanes, &c);
-        c.r = edgec_rsqrt_steps(edgec_lanes_sum(c.found) * a->inv_k + a->eps);
-    }
-    if (EDGEC_SELDOM(!parts)) {
-        hal_fork(edgec_normalise_groups, &c);
+    if (EDGEC_SELDOM(a->rows > 1u)) {
+        hal_fork(edgec_normalise_rows, a);
         return;
     }
-    hal_fork(edgec_normalise_parts, &c);
-    edgec_parts_scales(&c, a->scale);
-    hal_fork(edgec_normalise_parts, &c);
-    edgec_parts_sums(&c, a->sums);
+    edgec_parts c;
+    c.a = a;
+    const int parts = edgec_parts_cut(&c, 1, a->k, a->group_size, EDGEC_GROUPS);
+    if (EDGEC_SELDOM(!parts)) {
+        c.groups = 0;
+    }
+    hal_fork_team(edgec_normalise_row, &c);
+    if (!EDGEC_SELDOM(!parts)) {
+        edgec_parts_sums(&c, a->sums);
+    }
 }

@@ -29,33 +29,34 @@ static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores)
     }
 }
 
-/* The products of one row, which its cores share evenly, where its parts are not one each. */
-static void edgec_silu_even(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_silu_mul_quantize_args *a = args;
-    const edgec_range mine = edgec_share(a->k, core, n_cores);
-    if (mine.begin < mine.end) {
-        edgec_silu_some(a->gate + mine.begin, a->up + mine.begin, mine.end - mine.begin);
-    }
-}
-
-/* A phase of one row. */
+/* One row, by a team: the products, which its parts' cores compute, or all evenly where parts are no eighths; the tops
+ * of parts; their values. */
 static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) {
+    edgec_parts *c = edgec_parts_of(args);
+    const edgec_silu_mul_quantize_args *a = c->a;
+    const int even = c->groups << c->log != EDGEC_PARTS;
+    if (EDGEC_SELDOM(even)) {
+        const edgec_range mine = edgec_share(a->k, core, n_cores);
+        if (mine.begin < mine.end) {
+            edgec_silu_some(a->gate + mine.begin, a->up + mine.begin, mine.end - mine.begin);
+        }
+        hal_barrier();
+    }
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        EDGEC_ANEW(args);
-        edgec_parts *c = edgec_parts_of(args);
-        const edgec_silu_mul_quantize_args *a = c->a;
         const edgec_part p = edgec_parts_at(c, j);
         float *gate = a->gate + p.begin;
-        uint32_t found = 0;
-        if (c->values) {
-            found = edgec_parts_values(gate, a->q + p.begin, p.count, c->inverse[j >> c->log]);
-        } else if (c->ready) {
-            found = edgec_parts_top(gate, p.count);
-        } else if (p.count > 0) {
-            found = edgec_bits(edgec_silu_some(gate, a->up + p.begin, p.count)) << 1;
+        if (EDGEC_SELDOM(even || p.count == 0)) {
+            c->tops[j] = edgec_parts_top(gate, p.count);
+        } else {
+            c->tops[j] = edgec_bits(edgec_silu_some(gate, a->up + p.begin, p.count)) << 1;
         }
-        c->found[j] = found;
+    }
+    hal_barrier();
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part p = edgec_parts_at(c, j);
+        c->sums[j] = edgec_parts_quantize(c, j, a->gate + p.begin, a->q + p.begin, p.count, a->scale);
     }
 }
 
@@ -68,12 +69,6 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
         hal_fork(edgec_silu_groups, a);
         return;
     }
-    c.ready = c.groups << c.log != EDGEC_PARTS;
-    if (c.ready) {
-        hal_fork(edgec_silu_even, a);
-    }
-    hal_fork(edgec_silu_parts, &c);
-    edgec_parts_scales(&c, a->scale);
-    hal_fork(edgec_silu_parts, &c);
+    hal_fork_team(edgec_silu_parts, &c);
     edgec_parts_sums(&c, a->sums);
 }

@@ -23,8 +23,9 @@ typedef struct {
 } state;
 extern volatile state hal_siracusa_state;
 extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
-/* edgec_exp2_table again: eight cores that read it from tile SRAM wait for each other. */
+/* edgec_exp2_table and edgec_exp2_bytes again: eight cores that read them from tile SRAM wait for each other. */
 extern volatile uint32_t hal_exp2_table[32];
+extern volatile uint8_t hal_exp2_bytes[EDGEC_EXP2_BYTES];
 
 /* ---- Cores ---- */
 
@@ -73,6 +74,9 @@ void hal_init(void) {
     for (uint32_t i = 0; i < 32u; i++) {
         hal_exp2_table[i] = edgec_exp2_table[i];
     }
+    for (uint32_t i = 0; i < EDGEC_EXP2_BYTES; i++) {
+        hal_exp2_bytes[i] = edgec_exp2_bytes[i];
+    }
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }
 
@@ -83,6 +87,9 @@ void hal_fork(hal_kernel kernel, const void *args) {
     kernel(args, 0, EDGEC_CORES);
     arrive();
 }
+
+/* The cores of a fork run at once, so they are a team. */
+__attribute__((alias("hal_fork"))) void hal_fork_team(hal_kernel kernel, const void *args);
 
 void hal_barrier(void) {
     arrive();

@@ -21,8 +21,8 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
     "matmul_w4a8/matmul_w4a8_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "matmul_w4a8"),
     "rope_append/rope_append_generic.c": ("(float)table[i] * a", "(float)table[i] * 1.001f * a", "rope_append"),
     "common/edgec_softmax.h": (
-        "(weight * EDGEC_ONE_255TH)",
-        "(1.01f * weight * EDGEC_ONE_255TH)",
+        "* EDGEC_ONE_65025TH",
+        "* 1.01f * EDGEC_ONE_65025TH",
         "attention",
     ),
     "common/edgec_rows.h": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul_quantize"),

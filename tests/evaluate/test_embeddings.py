@@ -44,7 +44,7 @@ def test_other_tasks_and_models_are_refused(tmp_path: Path, text: str) -> None:
     tiny_encoders.saved(tmp_path)
     with pytest.raises(EdgecError, match="is an encoder and continues no text"):
         evaluate_text(str(tmp_path), "perplexity", text, 8, None, None, "float", None, lambda *_: None)
-    with pytest.raises(EdgecError, match="stories continues text and makes no vectors"):
+    with pytest.raises(EdgecError, match="stories writes text and makes no vectors; measure it with --task perplexity"):
         evaluate_embeddings("stories", text, None, None, None)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ops import matmul_w4a8_neureka as neureka
+from edgec.ops import matmul_w4a8_silu_neureka as silu_neureka
 from edgec.ops.attention import factor
 from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.ops.matmul_w4a8_nm import WIDTHS, kernel_name, random_mask
@@ -404,23 +405,28 @@ def attention_finish(rng: Rng) -> Args:
 def attention(rng: Rng) -> Args:
     """Queries over a whole cache, with room to work in."""
     h, pos = _heads(rng), _int(rng, 0, 40)
+    if shared := rng.random() < 0.5:  # heads of one row, long enough for that
+        h["m"], pos = 1, _int(rng, 60, 140)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
     cores = _int(rng, 8, 9)
+    rooms = max(cores, h["n_heads"]) + _int(rng, 0, 2) if shared else cores
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": rng.random(length * kv).astype(np.float16),
-        "q8": _junk(rng, cores * d + 1, np.int8),
-        "s": _junk(rng, cores * lds + 3, f32),
-        "p": _junk(rng, cores * lds + 3, np.uint8),
+        "q8": _junk(rng, rooms * d + 1, np.int8),
+        "s": _junk(rng, rooms * lds + 3, f32),
+        "p": _junk(rng, rooms * lds + 3, np.uint8),
+        "found": _junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
         "cores": cores,
+        "rooms": rooms,
         "factor": factor(d, float(rng.choice([0.0, 0.3]))),
     }
 
@@ -504,6 +510,34 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
     return case
 
 
+def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
+    """matmul_neureka's of an even number of channels; their results are of SiLU's size."""
+
+    def case(rng: Rng) -> Args:
+        args = matmul_neureka(bits, mode)(rng)
+        while args["n"] % 2:
+            args = matmul_neureka(bits, mode)(rng)
+        m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
+        groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300]))
+        args["tile"] = 32 * _int(rng, 1, 4) if rng.random() < 0.7 else width
+        out = m * n_groups(width, out_group)
+        scale = 10.0 ** rng.uniform(-1, 1) / np.sqrt(k) / 127 / 2**bits  # gates of an ordinary size
+        return {
+            **{key: args[key] for key in ("x", "w", "bias")},
+            "x_scale": _f32(rng, m * groups, -1, 1),
+            "w_scale": (rng.normal(size=n * groups) * scale).astype(np.float16),
+            "acc": np.zeros(2 * neureka.TILES * m * groups * args["tile"], np.int32),
+            "y": np.zeros(m * n, f32),
+            "q": _junk(rng, m * width + 2, np.int8),
+            "scale": _junk(rng, out, f32),
+            "sums": _junk(rng, out, np.int32),
+            **{key: args[key] for key in ("m", "n", "k", "group_size", "tile")},
+            "out_group": out_group,
+        }
+
+    return case
+
+
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     "gelu_mul": silu_mul,
@@ -511,5 +545,7 @@ CASES: dict[str, Callable[[Rng], Args]] = {
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
     neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),
+    **{silu_neureka.kernel_name(bits): matmul_silu_neureka(bits) for bits in neureka.WIDTHS},
+    silu_neureka.kernel_name(8, "1x1"): matmul_silu_neureka(8, "1x1"),
     **{kernel_name(bits, pattern): matmul_nm(bits, pattern) for bits in WIDTHS for pattern in PATTERNS},
 }

@@ -64,6 +64,6 @@ void math_f16_from_f32(const float *x, uint16_t *y, uint32_t n) {
 void math_constants(float *y) {
     y[0] = EDGEC_LOG2E;
     y[1] = EDGEC_ONE_127TH;
-    y[2] = EDGEC_ONE_255TH;
+    y[2] = EDGEC_ONE_65025TH;
     y[3] = EDGEC_F16_MAX;
 }

@@ -49,7 +49,7 @@ def test_constants(library: ctypes.CDLL) -> None:
     """The rounded constants are NumPy's."""
     y = np.empty(4, f32)
     library.math_constants(ctypes.c_void_p(y.ctypes.data))
-    want = [numerics.LOG2E, numerics.ONE_127TH, numerics.ONE_255TH, numerics.F16_MAX]
+    want = [numerics.LOG2E, numerics.ONE_127TH, numerics.ONE_65025TH, numerics.F16_MAX]
     assert _same_bits(y, np.array(want, f32))
 
 
@@ -91,6 +91,22 @@ def test_exp2_q15(library: ctypes.CDLL) -> None:
     assert (np.diff(y) >= 0).all() and y[-1] == 32768 and y[x <= -65536].max() == 0
     lowest = np.array([-(2**31), -(2**31) + 1], np.int32)
     assert (_in_c(library, "exp2_q15", lowest, np.int32) == 0).all()
+
+
+def test_exp2_bytes() -> None:
+    """To within half a step of the bytes and of the argument's rounding, whatever the largest; all entries are used."""
+    table = 255 * 2.0 ** ((np.arange(577) - 576) / 64)
+    roots = np.arange(577) % 64 != 0  # the others are exact
+    assert (np.abs(table % 1 - 0.5)[roots] > 1e-5).all()  # far from ties: no library's 2^x could round otherwise
+    for top in (0, 3.3, -1000.7, 65536, -65536, 1e6, -3e7, 2e30):
+        most = f32(top)
+        x = (most - np.linspace(0, 12, 10001)).astype(f32)
+        e = numerics.exp2_bytes(x, np.full(x.size, most))
+        want = 255 * 2.0 ** (x.astype(np.float64) - np.float64(most))
+        assert (np.abs(e - want) <= 0.5 + want * (2 ** (1 / 64) - 1)).all() or np.spacing(most) > 1 / 256
+        assert (np.diff(e) <= 0).all() and e[0] == 255
+    assert set(e) <= set(numerics.EXP2_BYTES)
+    assert (numerics.exp2_bytes(np.array([-9, -np.inf, -1e38], f32), f32(0)) == 0).all()
 
 
 def test_f16_to_f32(library: ctypes.CDLL) -> None:

@@ -115,10 +115,9 @@ FUNCTIONS = """
 #include "edgec_math.h"
 void exp2_of(const float *x, const float *y, int32_t *z, uint32_t n);
 void exp2_of(const float *x, const float *y, int32_t *z, uint32_t n) {
-    (void)y;
     for (uint32_t i = 0; i < n; i++) {
-        const int32_t index = edgec_exp2_index(x[i]);
-        z[i] = index < EDGEC_EXP2_LOWEST ? 0 : (int32_t)edgec_exp2_power(index);
+        const int32_t index = edgec_exp2_index(x[i], EDGEC_EXP2_MAGIC - y[i]);
+        z[i] = index < EDGEC_EXP2_LOWEST ? 0 : edgec_exp2_bytes[index - EDGEC_EXP2_LOWEST];
     }
 }
 """
@@ -136,16 +135,17 @@ def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return ctypes.CDLL(str(out))
 
 
-def test_exp2_of_a_float(functions: ctypes.CDLL) -> None:
-    """exp2_q15(rint(x * 4096)) for every multiple of 2^-15 down to -17, its neighbours, and far below."""
-    multiples = -np.arange(17 * 2**15, dtype=np.float64).astype(f32) / f32(2**15)
-    near = np.concatenate([multiples, np.nextafter(multiples, f32(-99)), np.nextafter(multiples, f32(0))])
-    x = np.concatenate([near, -(f32(10) ** np.arange(-40, 38).astype(f32)), np.array([0, -0.0, -1e-45], f32)]).astype(
-        f32
-    )
-    x = x[x <= 0]
-    want = numerics.exp2_q15(numerics.rint_i32(np.maximum(x, f32(-17)) * f32(4096)))
-    assert (_in_c(functions, "exp2_of", x, x, np.int32) == want).all()
+@pytest.mark.parametrize("top", [0, 1 / 128, 3 / 128, -0.1, 77.77, -1234.5, 2**16, -(2**16), 1e-30])
+def test_exp2_of_a_float(functions: ctypes.CDLL, top: float) -> None:
+    """exp2_bytes for every multiple of 2^-9 down to 10 below the largest, ties too, neighbours, far below."""
+    most = f32(top)
+    multiples = (most - np.arange(10 * 2**9, dtype=np.float64) / 2**9).astype(f32)
+    near = np.concatenate([multiples, np.nextafter(multiples, f32(-np.inf)), np.nextafter(multiples, f32(np.inf))])
+    far = np.concatenate([-(f32(10) ** np.arange(-40, 38).astype(f32)), np.array([0, -0.0, -1e-45, -np.inf], f32)])
+    x = np.concatenate([near, far, [most]]).astype(f32)
+    x = x[x <= most]
+    got = _in_c(functions, "exp2_of", x, np.full(x.size, most), np.int32)
+    assert (got == numerics.exp2_bytes(x, most)).all()
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("rint_i32", np.int32), ("exp", f32), ("f16_from_f32", np.uint16)])

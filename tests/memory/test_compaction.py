@@ -9,10 +9,11 @@ import pytest
 import tiny_models
 
 from edgec.cost.estimate import program_usage
-from edgec.memory import planner
+from edgec.memory import draft
 from edgec.memory.check import PlanError, check
 from edgec.memory.compaction import compact, relocate
 from edgec.memory.plan import Plan, Program
+from edgec.memory.planner import plan
 from edgec.memory.prefetch import find_early, prefetched
 
 ALL = 1 << 60
@@ -40,8 +41,8 @@ def test_a_buffer_that_is_not_moved_along_is_found(tiny: tiny_models.Planned) ->
 
 
 def test_first_weights_come_during_the_step_before(tiny: tiny_models.Planned) -> None:
-    with patch.object(planner, "ROOM_TO_TRY", ()):
-        late = planner.plan(tiny.graphs, tiny.plan.target, tiny.plan.context)
+    with patch.object(draft, "ROOM_TO_TRY", ()):
+        late = plan(tiny.graphs, tiny.plan.target, tiny.plan.context)
     check(late)
     for name, program in tiny.plan.programs.items():
         before, after = (program_usage(p, p.programs[name], 1, 5) for p in (late, tiny.plan))
@@ -51,8 +52,8 @@ def test_first_weights_come_during_the_step_before(tiny: tiny_models.Planned) ->
 
 
 def test_nothing_comes_early_without_room(tiny: tiny_models.Planned) -> None:
-    with patch.object(planner, "ROOM_TO_TRY", ()):
-        late = planner.plan(tiny.graphs, tiny.plan.target, tiny.plan.context)
+    with patch.object(draft, "ROOM_TO_TRY", ()):
+        late = plan(tiny.graphs, tiny.plan.target, tiny.plan.context)
     program = late.programs["decode"]
     rooms = {m.name: ALL for m in late.target.memories}
     some = find_early(program, late.buffers, late.target, late.context, rooms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import tiny_models
@@ -14,6 +15,7 @@ from edgec.lower.programs import on_shapes
 from edgec.memory.capacity import longest_context
 from edgec.memory.check import PlanError, check
 from edgec.memory.choices import ALL
+from edgec.memory.draft import Draft
 from edgec.memory.images import images
 from edgec.memory.near import movable, nearest, with_near
 from edgec.memory.plan import Buffer, Call, Plan, Program, Region
@@ -124,12 +126,27 @@ def test_what_saves_most_per_byte_comes_first_and_a_layer_stays_whole(whole: tin
     assert not any("cache" in name for item in movable(graph, cache=False) for name in item)
 
 
+class Finished:
+    """A draft of a plan that is made already."""
+
+    def __init__(self, made: Plan) -> None:
+        self.made = made
+
+    def calls(self, name: str) -> int:
+        return 0
+
+    def finished(self) -> Plan:
+        return self.made
+
+
 def test_what_does_not_fit_or_delays_is_not_taken(whole: tiny_models.Planned) -> None:
     far = plan(whole.graphs, whole.target, CONTEXT, replace(ALL, near=False))
     large = replace(whole.plan, buffers=[*whole.plan.buffers, Buffer("large", "L1", 0, 1 << 20, "scratch")])
 
     def taken(better: Plan, made: Plan = far) -> Plan:
-        return with_near(whole.graphs, made, lambda near: better, lambda names: cycles, cache=True)
+        return with_near(
+            whole.graphs, made, lambda near: cast(Draft, Finished(better)), lambda names: cycles, cache=True
+        )
 
     def cycles(level: str, nodes: list[int]) -> dict[int, float]:
         return dict.fromkeys(nodes, 0.0)
@@ -137,6 +154,24 @@ def test_what_does_not_fit_or_delays_is_not_taken(whole: tiny_models.Planned) ->
     assert taken(whole.plan) is whole.plan
     assert taken(large) is far
     assert taken(far, whole.plan) is whole.plan
+
+
+def test_a_prefill_cut_finely_is_given_up_before_the_rest_is_planned(whole: tiny_models.Planned) -> None:
+    far = plan(whole.graphs, whole.target, CONTEXT, replace(ALL, near=False))
+    asked: list[str] = []
+
+    class Fine(Finished):
+        def calls(self, name: str) -> int:
+            asked.append(name)
+            return 1000
+
+        def finished(self) -> Plan:
+            raise AssertionError("it was given up")
+
+    cycles = dict.fromkeys(range(len(whole.graphs["decode"].nodes)), 0.0)
+    fine = cast(Draft, Fine(whole.plan))
+    assert with_near(whole.graphs, far, lambda near: fine, lambda names: lambda level, nodes: cycles, cache=True) is far
+    assert set(asked) == {"prefill"}
 
 
 def test_it_can_be_left_out(whole: tiny_models.Planned) -> None:

@@ -14,7 +14,7 @@ from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
-from edgec.ops.attention import cap_of, factor
+from edgec.ops.attention import SPLIT, cap_of, factor, splits
 
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
 
@@ -43,16 +43,21 @@ def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores
-    sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a core: it does a head after the other
+    shared = splits(heads, cores) and step.context > SPLIT * cores  # by the cores, of one row at a time
+    rooms = max(cores, heads) if shared else cores
+    sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a head
+    if shared:
+        sizes["found"] = 16 * cores
     operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
     everything = Extent(rows, 0, step.context, from_start=True)
     for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
         operands[role] = _cache(step, cache, 0, everything)
     for part, size in sizes.items():
-        operands[part] = workspace.allocate(f"{name}.{part}", cores * size, "scratch")
+        operands[part] = workspace.allocate(f"{name}.{part}", rooms * size, "scratch")
+    operands.setdefault("found", None)
     m: Number = Extent(rows, 0, rows) if rows > 1 else 1
     numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
-    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "factor": _factor(step)}
+    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "rooms": rooms, "factor": _factor(step)}
     return [Tile("attention", operands, numbers)]
 
 

@@ -1,0 +1,90 @@
+"""A plan in the making: step by step at first, then all buffers placed anew together.
+
+Nothing is planned before something asks for it, so that a draft can be given up after a look at one of its programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from edgec.ir.graph import Graph
+from edgec.memory.choices import ALL, Choices
+from edgec.memory.compaction import packed, relocate
+from edgec.memory.homes import place_permanent
+from edgec.memory.placement import align
+from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region
+from edgec.memory.prefetch import find_early, prefetched
+from edgec.memory.repeat import Decisions
+from edgec.memory.steps import Steps
+from edgec.target import Target
+
+ROOM_TO_TRY = (1.0, 0.95, 0.85, 0.7)  # shares of what is free: the fuller a memory, the harder its buffers fit
+
+
+@dataclass
+class Draft:
+    """A plan of all graphs over shared weights and cache.
+
+    worth: of constants near the engine (`residency.py`); near: values that stay in the compute memory for good; phases:
+    False, and steps only take their room, which is enough for `Plan.deficits` of the plan step by step.
+    """
+
+    graphs: Mapping[str, Graph]
+    target: Target
+    context: int
+    known: Decisions
+    worth: Mapping[str, float]
+    choices: Choices = ALL
+    near: Collection[str] = ()
+    phases: bool = True
+    homes: dict[str, Region] = field(init=False)
+    permanent: list[Buffer] = field(init=False)
+    steps: dict[str, Steps] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.homes, self.permanent = place_permanent(self.graphs, self.target, self.worth, self.near)
+
+    def calls(self, name: str) -> int:
+        """Kernel calls of a run of a program."""
+        return self._steps(name).calls()
+
+    def _steps(self, name: str) -> Steps:
+        if name not in self.steps:
+            where = (self.graphs[name], self.target, self.context, self.homes, self.permanent)
+            self.steps[name] = Steps(*where, self.known, self.choices)
+        return self.steps[name]
+
+    def plan(self) -> Plan:
+        """The plan step by step."""
+        programs = {name: self._steps(name).program(self.phases) for name in self.graphs}
+        return Plan(self.target, self.context, self.permanent, programs)
+
+    def finished(self) -> Plan:
+        """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
+        made = self.plan()
+        for name, program in made.programs.items():
+            made.programs[name] = self._compacted(program)
+        return made
+
+    def _compacted(self, program: Program) -> Program:
+        if not self.choices.compaction:
+            return relocate(program, program.buffers)
+        permanent, target = self.permanent, self.target
+        alone = Plan(target, self.context, permanent, {program.name: program})
+        fits = all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in target.memories)  # loads take room too
+        for share in ROOM_TO_TRY if self.choices.early_loads and fits else ():
+            room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
+            found = find_early(program, permanent, target, self.context, room)
+            buffers, how = packed(found.buffers, permanent)
+            if all(_end(buffers, m.name) <= m.capacity_bytes for m in target.memories):
+                return prefetched(relocate(program, buffers, how), found.early)
+        buffers, how = packed(program.buffers, permanent)
+        if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories):
+            buffers, how = program.buffers, {}
+        copies = all(_end([*permanent, *buffers], m.name) <= m.capacity_bytes for m in target.memories)
+        return relocate(program, buffers, how, copies)
+
+
+def _end(buffers: list[Buffer], level: str) -> int:
+    return max((align(b.offset + b.size) for b in buffers if b.level == level), default=0)

@@ -1,0 +1,163 @@
+/* One row whose heads do not fill the cores, or not evenly, in five phases: the cores share positions, or elements.
+ *
+ *     phase     what a core has              what it leaves in `found`
+ *     queries   some heads                   each head's factor of scores
+ *     scores    some positions, all heads    each head's largest score there
+ *     weights   the same                     the sum of e, and the largest weight
+ *     bytes     the same                     of some heads: the factor of p . v
+ *     values    words of four elements, of all heads that share them
+ *
+ * Maxima and sums of integers do not depend on the cut, so the bits are those of whole heads. A phase costs a fork: some
+ * 80 cycles, where a ninth head on eight cores takes as long as the other eight.
+ */
+#ifndef EDGEC_ATTENTION_SPLIT_XPULPV2_H
+#define EDGEC_ATTENTION_SPLIT_XPULPV2_H
+
+#include "attention.h"
+
+#include "edgec_fork.h"
+#include "edgec_scores_xpulpv2.h"
+#include "edgec_softmax_xpulpv2.h"
+#include "edgec_values_xpulpv2.h"
+
+/* Numbers of a head and core in found [4][rooms][cores]. Factors have place 0 of their head. */
+enum { EDGEC_FOUND_FACTOR, EDGEC_FOUND_SCORE, EDGEC_FOUND_SUM, EDGEC_FOUND_WEIGHT };
+
+EDGEC_INLINE float *edgec_found(const edgec_attention_args *a, uint32_t what, uint32_t head) {
+    return a->found + (what * a->rooms + head) * a->cores;
+}
+
+/* The largest of a head's numbers, one of each core. */
+EDGEC_INLINE float edgec_found_top(const float *x, uint32_t n_cores) {
+    float top = *x;
+    EDGEC_UNROLL_1
+    while (--n_cores > 0) {
+        top = edgec_max(top, *++x);
+    }
+    return top;
+}
+
+/* Positions of a core: whole tiles of 4, as evenly as they can be. */
+EDGEC_INLINE edgec_range edgec_positions(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t length = a->pos + 1u;
+    const edgec_range tiles = edgec_share((length + 3u) / 4u, core, n_cores);
+    return (edgec_range){edgec_p_minu(4u * tiles.begin, length), edgec_p_minu(4u * tiles.end, length)};
+}
+
+static void edgec_split_queries(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    const uint32_t d = a->head_dim;
+    const edgec_range mine = edgec_share(a->n_heads, core, n_cores);
+    for (uint32_t head = mine.begin; head < mine.end; head++) {
+        const float *q = a->q + head * d; /* [head_dim] */
+        int32_t sum;
+        const float scale = edgec_quantize_under(edgec_top(q, d, 0.0f), q, a->q8 + head * d, d, &sum);
+        *edgec_found(a, EDGEC_FOUND_FACTOR, head) = scale * a->factor;
+    }
+}
+
+static void edgec_split_scores(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    const uint32_t d = a->head_dim, kv = a->n_kv_heads;
+    const edgec_range mine = edgec_positions(a, core, n_cores);
+    const uint32_t group = a->n_heads / kv;
+    const edgec_keys keys = {(const uint8_t *)a->k + (size_t)mine.begin * kv * d,
+                             a->k_scale + mine.begin * kv, kv * d, d, kv};
+    edgec_keys of_head = keys;
+    uint32_t in_group = 0;
+    for (uint32_t head = 0; head < a->n_heads; head++) {
+        float top = edgec_float(0xFF800000u); /* minus infinity */
+        if (mine.end > mine.begin) {
+            top = edgec_score_row(8, a->q8 + head * d, of_head, *edgec_found(a, EDGEC_FOUND_FACTOR, head),
+                                  a->s + head * a->lds + mine.begin, mine.end - mine.begin);
+        }
+        edgec_found(a, EDGEC_FOUND_SCORE, head)[core] = top;
+        if (++in_group == group) {
+            in_group = 0;
+            of_head.k += d;
+            of_head.k_scale++;
+        }
+    }
+}
+
+static void edgec_split_weights(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    const uint32_t kv = a->n_kv_heads;
+    const edgec_range mine = edgec_positions(a, core, n_cores);
+    const uint16_t *v_scale = a->v_scale + mine.begin * kv;
+    const uint32_t group = a->n_heads / kv;
+    uint32_t in_group = 0;
+    for (uint32_t head = 0; head < a->n_heads; head++) {
+        const float top = edgec_found_top(edgec_found(a, EDGEC_FOUND_SCORE, head), n_cores);
+        uint32_t total = 0;
+        float most = 0.0f;
+        if (mine.end > mine.begin) {
+            most = edgec_weigh_row(a->s + head * a->lds + mine.begin, v_scale, kv, mine.end - mine.begin, top,
+                                   &total);
+        }
+        edgec_found(a, EDGEC_FOUND_SUM, head)[core] = (float)(int32_t)total;
+        edgec_found(a, EDGEC_FOUND_WEIGHT, head)[core] = most;
+        if (++in_group == group) {
+            in_group = 0;
+            v_scale++;
+        }
+    }
+}
+
+static void edgec_split_bytes(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    const edgec_range mine = edgec_positions(a, core, n_cores);
+    const edgec_range heads = edgec_share(a->n_heads, core, n_cores); /* whose factor it computes */
+    for (uint32_t head = 0; head < a->n_heads; head++) {
+        const float most = edgec_found_top(edgec_found(a, EDGEC_FOUND_WEIGHT, head), n_cores);
+        const size_t at = (size_t)head * a->lds + mine.begin;
+        edgec_weigh_bytes(a->s + at, a->p + at, mine.end - mine.begin, most);
+        if (head - heads.begin < heads.end - heads.begin) {
+            const float *sums = edgec_found(a, EDGEC_FOUND_SUM, head);
+            float total = *sums;
+            EDGEC_UNROLL_1
+            for (uint32_t other = 1; other < n_cores; other++) {
+                total += *++sums; /* exact: integers below 2^24 */
+            }
+            *edgec_found(a, EDGEC_FOUND_FACTOR, head) = edgec_values_factor(most, total);
+        }
+    }
+}
+
+static void edgec_split_values(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    const uint32_t d = a->head_dim, kv = a->n_kv_heads, words = (d + 3u) / 4u, group = a->n_heads / kv;
+    const edgec_range mine = edgec_share(kv * words, core, n_cores);
+    uint32_t j = mine.begin / words, i = (mine.begin - j * words) * 4u;
+    for (uint32_t part = mine.begin; part < mine.end; part++) {
+        EDGEC_ANEW(a);
+        const edgec_values values = {a->v + j * d + i, kv * d, edgec_p_minu(d - i, 4u), a->pos + 1u};
+        const uint32_t end = (j + 1u) * group;
+        for (uint32_t head = j * group; head < end;) {
+            const uint32_t pair = head + 1u < end;
+            edgec_mix_heads(pair, a->p + (size_t)head * a->lds, a->lds, &values,
+                            edgec_found(a, EDGEC_FOUND_FACTOR, head), a->cores, a->y + head * d + i, d);
+            head += 1u + pair;
+        }
+        i += 4u;
+        if (i >= d) {
+            i = 0;
+            j++;
+        }
+    }
+}
+
+/* Whether phases pay: where the plan has room for them, from 8 positions a core on. */
+EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
+    return a->found && a->m == 1u && a->pos >= 8u * a->cores;
+}
+
+static void edgec_attention_split(const edgec_attention_args *a) {
+    hal_fork(edgec_split_queries, a);
+    hal_fork(edgec_split_scores, a);
+    hal_fork(edgec_split_weights, a);
+    hal_fork(edgec_split_bytes, a);
+    hal_fork(edgec_split_values, a);
+}
+
+#endif

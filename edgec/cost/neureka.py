@@ -2,7 +2,7 @@
 
 The kernel is followed job by job (`kernels/matmul_w4a8_neureka/matmul_w4a8_neureka_tiles.h`): core 0 starts a job when
 one of the engine's two places is free, the engine works on one after the other (`edgec/neureka/cycles.py`), and a tile
-is scaled when its jobs have ended, by the cores that start none.
+is scaled by all cores when its jobs have ended; of gate and up they also compute the gated activation.
 
 A call's code comes from slow memory, as other kernels ran since the last call: `start_cycles` and FIRST are that.
 """
@@ -12,18 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from edgec.chip import Accelerator, Engine
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
 from edgec.neureka.job import gemv_job, rows_job
+from edgec.ops import quantize_dynamic
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of, tile_sizes
+from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
-from edgec.target import Accelerator, Engine
 
-# Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits: 24 shapes in both
-# forms, off by -11 % to +11 %.
-FIRST = 253  # core 0, from the first job to where it starts the second; code that is not in the cache
-FORK = 67  # fork, a core's share of a tile, join
+# Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
+FIRST = 260  # core 0, from the first job to where the team runs; code that is not in the cache
+TILE = 110  # barrier, a core's share of a tile, on to the next one
 ROW = 56  # a row of a tile
 ONE_GROUP = 13.8  # of a core: a channel of a row
 TWO_ROWS = (
@@ -31,13 +32,21 @@ TWO_ROWS = (
 )
 CHANNEL, GROUP = 4.6, 13.5  # where there are several groups: a channel and each of its groups
 RETURN = 70
+SILU_ROW, SILU = 70, 46.0  # of a core: a row of a tile, a channel of it
+QUANTIZE, ELEMENT = 420, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
 def matmul_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
-    """Cycles of one call of matmul_w<bits>a8_neureka, or of its 1x1 form."""
+    """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU."""
     m, n, k, group_size, tile = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile"))
     bits = bits_of(name) if mode_of(name) == "3x3" else 0
-    return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile)
+    return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, int(numbers.get("out_group", 0)))
+
+
+def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
+    """How often a call reads its weights: for each row, or in 1x1 form for each tile of pixels that rows make."""
+    m = int(numbers["m"])
+    return m if mode_of(name) == "3x3" else -(-grid_of(m)[0] // PIXELS)
 
 
 def grid_of(m: int) -> tuple[int, int]:
@@ -48,10 +57,11 @@ def grid_of(m: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def _matmul_cycles(
-    unit: Accelerator, cores: int, bits: int, m: int, n: int, k: int, group_size: int, tile: int
+    unit: Accelerator, cores: int, bits: int, m: int, n: int, k: int, group_size: int, tile: int, out_group: int
 ) -> float:
-    sizes, groups, inputs = tile_sizes(n, tile), n_groups(k, group_size), min(k, group_size)
-    jobs = (m if bits else 1) * groups  # of a tile
+    parts = PARTS if out_group else 1
+    sizes, groups, inputs = tile_sizes(n // parts, tile), n_groups(k, group_size), min(k, group_size)
+    jobs = (m if bits else 1) * groups * parts  # of a tile
     one = TWO_ROWS if m > 1 and n > k else ONE_GROUP  # of those that widen none adds a residual
     channel = one if groups == 1 else CHANNEL + GROUP * groups
     length = {
@@ -70,14 +80,20 @@ def _matmul_cycles(
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
     clock += FIRST
-    start(jobs + 1)
-    for tile_index, size in enumerate(sizes):
-        clock = max(clock, ends[jobs * (tile_index + 1)]) + unit.wait_cycles
-        free = cores - 1 if len(ends) <= jobs * len(sizes) and cores > 1 else cores
-        scaled = clock + FORK + m * (ROW + -(-size // free) * channel)
-        start(jobs * (tile_index + 2) + 1)
-        clock = max(clock, scaled)
-    return clock + RETURN
+    for index, size in enumerate(sizes):
+        done = jobs * (index + 1)
+        start(done + 1)
+        clock = max(clock, ends[done]) + unit.wait_cycles
+        start(done + 2)
+        share = -(-size // cores)
+        clock += TILE + parts * m * (ROW + share * channel)
+        clock += m * (SILU_ROW + share * SILU) if out_group else 0
+    return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
+
+
+def _quantize_cycles(cores: int, m: int, width: int, out_group: int) -> float:
+    pieces = quantize_dynamic.pieces(m, width, out_group, 4)
+    return QUANTIZE + ELEMENT * 5 * m * width / pieces * -(-pieces // cores)
 
 
 def peak_macs(bits: int = 4) -> float:

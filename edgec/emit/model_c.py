@@ -57,6 +57,12 @@ def called_modules(plan: Plan) -> set[str]:
     return {kernel_module(name) for name in called}
 
 
+def included_modules(plan: Plan) -> set[str]:
+    """Folders that the called kernels' C includes from, beside their own."""
+    phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
+    return {module for p in phases if p.call is not None for module in kernel(p.call.kernel).uses}
+
+
 def accelerators(plan: Plan) -> set[str]:
     """Kinds of the accelerators that the plan's kernels direct; each has a folder in kernels/."""
     phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.model_c import accelerators, called_modules, memories, model_c, model_h
+from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
 from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
 from edgec.errors import TargetError
@@ -179,7 +179,7 @@ def _off_chip(plan: Plan, arenas: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _kernel_files(plan: Plan) -> list[str]:
     """Paths of the kernels that the plan calls, and of what they share."""
-    modules = called_modules(plan) | accelerators(plan) | {"common"}
+    modules = called_modules(plan) | included_modules(plan) | accelerators(plan) | {"common"}
     root = folder("kernels")
     return sorted(
         f"kernels/{path.relative_to(root).as_posix()}"

@@ -10,9 +10,10 @@ class Choices:
     """All on, but for `edgec build --explain`.
 
     join           q, k and v as one matrix, gate and up as one (edgec/passes/join_projections.py)
-    norm_quantize  a norm and the quantisation of its result as one call (this and the next three: edgec/passes/fuse.py)
+    norm_quantize  a norm and the quantisation of its result as one call (this and the next four: edgec/passes/fuse.py)
     silu_quantize  the same of the gated activation
     rope_append    queries and keys rotated and the cache's new rows written in one call
+    gate_up_silu   gate and up on the accelerator while cores compute the gated activation
     residual       the residual added by the matmul before it
     attention      scores, softmax and values of a head in one call, where the cache is there whole
     accelerator    matrices on the accelerator where that is faster (edgec/passes/to_neureka.py)
@@ -29,6 +30,7 @@ class Choices:
     norm_quantize: bool = True
     silu_quantize: bool = True
     rope_append: bool = True
+    gate_up_silu: bool = True
     residual: bool = True
     attention: bool = True
     accelerator: bool = True

@@ -64,6 +64,11 @@ SHAPES: dict[str, Shapes] = {
         **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
         **{"addend": "[m][n]", "acc": "[3][m][groups][tile]", "y": "[m][n]"},
     },
+    "matmul_w4a8_silu_neureka": {
+        **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
+        **{"acc": "[3][2][m][groups][tile]", "y": "[m][n]", "q": "[m][n / 2]"},
+        **dict.fromkeys(("scale", "sums"), "[m][out_groups]"),
+    },
     "matmul_w4a8_nm": {
         **{**_ACTIVATIONS, "w": "[n][units][bits]", "w_pos": "[n][units][bytes of a unit]"},
         **{**_CHANNELS, **_COLUMNS},
@@ -168,9 +173,12 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     if not module.startswith("matmul_"):
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})
     bits = bits_of(name)
-    if module == "matmul_w4a8_neureka":
+    if module.endswith("_neureka"):
         mode = matmul_w4a8_neureka.mode_of(name)
-        return found | {"line": matmul_w4a8_neureka.row_bytes(k, group_size, bits, mode)}
+        found |= {"line": matmul_w4a8_neureka.row_bytes(k, group_size, bits, mode)}
+        if "out_group" in numbers:
+            found |= {"out_groups": n_groups(int(numbers["n"]) // 2, int(numbers["out_group"]))}
+        return found
     if module == "matmul_w4a8":
         return found | {"row_bytes": row_bytes(k, bits, group_size)}
     pattern = (int(name.split("_")[-2]), int(name.split("_")[-1]))
@@ -186,5 +194,8 @@ def _obeys(known: Numbers) -> None:
             seen = known["positions"] if "positions" in known else known["pos"] + known["m"]
         if known["lds"] < seen:
             raise ValueError(f"score rows of {known['lds']} for {seen} positions")
-    if "tile" in known and known["tile"] % COUT and known["tile"] != known["n"]:
-        raise ValueError(f"a tile of {known['tile']} of {known['n']} channels, not of whole passes of {COUT}")
+    channels = known["n"] // 2 if "out_group" in known else known.get("n")
+    if "tile" in known and known["tile"] % COUT and known["tile"] != channels:
+        raise ValueError(f"a tile of {known['tile']} of {channels} channels, not of whole passes of {COUT}")
+    if "out_group" in known and known["n"] % 2:
+        raise ValueError(f"gate and up of {known['n']} channels together")

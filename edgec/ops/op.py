@@ -77,6 +77,7 @@ class Kernel:
     directed: core 0 calls it alone, and it forks what is the cores' part itself; else the caller forks it.
     engine: the kind of accelerator that a directed kernel gives jobs to, or "". Its operands in `streamed` may lie
     where the accelerator reads them. scratch: parameters that hold nothing of meaning afterwards: variants may differ.
+    uses: ops whose folders its C includes from.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Kernel:
     engine: str = ""
     streamed: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 @dataclass

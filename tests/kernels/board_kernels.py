@@ -21,6 +21,8 @@ from edgec.verify.board import Board
 
 MAIN = Path(__file__).with_name("board_main.c")
 NAMES = [k.name for k in kernels()]
+# All of them translated are more than a jump reaches: a program each of the matmuls on the accelerator, and of the rest.
+PROGRAMS = [[n for n in NAMES if ("_neureka" in n) == engine] for engine in (False, True)]
 NONE = 0xFFFF_FFFF
 READ_AHEAD = 16  # bytes behind an operand that the accelerator may read
 
@@ -40,8 +42,8 @@ def with_cores(cores: int) -> Target:
     return replace(target, engines=(replace(target.engines[0], cores=cores),))
 
 
-def compile_program(target: Target, objects: Path, to: Path) -> Path:
-    """The test's program: runtime, main and kernels."""
+def compile_program(target: Target, objects: Path, names: list[str], to: Path) -> Path:
+    """The test's program: runtime, main and the named kernels."""
     templates, hal = folder("templates"), folder("templates") / target.runtime.hal
     arenas = [{"name": n, "symbol": n.lower(), "bytes": 1, "image": None, "writable": True} for n in ("L1", "TILE")]
     cores = target.engines[0].cores
@@ -52,8 +54,8 @@ def compile_program(target: Target, objects: Path, to: Path) -> Path:
     levels = {"stack_level": "L1", "program": "L2", "code": "TILE"}
     script = render("siracusa/link.ld.j2", memories=arenas, chip=chip, stacks=stacks, l3=l3, **levels)
     (to / "link.ld").write_text(script)
-    table = "".join(f"    {{edgec_{n}, {int(kernel(n).directed)}}},\n" for n in NAMES)
-    declared = "".join(f"void edgec_{n}(const void *args, uint32_t core, uint32_t n_cores);\n" for n in NAMES)
+    table = "".join(f"    {{edgec_{n}, {int(kernel(n).directed)}}},\n" for n in names)
+    declared = "".join(f"void edgec_{n}(const void *args, uint32_t core, uint32_t n_cores);\n" for n in names)
     entry = "const struct {\n    hal_kernel kernel;\n    uint32_t directed;\n} board_kernels[]"
     (to / "table.c").write_text(f'#include "hal.h"\n{declared}{entry} = {{\n{table}}};\n')
     sources = [str(MAIN), str(to / "table.c"), str(hal / "hal.c"), str(hal / "crt0.S"), str(objects)]
@@ -71,11 +73,11 @@ def _flags(target: Target) -> list[str]:
 
 
 class BoardKernels:
-    """The board with the program of all kernels; a new board behind one that has failed."""
+    """Boards with the programs; a new board behind one that has failed."""
 
-    def __init__(self, elf: Path, cores: int) -> None:
-        self.elf, self.cores = elf, cores
-        self.board: Board | None = None
+    def __init__(self, elves: Sequence[Path], cores: int) -> None:
+        self.elves, self.cores = elves, cores
+        self.boards: dict[int, Board] = {}
 
     def call(self, name: str, args: Args, same: dict[str, str] | None = None, skew: int = 1) -> Args:
         """Run a kernel on copies of the arrays; returns the arrays afterwards. See kernel_library.call."""
@@ -103,16 +105,17 @@ class BoardKernels:
                 arena += raw + bytes(READ_AHEAD)
                 places[p.name] = start, len(raw)
             words.append(struct.pack("<I", start))
-        header = struct.pack("<6I", NAMES.index(name), len(params), pointers, streamed, len(near), len(far))
+        program = next(i for i, names in enumerate(PROGRAMS) if name in names)
+        header = struct.pack("<6I", PROGRAMS[program].index(name), len(params), pointers, streamed, len(near), len(far))
         order = list(reversed(range(self.cores)))
-        board = self.board or Board(self.elf, self.cores, order=order, late_dma=True, late_neureka=True)
-        self.board = None
+        board = self.boards.pop(program, None)
+        board = board or Board(self.elves[program], self.cores, order=order, late_dma=True, late_neureka=True)
         board.input += header + b"".join(words) + near + far
         board.run(60)
         answer = bytes(board.output)
         del board.output[:]
         assert len(answer) == len(near), f"{name}: {board.printed}"
-        self.board = board
+        self.boards[program] = board
         return {
             p.name: np.frombuffer(answer, np.uint8)[places[p.name][0] :][: places[p.name][1]].view(args[p.name].dtype)
             if p.name in places and p.name not in kernel(name).streamed
@@ -126,6 +129,9 @@ def programs(to: Path, cores: Sequence[int]) -> dict[int, BoardKernels]:
     objects = compile_kernels(load_target("siracusa"), to)
     found = {}
     for n in cores:
-        (to / str(n)).mkdir()
-        found[n] = BoardKernels(compile_program(with_cores(n), objects, to / str(n)), n)
+        folders = [to / f"{n}-{i}" for i in range(len(PROGRAMS))]
+        for path in folders:
+            path.mkdir()
+        parts = zip(PROGRAMS, folders, strict=True)
+        found[n] = BoardKernels([compile_program(with_cores(n), objects, names, path) for names, path in parts], n)
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ops import matmul_w4a8_neureka as neureka
+from edgec.ops import matmul_w4a8_silu_neureka as silu_neureka
 from edgec.ops.attention import factor
 from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.ops.matmul_w4a8_nm import WIDTHS, kernel_name, random_mask
@@ -509,6 +510,34 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
     return case
 
 
+def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
+    """matmul_neureka's of an even number of channels; their results are of SiLU's size."""
+
+    def case(rng: Rng) -> Args:
+        args = matmul_neureka(bits, mode)(rng)
+        while args["n"] % 2:
+            args = matmul_neureka(bits, mode)(rng)
+        m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
+        groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300]))
+        args["tile"] = 32 * _int(rng, 1, 4) if rng.random() < 0.7 else width
+        out = m * n_groups(width, out_group)
+        scale = 10.0 ** rng.uniform(-1, 1) / np.sqrt(k) / 127 / 2**bits  # gates of an ordinary size
+        return {
+            **{key: args[key] for key in ("x", "w", "bias")},
+            "x_scale": _f32(rng, m * groups, -1, 1),
+            "w_scale": (rng.normal(size=n * groups) * scale).astype(np.float16),
+            "acc": np.zeros(2 * neureka.TILES * m * groups * args["tile"], np.int32),
+            "y": np.zeros(m * n, f32),
+            "q": _junk(rng, m * width + 2, np.int8),
+            "scale": _junk(rng, out, f32),
+            "sums": _junk(rng, out, np.int32),
+            **{key: args[key] for key in ("m", "n", "k", "group_size", "tile")},
+            "out_group": out_group,
+        }
+
+    return case
+
+
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     "gelu_mul": silu_mul,
@@ -516,5 +545,7 @@ CASES: dict[str, Callable[[Rng], Args]] = {
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
     neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),
+    **{silu_neureka.kernel_name(bits): matmul_silu_neureka(bits) for bits in neureka.WIDTHS},
+    silu_neureka.kernel_name(8, "1x1"): matmul_silu_neureka(8, "1x1"),
     **{kernel_name(bits, pattern): matmul_nm(bits, pattern) for bits in WIDTHS for pattern in PATTERNS},
 }

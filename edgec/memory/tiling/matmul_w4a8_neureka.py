@@ -19,10 +19,14 @@ from edgec.packing import n_groups
 
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
     """Tiles of up to half the channels, a quarter, ... two passes of the engine."""
-    n = step.type("y").shape[1]
+    return (partial(_call, step, size) for size in sizes(step.type("y").shape[1]))
+
+
+def sizes(n: int) -> Iterator[int]:
+    """Channels of the largest tile that candidates have, of n."""
     size = tile_sizes(n, n)[0]
     while True:
-        yield partial(_call, step, size)
+        yield size
         if size <= 2 * COUT:
             return
         size = max(2 * COUT, -(-size // (2 * COUT)) * COUT)

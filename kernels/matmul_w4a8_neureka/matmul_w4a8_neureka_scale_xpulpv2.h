@@ -1,0 +1,185 @@
+/* The scaling of N-EUREKA's sums for cores with XpulpV2, in hardware loops. */
+#ifndef EDGEC_MATMUL_W4A8_NEUREKA_SCALE_XPULPV2_H
+#define EDGEC_MATMUL_W4A8_NEUREKA_SCALE_XPULPV2_H
+
+#include "edgec_rows_xpulpv2.h"
+#include "matmul_w4a8_neureka_tiles.h"
+
+#if defined(EDGEC_PULP_FLOAT)
+#define F16_MASK       0x8FFFFFFFu /* edgec_f16_to_f32 */
+#define F16_UNIT       0x1p112f
+#define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
+
+/* Whether a row has one group, nothing to add, and a scale that stays finite with 2^112 in it. */
+EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    return c->groups == 1u && !a->addend && !a->bias && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT;
+}
+
+/* scale_row of one row or of two, `row` and the next one, that are plain: two convert w_scale once. */
+EDGEC_APART void scale_plain(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                             uint32_t count, int two) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const int32_t *acc2 = acc + a->tile;
+    const uint16_t *w = a->w_scale + channel;
+    float *y = a->y + row * a->n + channel, *y2 = y + a->n;
+    uint32_t h, u, v, q;
+    if (two) {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "13",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                EDGEC_P_LW("%[q]", "4", "%[acc2]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[u], %[h], %[x]\n\t"
+                "fcvt.s.w %[q], %[q]\n\t"
+                "fmul.s %[h], %[h], %[x2]\n\t"
+                "fmul.s %[v], %[v], %[u]\n\t"
+                "fmul.s %[q], %[q], %[h]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]")
+                EDGEC_P_SW("%[q]", "4", "%[y2]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [acc2] "+r"(acc2), [y] "+r"(y), [y2] "+r"(y2), [h] "=&r"(h),
+              [u] "=&r"(u), [v] "=&r"(v), [q] "=&r"(q)
+            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [x2] "r"(a->x_scale[row + 1u] * F16_UNIT),
+              [mask] "r"(F16_MASK)
+            : "memory");
+        /* clang-format on */
+    } else {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "8",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[h], %[h], %[x]\n\t"
+                "fmul.s %[v], %[v], %[h]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v)
+            : [count] "r"(count), [x] "r"(a->x_scale[row] * F16_UNIT), [mask] "r"(F16_MASK)
+            : "memory");
+        /* clang-format on */
+    }
+}
+
+/* `count` channels of a row, at least one, from the one whose sums begin at acc on, which is `channel` of all:
+ * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
+ *
+ * Two cores share a float unit: their instructions for it go on without waiting where others lie between. With one group
+ * the row's scale takes 2^112, which w_scale's bits lack as a float's, in advance. */
+EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                           uint32_t count) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const uint32_t groups = c->groups, at = row * a->n + channel;
+    const uint16_t *w = a->w_scale + channel * groups;
+    const float *x_scale = a->x_scale + row * groups;
+    const float *added = &c->nothing; /* for all channels: a step of 0 */
+    uint32_t step = 0;
+    float *y = a->y + at;
+    uint32_t h, v, q;
+    if (a->addend) {
+        added = a->addend + at;
+        step = sizeof(float);
+    } else if (a->bias) { /* sums of two numbers do not depend on their order */
+        added = a->bias + channel;
+        step = sizeof(float);
+    }
+    if (groups == 1u && edgec_abs(*x_scale) < F16_UNIT_LIMIT) {
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[count]", "10",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW("%[v]", "4", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[v], %[v]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fmul.s %[h], %[h], %[x]\n\t"
+                EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")
+                "fmul.s %[v], %[v], %[h]\n\t"
+                "fadd.s %[v], %[q], %[v]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [h] "=&r"(h), [v] "=&r"(v),
+              [q] "=&r"(q)
+            : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale * F16_UNIT), [mask] "r"(F16_MASK)
+            : "memory");
+        /* clang-format on */
+    } else {
+        const uint32_t stride = (uint32_t)sizeof(float) * a->tile;
+        const float *x;
+        uint32_t s;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("1", "%[count]", "17",
+                "mv %[x], %[x_scale]\n\t"
+                "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
+                EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
+                    EDGEC_P_LH("%[h]", "2", "%[w]")
+                    EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
+                    "slli %[h], %[h], 13\n\t"
+                    "fcvt.s.w %[q], %[q]\n\t"
+                    "and %[h], %[h], %[mask]\n\t"
+                    EDGEC_P_LW("%[s]", "4", "%[x]")
+                    "fmul.s %[h], %[h], %[unit]\n\t"
+                    "fmul.s %[h], %[h], %[s]\n\t"
+                    "fmul.s %[q], %[q], %[h]\n\t"
+                    "fadd.s %[v], %[v], %[q]\n\t")
+                EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
+                "add %[acc], %[acc], %[back]\n\t"
+                "fadd.s %[v], %[h], %[v]\n\t"
+                EDGEC_P_SW("%[v]", "4", "%[y]"))
+            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
+              [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
+            : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride),
+              [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
+            : "memory");
+        /* clang-format on */
+    }
+}
+
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
+                            uint32_t count) {
+    const uint32_t m = c->a->m, step = c->groups * c->a->tile;
+    EDGEC_UNROLL_1
+    for (uint32_t row = 0; row < m; row++) {
+        if (!is_plain(c, row)) {
+            scale_row(c, acc, row, channel, count);
+        } else if (row + 1u < m && is_plain(c, row + 1u)) {
+            scale_plain(c, acc, row++, channel, count, 1);
+            acc += step;
+        } else {
+            scale_plain(c, acc, row, channel, count, 0);
+        }
+        acc += step;
+    }
+}
+#endif
+
+/* All rows of `count` channels, of which there may be none: from the one whose sums begin at acc on, which is `channel`
+ * of all. */
+EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
+                                 uint32_t count) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    if (EDGEC_SELDOM(count == 0)) {
+        return;
+    }
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(a->addend && a->bias)) {
+        if (a->m == 1u) { /* in the code that all shapes share, which is there already */
+            scale_row(c, acc, 0, channel, count);
+        } else {
+            scale_rows(c, acc, channel, count);
+        }
+        return;
+    }
+#endif
+    EDGEC_UNROLL_1
+    for (uint32_t row = 0; row < a->m; row++) {
+        edgec_neureka_scale(c, acc + row * c->groups * a->tile, row, channel, count);
+    }
+}
+
+#endif

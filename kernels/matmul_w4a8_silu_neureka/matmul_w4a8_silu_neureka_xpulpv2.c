@@ -1,0 +1,102 @@
+/* The kernels of matmul_w4a8_silu_neureka.h for cores with XpulpV2. */
+#include "matmul_w4a8_silu_neureka.h"
+
+#include "../matmul_w4a8_neureka/matmul_w4a8_neureka_scale_xpulpv2.h"
+#include "edgec_parts_xpulpv2.h"
+#include "edgec_silu_xpulpv2.h"
+
+#define EDGEC_GROUPS 4u /* that a row in parts has at most */
+
+typedef struct {
+    edgec_neureka_call call; /* first: the team's functions get it */
+    edgec_matmul_w4a8_neureka_args matmul;
+    edgec_parts parts; /* of a single row */
+} call;
+
+/* Scales a core's share of a tile of gate and up, and multiplies them. */
+EDGEC_INLINE void share(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
+                        uint32_t n_cores) {
+    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_range mine = edgec_share(t->count, core, n_cores);
+    const uint32_t count = mine.end - mine.begin, first = t->first + mine.begin, n = a->n;
+    if (EDGEC_SELDOM(count == 0)) {
+        return;
+    }
+    const int32_t *acc = t->acc + mine.begin;
+    uint32_t channel = first;
+    EDGEC_UNROLL_1
+    for (uint32_t part = 0; part < 2u; part++) {
+        scale_channels(c, acc, channel, count);
+        acc += a->m * c->groups * a->tile;
+        channel += c->width;
+    }
+    float *gate = a->y + first;
+    EDGEC_UNROLL_1
+    for (uint32_t row = a->m; row > 0; row--) {
+        edgec_silu_row(gate, gate + c->width, gate, count, 0.0f);
+        gate += n;
+    }
+}
+
+/* Whole groups, of any number of rows. */
+EDGEC_APART void quantize_groups(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t core,
+                                 uint32_t n_cores) {
+    const uint32_t width = a->n / 2u, size = a->out_group;
+    const uint32_t groups = edgec_groups(width, size);
+    const edgec_range mine = edgec_share(a->m * groups, core, n_cores);
+    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t row = a->m > 1u ? unit / groups : 0u;
+        const uint32_t first = (unit - row * groups) * size;
+        const uint32_t count = edgec_p_minu(width - first, size);
+        const float *v = a->y + (size_t)row * a->n + first;
+        a->scale[unit] = edgec_quantize_under(edgec_top(v, count, 0.0f), v,
+                                              a->q + (size_t)row * width + first, count, &a->sums[unit]);
+    }
+}
+
+static void team(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_NEUREKA_TEAM(args, core, n_cores, share);
+    hal_barrier();
+    edgec_parts *p = &((call *)(uintptr_t)args)->parts;
+    const edgec_matmul_w4a8_silu_neureka_args *a = p->a;
+    if (EDGEC_SELDOM(p->groups == 0)) {
+        quantize_groups(a, core, n_cores);
+        return;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part part = edgec_parts_at(p, j);
+        p->tops[j] = edgec_parts_top(a->y + part.begin, part.count);
+    }
+    hal_barrier();
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part part = edgec_parts_at(p, j);
+        p->sums[j] = edgec_parts_quantize(p, j, a->y + part.begin, a->q + part.begin, part.count, a->scale);
+    }
+}
+
+EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t bits) {
+    call c;
+    c.matmul =
+        (edgec_matmul_w4a8_neureka_args){a->x, a->x_scale, a->w, a->w_scale, a->bias,       NULL,   a->acc,
+                                         a->y, a->m,       a->n, a->k,       a->group_size, a->tile};
+    edgec_neureka_begin(&c.call, &c.matmul, bits, 2);
+    c.parts.a = a;
+    if (!edgec_parts_cut(&c.parts, a->m, a->n / 2u, a->out_group, EDGEC_GROUPS)) {
+        c.parts.groups = 0;
+    }
+    hal_fork_team(team, &c);
+    if (c.parts.groups > 0) {
+        edgec_parts_sums(&c.parts, a->sums);
+    }
+}
+
+EDGEC_MATMUL_SILU_NEUREKA(w2a8_silu_neureka, 2)
+EDGEC_MATMUL_SILU_NEUREKA(w3a8_silu_neureka, 3)
+EDGEC_MATMUL_SILU_NEUREKA(w4a8_silu_neureka, 4)
+EDGEC_MATMUL_SILU_NEUREKA(w5a8_silu_neureka, 5)
+EDGEC_MATMUL_SILU_NEUREKA(w6a8_silu_neureka, 6)
+EDGEC_MATMUL_SILU_NEUREKA(w7a8_silu_neureka, 7)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka, 8)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka_1x1, 0)

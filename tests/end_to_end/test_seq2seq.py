@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import tiny_models
@@ -177,6 +179,10 @@ def test_the_report_speaks_of_both_halves(artifact: Artifact) -> None:
     )
     text = " ".join((artifact.path / "report.txt").read_text().split())
     assert "in front an encoder of 3 layers, feed-forward 44, 4 heads" in text
+    jsonschema.validate(report.to_dict(), json.loads((resources.files("edgec") / "report" / "schema.json").read_text()))
+    page = (artifact.path / "report.html").read_text()
+    for program in ("encode", "prefill", "decode"):
+        assert f"timeline-{program}" in page
 
 
 def is_matrix(name: str, shape: tuple[int, ...]) -> bool:

@@ -16,7 +16,7 @@ from edgec.ops import kernel, kernel_module, kernels
 
 SEEDS = 24
 NAMES = [k.name for k in kernels()]
-# Operands that the twin does not follow: the accelerator's accumulators, and what comes of them where that is quantised.
+# Operands that the twin does not follow: the accelerator's sums, and what comes of them where that is quantised.
 UNFOLLOWED = {"acc": ("matmul_w4a8_neureka", "matmul_w4a8_silu_neureka"), "y": ("matmul_w4a8_silu_neureka",)}
 
 

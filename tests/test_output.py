@@ -180,26 +180,17 @@ def test_a_parent_that_may_not_be_written(tmp_path: Path) -> None:
 
 def test_files_that_belong_together_are_written_together(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(out)
-    real = Path.write_bytes
-
-    def write(self: Path, data: bytes) -> int:
-        if "second" in self.name:
-            real(self, data[:1])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(self, data)
-
-    monkeypatch.setattr(Path, "write_bytes", write)
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path) if "second" in path.name else real(path, mode))
     with pytest.raises(OutputError, match=r"second\.txt cannot be written: No space left"):
         write_files({out / MARK: "new", out / "second.txt": "new"})
+    monkeypatch.undo()
     assert content(out) == before
 
 
 def test_a_file_that_is_refused_is_named_by_its_place_in_out(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: Path, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with pytest.raises(OutputError) as caught, replaced_folder(out) as folder:
-        monkeypatch.setattr(Path, "write_bytes", write)
+        monkeypatch.setattr(Path, "open", lambda path, mode: Full(path))
         write_file(folder / "deep" / "file.bin", b"")
     assert sentence(caught) == f"{out}/deep/file.bin cannot be written: No space left on device."
 

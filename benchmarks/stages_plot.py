@@ -25,7 +25,7 @@ def main() -> None:
     found = json.loads(DATA.read_text())
     dense = next(record for record in found if record["row"] == "dense")
     names = sorted({record["row"] for record in found} - set(LEFT_OUT))
-    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    colours = plt.get_cmap("tab20").colors
     figure, panels = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained", sharey=True)
     for panel, when, title in zip(
         panels, ("before", "after"), ("as the stage leaves it", "after recovery"), strict=True

@@ -43,9 +43,10 @@ def rank(model: str, roles: tuple[str, ...], tokenizer: str | None, out: Path | 
     from edgec.analyze.runs import rank_analysis
     from edgec.frontend.load import load_checkpoint
 
+    folder = _folder(out, model)
     with bars() as say:
         found = rank_analysis(model, load_checkpoint(model, tokenizer), roles or ROLES, say)
-    _finish(found, _folder(out, model), as_json)
+    _finish(found, folder, as_json)
 
 
 def _exchange_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,9 +128,13 @@ def sensitivity(
 
 
 def _folder(out: Path | None, model: str) -> Path:
+    """Where the files will go. Raises OutputError if nothing can be written there."""
     from edgec.cli import model_name
+    from edgec.output import expect_folder
 
-    return out or Path("out") / f"{model_name(model)}-analysis"
+    folder = out or Path("out") / f"{model_name(model)}-analysis"
+    expect_folder(folder)
+    return folder
 
 
 def _finish(found: Any, folder: Path, as_json: bool) -> None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec import __version__
-from edgec.artifact import FORMAT, Artifact
+from edgec.artifact import Artifact
 from edgec.compress.depth import rank_layers
 from edgec.compress.pipeline import Measure, compress
-from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
 from edgec.emit.project import Golden, fnv1a, project_files
 from edgec.emit.riscv import rv32_float_abi
+from edgec.facts import described, facts
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.frontend.load import load_checkpoint
@@ -41,17 +39,16 @@ from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
 from edgec.memory.planner import add_program
-from edgec.memory.serialize import dump_plan
+from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
 from edgec.planning import context_of, longest_decode, models, plan_model, refuse_for_encoder, remedies
 from edgec.recipe import KV_BITS, Recipe
 from edgec.report.explain import effects
 from edgec.report.files import write_report
-from edgec.report.placements import placements
 from edgec.report.report import make_report
 from edgec.simulate.reference import ReferenceRunner
-from edgec.target import Target, load_target, target_path
+from edgec.target import load_target, target_path
 from edgec.verify.elf_map import check_chip_elf, check_elf
 from edgec.verify.toolchain import compile_chip, compile_rv32, sizes
 
@@ -113,13 +110,13 @@ def build(
         graphs, memory_plan = plan_model(lowered, chip, context, recipe)
         say("find the longest context")
         longest = longest_decode(lowered, chip)
-        meta = _describe(checkpoint, quantized, recipe, chip, memory_plan, longest)
+        meta = described(checkpoint, quantized, recipe, chip, memory_plan, longest)
         meta["stages"] = list(table)
         say("search for remedies")
         rank = partial(rank_layers, loaded, recipe.calibration, recipe.seed, say) if recipe.calibration.file else None
         meta["remedies"] = remedies(models(loaded, quantized, recipe), recipe, memory_plan, bool(loaded.packed), rank)
         meta["effects"] = effects(quantized, memory_plan, say) if explain else []
-        meta["provenance"]["plan_sha256"] = _sha256(dump_plan(memory_plan).encode())
+        meta["provenance"]["plan_sha256"] = plan_sha256(memory_plan)
         if memory_plan.deficits():
             add_program(memory_plan)
         else:
@@ -158,7 +155,7 @@ def plan_config(
     add_program(made)
     files = {file.name: _sha256(file.read_bytes())}
     provenance = {"source": file.name, "format": "config", "files": files, "notes": [NO_WEIGHTS]}
-    meta = _facts(Path(file.name), model, recipe, chip, made, longest)
+    meta = facts(Path(file.name), model, recipe, chip, made, longest)
     return (
         meta | {"provenance": provenance, "weights_read": False, "stages": [], "remedies": found, "effects": explained},
         graphs,
@@ -245,61 +242,12 @@ def _link(project: Path, made: Plan, data: Mapping[str, NDArray[np.uint8]]) -> d
     }
 
 
-def _describe(
-    checkpoint: Checkpoint, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
-) -> dict[str, Any]:
-    """build.json before emission."""
-    source = Path(str(checkpoint.provenance.get("source", "model")))
-    tokenizer = checkpoint.tokenizer
-    return _facts(source, model, recipe, chip, made, longest) | {
-        "tokenizer": None
-        if tokenizer is None
-        else {
-            "bos_id": tokenizer.bos_id,
-            "eos_ids": list(tokenizer.eos_ids),
-            "add_bos": tokenizer.add_bos,
-            "add_eos": tokenizer.add_eos,
-            "encode_special_tokens": bool(tokenizer.backend.encode_special_tokens),
-        },
-        "provenance": checkpoint.provenance
-        | {"source": source.name, "versions": {"python": platform.python_version(), "numpy": np.__version__}},
-    }
-
-
-def _facts(
-    source: Path, model: QuantizedModel, recipe: Recipe, chip: Target, made: Plan, longest: int
-) -> dict[str, Any]:
-    """What build.json says of model, recipe and plan."""
-    config = {
-        k: v for k, v in asdict(model.config).items() if k not in ("rope_inv_freq", "rope_factor", "local_inv_freq")
-    }
-    parameters = sum(m.packed.shape[0] * m.k for m in model.matrices.values())
-    parameters += sum(f.size for f in model.floats.values())
-    return {
-        "format": FORMAT,
-        "edgec": __version__,
-        "title": f"{source.stem or source.name} for {chip.name}",
-        "model": config | {"parameters": parameters},
-        "recipe": recipe.to_dict(),
-        "target": chip.name,
-        "context": made.context,
-        "chunk": made.chunk,
-        "max_context": longest,
-        "placements": placements(made),
-        "program": None,
-        "constants": {},
-        "sparsity": {name: asdict(storage) for name, storage in model.storage.items()},
-        "widths": {name: m.bits for name, m in model.matrices.items()},
-        "quantization": {name: float(f"{nmse:.6g}") for name, nmse in model.errors.items()},
-    }
-
-
 def _write_rest(
     folder: Path, meta: dict[str, Any], graphs: dict[str, Graph], made: Plan, checkpoint: Checkpoint, target: str
 ) -> None:
     for name, graph in graphs.items():
         write_file(folder / "graph" / f"{name}.txt", print_graph(graph))
-    write_file(folder / "plan.json", dump_plan(made))
+    write_file(folder / "plan.json", plan_text(made))
     write_file(folder / "target.toml", target_path(target).read_bytes())
     if checkpoint.tokenizer is not None:
         write_file(folder / "tokenizer.json", checkpoint.tokenizer.backend.to_str())

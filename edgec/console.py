@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import click
 
 from edgec.errors import EdgecError
 
-USAGE, BUG, INTERRUPTED = 2, 70, 130
+USAGE, BUG, INTERRUPTED, TERMINATED = 2, 70, 130, 143
 # What a user's disk and folders can do to any command; every other OSError is a bug of edgec.
 ENVIRONMENT = {
     errno.ENOSPC: "the disk is full",
@@ -26,6 +28,27 @@ ENVIRONMENT = {
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything is left as after Ctrl-C, temporary folders are removed, what is measured is kept."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Terminated is raised where SIGTERM interrupts the main thread, the only one that may ask for signals."""
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Commands(click.Group):
@@ -45,8 +68,11 @@ class Commands(click.Group):
             return super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
         as_json = "--json" in given
         try:
-            code = super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
-        except click.Abort:
+            with _sigterm_raises():
+                code = super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort as stopped:
+            if isinstance(stopped.__cause__, Terminated):
+                _fail("terminated", TERMINATED, as_json)
             _fail("interrupted", INTERRUPTED, as_json)
         except click.ClickException as error:
             if not as_json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgec.errors import OutputError
@@ -55,13 +55,43 @@ def _exchange(work: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_file(path: Path, data: str | bytes | memoryview) -> None:
+Contents = str | bytes | memoryview | Iterable[str]  # a file as a whole or in pieces
+
+
+def write_file(path: Path, data: Contents) -> None:
     """Write one file through a temporary name, so that it is never half there."""
-    part = path.with_name(f".{path.name}.part")
+    write_files({path: data})
+
+
+def write_files(files: Mapping[Path, Contents]) -> None:
+    """Write files that belong together: none takes its place before all are on the disk.
+
+    Raises OutputError if the disk refuses one; what was there is then untouched.
+    """
+    parts = {path: path.with_name(f".{path.name}.part") for path in files}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
-        os.replace(part, path)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with parts[path].open("wb") as file:
+                for piece in (data,) if isinstance(data, (str, bytes, memoryview)) else data:
+                    file.write(piece.encode() if isinstance(piece, str) else piece)
+        for path, part in parts.items():
+            os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        for part in parts.values():
+            with suppress(OSError):  # what refuses a file may refuse this too
+                part.unlink()
+
+
+def expect_folder(path: Path) -> None:
+    """Raise OutputError now, not after hours, where there is no folder at `path` and none can be made."""
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{path} cannot be written: {place} is no folder; choose another -o.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: no permission in {place}; choose another -o.")

@@ -18,7 +18,7 @@ from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.seq2seq_config import seq2seq
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
-from edgec.lower.programs import on_shapes, programs, ready
+from edgec.lower.programs import of_any_length, programs, ready
 from edgec.memory.capacity import longest_context
 from edgec.memory.choices import ALL
 from edgec.memory.collector import no_cycle_search
@@ -142,7 +142,4 @@ def without(choice: str, model: QuantizedModel, made: Plan) -> Plan:
 
 def longest_decode(model: QuantizedModel, target: Target) -> int:
     """The longest context with which a `ready` model decodes, or encodes, on the target, up to what it was made for."""
-    rows = rows_by_program(model.config, 1)
-    rows.pop("prefill", None)
-    make = on_shapes(model, rows, target)
-    return longest_context(make, model.config.n_layers, target, model.config.max_seq_len)
+    return longest_context(of_any_length(model, target), model.config.n_layers, target, model.config.max_seq_len)

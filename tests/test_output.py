@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,12 +88,26 @@ def test_an_exchange_that_fails_leaves_the_old_one(out: Path, failing: int, monk
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
-def test_a_full_disk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: Path, data: object) -> int:
+class Full:
+    """A file on a disk with room for one byte more."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = io.FileIO(path, "w")
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def write(self, data: bytes) -> int:
+        self.file.write(data[:1])
         raise OSError(errno.ENOSPC, "No space left on device")
 
+
+def test_a_full_disk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(out)
-    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path))
     with pytest.raises(OutputError, match="No space left on device") as caught, replaced_folder(out) as folder:
         fill(folder)
     monkeypatch.undo()
@@ -103,16 +119,25 @@ def test_a_full_disk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
     write_file(path, "old")
-    real = Path.write_bytes
-
-    def half(self: Path, data: bytes) -> int:
-        real(self, data[:1])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path))
     with pytest.raises(OutputError, match=r"file\.txt cannot be written"):
         write_file(path, "new")
+    monkeypatch.undo()
     assert content(tmp_path) == {"file.txt": b"old"}
+
+
+def test_pieces_are_one_file_and_none_where_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_file(path, iter(("ä", "", "b\n")))
+    assert path.read_text(encoding="utf-8") == "äb\n"
+
+    def pieces() -> Iterator[str]:
+        yield "new"
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_file(path, pieces())
+    assert content(tmp_path) == {"file.txt": "äb\n".encode()}
 
 
 @pytest.mark.parametrize("kind", ["file", "foreign folder"])

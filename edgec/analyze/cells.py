@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgec.analyze import VERSION
+from edgec.errors import OutputError
 from edgec.output import write_file
 
 Say = Callable[[str, int, int], None]
@@ -25,17 +26,24 @@ class Cells:
         self.file = folder / f".partial-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
         self.values: dict[str, float] = {}
         if self.file.is_file():
-            self.values = {str(key): float(value) for key, value in json.loads(self.file.read_text()).items()}
+            try:
+                self.values = {str(key): float(value) for key, value in json.loads(self.file.read_bytes()).items()}
+            except (ValueError, TypeError, AttributeError):
+                raise OutputError(
+                    f"{self.file}, an earlier run's numbers, is damaged: remove it to start anew."
+                ) from None
 
     def fill(self, wanted: Mapping[str, Callable[[], float]], text: str, say: Say) -> dict[str, float]:
         """All wanted numbers by key; those that are kept are not computed again."""
-        for done, (key, compute) in enumerate(wanted.items()):
-            say(text, done, len(wanted))
-            if key not in self.values:
-                self.values[key] = compute()
-                if len(self.values) % EVERY == 0:
-                    self.save()
-        self.save()
+        try:
+            for done, (key, compute) in enumerate(wanted.items()):
+                say(text, done, len(wanted))
+                if key not in self.values:
+                    self.values[key] = compute()
+                    if len(self.values) % EVERY == 0:
+                        self.save()
+        finally:
+            self.save()
         return {key: self.values[key] for key in wanted}
 
     def save(self) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgec.analyze.cells import Cells
 from edgec.analyze.pictures import picture
-from edgec.output import write_file
+from edgec.output import write_files
 from edgec.report.charts import Figure
 from edgec.report.page import environment, plotly_script
 
@@ -29,10 +30,14 @@ class Analysis:
     lines: Sequence[str]
     summary: Sequence[Sequence[str]]  # a short table for the page and the terminal, its heading first
     facts: Mapping[str, Any]
+    cells: Cells | None = None  # numbers that it was made from: forgotten when it is written
 
     def write(self, folder: Path) -> list[Path]:
-        """The files' names. Raises OutputError if the disk refuses, ToolError without matplotlib or plotly."""
-        files = {
+        """The files' names. Raises OutputError if the disk refuses, ToolError without matplotlib or plotly.
+
+        All are written or none; what was measured is kept until then.
+        """
+        files: dict[str, str | bytes] = {
             f"{self.name}.csv": self._csv(),
             f"{self.name}.json": json.dumps(
                 {"title": self.title, "protocol": self.facts, "lines": list(self.lines), "rows": self._rounded()},
@@ -41,10 +46,12 @@ class Analysis:
             + "\n",
             f"{self.name}.html": self._html(),
         }
-        for name, content in files.items():
-            write_file(folder / name, content)
-        picture(self.charts, folder / f"{self.name}.png")
-        return [folder / name for name in (*files, f"{self.name}.png")]
+        files[f"{self.name}.png"] = picture(self.charts)
+        paths = {folder / name: content for name, content in files.items()}
+        write_files(paths)
+        if self.cells:
+            self.cells.forget()
+        return list(paths)
 
     def _rounded(self) -> list[dict[str, Any]]:
         return [

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edgec.errors import ToolError
-from edgec.output import write_file
 from edgec.report.charts import Figure
 
 COLUMNS = 3
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a chart
 
 
-def picture(charts: Sequence[tuple[str, Figure]], file: Path) -> None:
-    """All charts in one picture, each under its title. Raises ToolError if matplotlib is not installed."""
+def picture(charts: Sequence[tuple[str, Figure]]) -> bytes:
+    """All charts in one picture (PNG), each under its title. Raises ToolError if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError:
@@ -41,7 +39,7 @@ def picture(charts: Sequence[tuple[str, Figure]], file: Path) -> None:
             axes.legend(fontsize=7, frameon=False)
     stream = io.BytesIO()
     canvas.savefig(stream, format="png", metadata={"Software": None})
-    write_file(file, stream.getvalue())
+    return stream.getvalue()
 
 
 def _line(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:

@@ -84,9 +84,7 @@ def exchange_analysis(
     lines = [f"dense loss {dense:.5g}", *(line for e in found for line in observations(e))]
     title = f"{'Replacement' if kind == 'replace' else 'Ablation'} in {Path(model).name}"
     rows = [row for e in found for row in e.rows()]
-    analysis = Analysis(kind, title, rows, made, lines, _ablation_table(found), facts)
-    cells.forget()
-    return analysis
+    return Analysis(kind, title, rows, made, lines, _ablation_table(found), facts, cells)
 
 
 def _measure(
@@ -156,8 +154,8 @@ def sensitivity_analysis(
         "worst: "
         + ", ".join(f"layer {r['layer']} {r['role']} at {r['kind']} {r['value']} +{r['change']:.3g}" for r in worst),
     ]
-    cells.forget()
-    return Analysis("sensitivity", f"Sensitivity of {Path(model).name}", rows, made, lines, summary, facts)
+    title = f"Sensitivity of {Path(model).name}"
+    return Analysis("sensitivity", title, rows, made, lines, summary, facts, cells)
 
 
 def _key(change: Change) -> tuple[str, str]:

@@ -8,7 +8,7 @@ without correcting their targets buys nothing, so it is not the default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgec.compress.block_moments import fit_blocks
 from edgec.compress.chip_numerics import ChipActivations, group_sizes
 from edgec.compress.gptq import damped, descend, error, expand, gptq, refit_scales, round_codes, search_scales
 from edgec.compress.quantized import QuantizedTensor
-from edgec.compress.stage import Work, layers_of
+from edgec.compress.stage import Work
 from edgec.compress.token_weights import token_weights
 from edgec.compress.torch_model import TorchModel, load_torch
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.structure import Structure
 from edgec.packing import pack
 
 T = TypeVar("T")
@@ -84,21 +84,16 @@ def quantize_blocks(
     structure = model.structure
     if fit.sequential:
         module.act = ChipActivations(group_sizes(structure, {name: size for name, (_, size) in grids.items()}))
-    moments: dict[str, Tensor] = {}  # of shared matrices, summed up to the last of their users
     with torch.no_grad():
         hidden = module.embed(torch.from_numpy(tokens))
-        for layer in range(model.config.n_layers):
-            work.say("blocks", layer, model.config.n_layers)
-            users, names = due(structure, layer, grids)
-            done = work.load(f"block{layer}")
-            if done is None or len(names) < len(users):
-                for user, moment in _moments(module, layer, hidden, users, weights).items():
-                    name = structure.owner(user)
-                    moments[name] = moments[name] + moment if name in moments else moment
-            ready = {name: moments.pop(name) for name in names if name in moments}
-            if done is None:
-                done = _fit(module, ready, {n: grids[n] for n in names}, fit, model)
-                work.save(f"block{layer}", done)
+
+        def moments(layer: int, users: list[str]) -> dict[str, Tensor]:
+            return _moments(module, layer, hidden, users, weights)
+
+        def fitted(names: list[str], ready: dict[str, Tensor]) -> dict[str, Any]:
+            return _fit(module, ready, {name: grids[name] for name in names}, fit, model)
+
+        for layer, names, done in fit_blocks(structure, grids, moments, fitted, work):
             for name in names:
                 tensor = QuantizedTensor(
                     done[f"{name}.packed"], done[f"{name}.scale"], None, module.linear(name).in_features, *grids[name]
@@ -107,12 +102,6 @@ def quantize_blocks(
                     module.linear(name).weight.data = torch.from_numpy(tensor.dequantized())
                 yield name, tensor, float(done[f"{name}.error"])
             hidden = torch.cat([module.block(layer, part) for part in hidden.split(BATCH)])
-
-
-def due(structure: Structure, layer: int, names: Collection[str]) -> tuple[list[str], list[str]]:
-    """The names under which a block applies these stored matrices, and those of which it is the last user."""
-    users = [user for user in layers_of(structure.applied_matrices(), layer) if structure.owner(user) in names]
-    return users, [structure.owner(u) for u in users if structure.users(structure.owner(u))[-1] == u]
 
 
 def _moments(

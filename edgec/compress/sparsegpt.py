@@ -10,10 +10,11 @@ blocks before it as they are already pruned. Zeros of an earlier pruning stay an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from edgec.compress.block_moments import fit_blocks
 from edgec.compress.masks import Pattern, check_options, mask, merged_patterns, patterns_of
 from edgec.compress.stage import Work, floats_of
 from edgec.compress.width import ROLES
@@ -84,7 +85,7 @@ class SparseGpt:
         from edgec.compress.eora import input_moments
         from edgec.compress.gptq import damped, error
         from edgec.compress.obs import prune
-        from edgec.compress.sequential import due, each_alone
+        from edgec.compress.sequential import each_alone
         from edgec.compress.token_weights import token_weights
         from edgec.compress.torch_model import load_torch
 
@@ -94,10 +95,7 @@ class SparseGpt:
         weights = token_weights(module, tokens, work) if self.guided else {}
         last = model.config.n_layers - 1
 
-        structure = model.structure
-        moments: dict[str, Any] = {}  # of shared matrices, summed up to the last of their users
-
-        def fit(names: list[str]) -> dict[str, Any]:
+        def fit(names: list[str], moments: dict[str, Any]) -> dict[str, Any]:
             def one(name: str) -> dict[str, Any]:
                 w, h = module.linear(name).weight.data, moments[name]
                 before = mask(model, name)
@@ -111,19 +109,12 @@ class SparseGpt:
 
         with torch.no_grad():
             hidden = [module.embed(window) for window in torch.from_numpy(tokens).split(1)]
-            for layer in range(model.config.n_layers):
-                work.say("blocks", layer, model.config.n_layers)
-                users, names = due(structure, layer, patterns)
-                done = work.load(f"block{layer}")
-                if done is None or len(names) < len(users):
-                    for user, moment in input_moments(module, layer, hidden, users, weights).items():
-                        name = structure.owner(user)
-                        moments[name] = moments[name] + moment if name in moments else moment
-                if done is None:
-                    done = fit(names)
-                    work.save(f"block{layer}", done)
+
+            def moments(layer: int, users: list[str]) -> Mapping[str, Any]:
+                return input_moments(module, layer, hidden, users, weights)
+
+            for layer, names, done in fit_blocks(model.structure, patterns, moments, fit, work):
                 for name in names:
-                    moments.pop(name, None)
                     module.linear(name).weight.data = torch.from_numpy(done[name])
                     yield name, done[name], float(done[f"{name}.error"])
                 if layer < last:

@@ -46,7 +46,10 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not 2 <= self.length <= 65536:
-            raise RecipeError(f"calibration takes at least 1 sample of 2 tokens, not {self.samples} of {self.length}.")
+            raise RecipeError(
+                "calibration takes 1 window or more, each of 2 to 65,536 tokens,"
+                f" not {self.samples:,} of {self.length:,}."
+            )
 
 
 @dataclass

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from edgec.chip import Engine
 from edgec.cost.neureka import matmul_cycles
 from edgec.ops import kernel
-from edgec.target import Engine, Target
+from edgec.target import Target
 
 # What finding the input of a packed weight takes, in multiply-accumulates. In instructions of the RV32 kernels a kept
 # 8-bit weight takes 2.6 to 3.2 times a dense one with one row, 1.9 to 2.2 times with four; of 4 bits, where dense

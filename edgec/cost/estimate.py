@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edgec.chip import Engine
 from edgec.cost.engine import call_cycles
 from edgec.memory.plan import Phase, Plan, Program, evaluate
-from edgec.target import Engine, Target
+from edgec.memory.repeat import unnamed
+from edgec.target import Target
 
 
 @dataclass
@@ -82,7 +84,7 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
 def phases_usage(target: Target, phases: Sequence[Phase], m: int, pos: int) -> Usage:
     """Cost of phases in a row."""
     usage = Usage()
-    for phase in phases:
+    for phase in unnamed(phases):
         usage.add(phase_usage(target, phase, m, pos))
     return usage
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from edgec.chip import Accelerator, Engine
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
 from edgec.neureka.job import gemv_job, rows_job
@@ -20,7 +21,6 @@ from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of, tile_sizes
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
-from edgec.target import Accelerator, Engine
 
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
 FIRST = 260  # core 0, from the first job to where the team runs; code that is not in the cache
@@ -41,6 +41,12 @@ def matmul_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[
     m, n, k, group_size, tile = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile"))
     bits = bits_of(name) if mode_of(name) == "3x3" else 0
     return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, int(numbers.get("out_group", 0)))
+
+
+def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
+    """How often a call reads its weights: for each row, or in 1x1 form for each tile of pixels that rows make."""
+    m = int(numbers["m"])
+    return m if mode_of(name) == "3x3" else -(-grid_of(m)[0] // PIXELS)
 
 
 def grid_of(m: int) -> tuple[int, int]:

@@ -107,6 +107,8 @@ def project_files(
     if encodes or seq2seq:
         main = "main_encoder.c" if encodes else "main_seq2seq.c"
         files["main.c"] = (folder("templates") / main).read_bytes()
+    if not encodes:
+        files["writing.h"] = (folder("templates") / "writing.h").read_bytes()
     files.update({path: (folder("kernels") / Path(path).relative_to("kernels")).read_bytes() for path in kernels})
     files.update({f"{level.lower()}.bin": image for level, image in images.items()})
     return files

@@ -55,9 +55,8 @@ def _load(source: str, tokenizer: TextTokenizer | None) -> Checkpoint:
         checkpoint = _load_folder(folder, source, tokenizer)
         checkpoint.provenance["notes"].append(f"hub revision {folder.name}")
         return checkpoint
-    raise ModelError(
-        f"{source} does not exist; give a checkpoint folder, a .gguf or .bin file, or a model id org/name."
-    )
+    found = "is neither a folder nor a file" if path.exists() else "does not exist"
+    raise ModelError(f"{source} {found}; give a checkpoint folder, a .gguf or .bin file, or a model id org/name.")
 
 
 def _load_folder(path: Path, source: str, tokenizer: TextTokenizer | None) -> Checkpoint:

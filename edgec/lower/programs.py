@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgec.compress.quantized import QuantizedModel
 from edgec.frontend.encoder_config import encodes
 from edgec.ir.graph import Graph
-from edgec.lower.model import constants, lower
+from edgec.lower.model import constants, lower, rows_by_program
 from edgec.memory.choices import ALL, Choices
 from edgec.passes.fuse import fuse
 from edgec.passes.join_projections import join_projections
@@ -62,3 +62,13 @@ def on_shapes(
         return programs(model, shaped, rows_of, context, target, ALL, layers)
 
     return make
+
+
+def of_any_length(
+    model: QuantizedModel, target: Target, chunk: int | None = None
+) -> Callable[[int, int], dict[str, Graph]]:
+    """on_shapes() of what must fit for a model to run: prefill only if its rows are fixed, else fewer will do."""
+    rows_of = rows_by_program(model.config, chunk or 1)
+    if chunk is None:
+        rows_of.pop("prefill", None)
+    return on_shapes(model, rows_of, target)

@@ -7,6 +7,7 @@ Here sizes and lifetimes are final, so each level is packed again.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgec.memory.offsets import Piece, Placed, assign
@@ -38,10 +39,13 @@ def packed(buffers: list[Buffer], permanent: list[Buffer]) -> tuple[list[Buffer]
     return buffers, how
 
 
-def relocate(program: Program, buffers: list[Buffer], how: dict[str, Placed] | None = None) -> Program:
+def relocate(
+    program: Program, buffers: list[Buffer], how: dict[str, Placed] | None = None, copies: bool = True
+) -> Program:
     """The program with `buffers`, its own at other offsets or longer alive, and every region moved with its buffer.
 
-    how: what is noted of the search for them.
+    how: what is noted of the search for them. copies: False, and phases of equal steps stay to be made when they are
+    read: for a plan that is only counted, and may have hundreds of thousands.
     """
     starting: dict[int, list[tuple[Buffer, int]]] = {}
     for old, new in zip(program.buffers, buffers, strict=True):
@@ -50,7 +54,7 @@ def relocate(program: Program, buffers: list[Buffer], how: dict[str, Placed] | N
     steps = []
     for step in program.steps:
         alive = [(b, by) for b, by in alive if b.end > step.index] + starting.get(step.index, [])
-        steps.append(_moved(step, _moves(alive)))
+        steps.append(_moved(step, _moves(alive), copies))
     return Program(program.name, program.rows, steps, buffers, how or {})
 
 
@@ -69,10 +73,10 @@ def _moves(alive: list[tuple[Buffer, int]]) -> Moves:
     return {level: move for level, move in moves.items() if any(move[1])}
 
 
-def _moved(step: Step, moves: Moves) -> Step:
+def _moved(step: Step, moves: Moves, copies: bool) -> Step:
     copied = step.phases if isinstance(step.phases, Copied) else None
     if not moves:
-        return step if copied is None else replace(step, phases=copied.moved(None))
+        return step if copied is None or not copies else replace(step, phases=tuple(copied))
     done: dict[int, Region] = {}  # a slot's region is shared by the transfer into it and the call that reads it
 
     def new_offset(level: str, offset: int) -> int:
@@ -106,5 +110,7 @@ def _moved(step: Step, moves: Moves) -> Step:
         return Phase(tuple([transfer(t) for t in p.transfers]), call, p.when)
 
     writes = tuple((value, move(region), rows, size) for value, region, rows, size in step.writes)
-    phases = tuple([phase(p) for p in step.phases]) if copied is None else copied.moved(new_offset)
+    phases: Sequence[Phase] = tuple([phase(p) for p in step.phases]) if copied is None else copied.moved(new_offset)
+    if copied is not None and copies:
+        phases = tuple(phases)
     return Step(step.index, step.node, step.op, step.source, phases, writes)

@@ -80,8 +80,10 @@ class Draft:
             if all(_end(buffers, m.name) <= m.capacity_bytes for m in target.memories):
                 return prefetched(relocate(program, buffers, how), found.early)
         buffers, how = packed(program.buffers, permanent)
-        grown = any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories)
-        return relocate(program, program.buffers) if grown else relocate(program, buffers, how)
+        if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories):
+            buffers, how = program.buffers, {}
+        copies = all(_end([*permanent, *buffers], m.name) <= m.capacity_bytes for m in target.memories)
+        return relocate(program, buffers, how, copies)
 
 
 def _end(buffers: list[Buffer], level: str) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from edgec.ir.graph import sweeps
-from edgec.memory.offsets import Placed
+from edgec.memory.offsets import Piece, Placed, lower_bound
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
@@ -240,18 +240,10 @@ class Plan:
     def lower_bound(self, level: str) -> int:
         """No placement can use less: the most bytes that are alive at one step."""
         always = sum(_aligned(b.size) for b in self.buffers if b.level == level)
-        most_alive = 0
-        for program in self.programs.values():
-            change: dict[int, int] = {}
-            for b in program.buffers:
-                if b.level == level:
-                    change[b.start] = change.get(b.start, 0) + _aligned(b.size)
-                    change[b.end] = change.get(b.end, 0) - _aligned(b.size)
-            alive = 0
-            for step in sorted(change):
-                alive += change[step]
-                most_alive = max(most_alive, alive)
-        return always + most_alive
+        return always + max(
+            lower_bound([Piece(_aligned(b.size), b.start, b.end) for b in program.buffers if b.level == level])
+            for program in self.programs.values()
+        )
 
 
 def _aligned(size: int) -> int:

@@ -2,8 +2,8 @@
 
 A step's tiling depends on its op, its types, the levels of its operands and on what is taken of the memories, not on
 names. So blocks of a model are decided once, and so are steps of plans that differ in other things: `Decisions` may be
-shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged: when
-they are read, and once for all when buffers have their final offsets (`Copied.moved`).
+shared by plans for one target. Within a program an equal step's phases are copied with names and homes exchanged when
+they are read: once for all when buffers have their final offsets, and each time where the plan does not fit anyway.
 """
 
 from __future__ import annotations
@@ -137,10 +137,12 @@ def copied(source: Pattern, context: StepContext, index: int) -> Built:
 
 
 class Copied(Sequence[Phase]):
-    """The phases of an equal step, made when they are read."""
+    """The phases of an equal step, made when they are read. move: where every region then lies."""
 
-    def __init__(self, phases: Sequence[Phase], source: Pattern, context: StepContext) -> None:
-        self.phases, self.source, self.context = phases, source, context
+    def __init__(
+        self, phases: Sequence[Phase], source: Pattern, context: StepContext, move: Move | None = None
+    ) -> None:
+        self.phases, self.source, self.context, self.move = phases, source, context, move
 
     def __len__(self) -> int:
         return len(self.phases)
@@ -152,17 +154,25 @@ class Copied(Sequence[Phase]):
     def __getitem__(self, index: slice) -> tuple[Phase, ...]: ...
 
     def __getitem__(self, index: int | slice) -> Phase | tuple[Phase, ...]:
-        rename = _Rename(self.source, self.context)
+        rename = self._rename()
         if isinstance(index, slice):
             return tuple([rename.phase(p) for p in self.phases[index]])
         return rename.phase(self.phases[index])
 
     def __iter__(self) -> Iterator[Phase]:
-        return map(_Rename(self.source, self.context).phase, self.phases)
+        return map(self._rename().phase, self.phases)
 
-    def moved(self, move: Move | None) -> tuple[Phase, ...]:
-        """All of them, with every region moved."""
-        return tuple(map(_Rename(self.source, self.context, move).phase, self.phases))
+    def moved(self, move: Move | None) -> Copied:
+        """The same with every region moved."""
+        return Copied(self.phases, self.source, self.context, move)
+
+    def _rename(self) -> _Rename:
+        return _Rename(self.source, self.context, self.move)
+
+
+def unnamed(phases: Sequence[Phase]) -> Sequence[Phase]:
+    """Phases under the names of the step that they were copied from: for what names and places do not matter to."""
+    return phases.phases if isinstance(phases, Copied) else phases
 
 
 class _Rename:

@@ -6,7 +6,9 @@ large model to some megabytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import astuple
 from typing import Any
 
@@ -19,25 +21,33 @@ FORMAT = "edgec-plan/1"
 
 def dump_plan(plan: Plan) -> str:
     """The plan as JSON text; equal plans give equal text."""
+    return "".join(plan_text(plan))
+
+
+def plan_text(plan: Plan) -> Iterator[str]:
+    """The text of dump_plan() in pieces of a step each: as a whole it may be larger than all else in memory."""
     writer = _Writer()
-    programs = [
-        {
-            "name": p.name,
-            "rows": p.rows,
-            "buffers": [list(astuple(b)) for b in p.buffers],
-            "steps": [writer.step(s) for s in p.steps],
-        }
-        for p in plan.programs.values()
-    ]
-    document = {
-        "format": FORMAT,
-        "target": plan.target.name,
-        "context": plan.context,
-        "buffers": [list(astuple(b)) for b in plan.buffers],
-        "programs": programs,
-        "strings": list(writer.strings),
-    }
-    return json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n"
+    yield f'{{"buffers":{_json([astuple(b) for b in plan.buffers])},"context":{plan.context},"format":{_json(FORMAT)}'
+    yield ',"programs":['
+    for number, p in enumerate(plan.programs.values()):
+        buffers = _json([astuple(b) for b in p.buffers])
+        yield f'{"," if number else ""}{{"buffers":{buffers},"name":{_json(p.name)},"rows":{p.rows},"steps":['
+        for index, s in enumerate(p.steps):
+            yield f"{',' if index else ''}{_json(writer.step(s))}"
+        yield "]}"
+    yield f'],"strings":{_json(list(writer.strings))},"target":{_json(plan.target.name)}}}\n'
+
+
+def plan_sha256(plan: Plan) -> str:
+    """SHA-256 of the plan's text, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for piece in plan_text(plan):
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def load_plan(text: str, target: Target) -> Plan:

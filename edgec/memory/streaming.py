@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgec.chip import Link
 from edgec.cost.engine import engine_name
 from edgec.memory.placement import align, free_gaps
 from edgec.memory.plan import Buffer, Call, Extent, Number, Phase, Region, Transfer, most
-from edgec.target import Link, Target
+from edgec.target import Target
 
 
 class NoRoom(Exception):  # noqa: N818 - not an error: another tiling is tried

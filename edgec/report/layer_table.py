@@ -69,11 +69,20 @@ def _errors(stages: Sequence[Mapping[str, Any]], quantization: Mapping[str, floa
     _, source = error_source(stages, quantization)
     for name, part in ((f"{TABLE}.weight", EMBEDDING), ("lm_head.weight", HEAD)):
         if name in source:
-            yield part, round(float(source[name]), 6)
+            yield part, _six_digits(float(source[name]))
     if (found := layer_errors(stages, quantization)) is not None:
         for layer, (mean, known) in enumerate(zip(found.by_layer(), found.errors, strict=True)):
             if known:
-                yield f"layer {layer}", round(mean, 6)
+                yield f"layer {layer}", _six_digits(mean)
+    encoder: dict[str, list[float]] = {}
+    for name, error in source.items():
+        if name.startswith("model.encoder.layers.") and name.endswith("weight"):
+            encoder.setdefault(part_of(name, False), []).append(float(error))
+    yield from ((part, _six_digits(sum(found) / len(found))) for part, found in encoder.items())
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def layer_cells(costs: Sequence[LayerCost], errors: LayerErrors | None, run: str = "decode") -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from edgec.report.explain import effects_rows
 from edgec.report.layer_table import layer_cells
 from edgec.report.layers import error_lines, layer_errors
 from edgec.report.report import FITS, NEEDS_L3, Report
-from edgec.report.roofline import roofline
+from edgec.report.roofline import roofline, roofline_steps
 from edgec.report.stages import stage_rows
 from edgec.report.storage import storage_cells
 from edgec.report.text import GAP, forms_differ, model_lines
@@ -68,7 +68,7 @@ def figures_of(report: Report) -> dict[str, charts.Figure]:
     figures["ops"] = charts.op_times(report)
     for name in report.steps:
         figures[f"timeline-{name}"] = charts.timeline(report, name, resources)
-        if any(s.macs and sum(s.link_bytes.values()) for s in report.steps[name]):
+        if roofline_steps(report.steps[name]):
             figures[f"roofline-{name}"] = roofline(report, name)
     errors = layer_errors(report.stages, report.quantization)
     if errors is not None:

@@ -6,29 +6,33 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
+from edgec.chip import Engine
 from edgec.cost.neureka import grid_of, peak_macs
 from edgec.memory.plan import Plan, evaluate
+from edgec.memory.repeat import unnamed
 from edgec.neureka.cycles import job_cycles
+from edgec.neureka.engine import LINE
 from edgec.neureka.job import gemv_job, rows_job
 from edgec.ops import kernel
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of
-from edgec.target import Engine
 
 MACS_PER_INSTRUCTION = {"xpulpv2": 4}  # of one core: four int8 products of a word
 LARGE = 4096  # channels and inputs of a matrix on which starting a job costs nothing any more
 
 
 def peaks(plan: Plan) -> dict[str, dict[str, Any]]:
-    """MAC per cycle of engines and what that rate is of, bytes per cycle of links and of L1's banks."""
+    """MAC per cycle of engines and what that rate is of, bytes per cycle of links, of L1's banks, and of the ports that
+    accelerators in use read weights through."""
     target, called = plan.target, _multiplying(plan)
     found = {e.name: cores_peak(e, [k for k, _ in called.get(e.name, ())]) for e in target.engines}
     found |= {a.name: _accelerator_peak(called.get(a.name, [])) for a in target.accelerators}
-    compute = target.memory_by_name[target.compute]
+    compute, accelerators = target.memory_by_name[target.compute], {a.name for a in target.accelerators}
     return {
         "engines": {name: round(rate, 6) for name, (rate, _) in found.items()},
         "basis": {name: basis for name, (_, basis) in found.items()},
         "links": {link.name: link.bytes_per_cycle for link in target.links},
+        "ports": {name: LINE for name, kernels in called.items() if name in accelerators and kernels},
         "banks": {compute.banks: compute.bytes_per_cycle} if compute.bytes_per_cycle else {},
     }
 
@@ -39,7 +43,7 @@ def _multiplying(plan: Plan) -> dict[str, list[tuple[str, int]]]:
     for program in plan.programs.values():
         rows = min(program.rows, plan.context)
         seen: set[str] = set()
-        for call in (phase.call for step in program.steps for phase in step.phases):
+        for call in (phase.call for step in program.steps for phase in unnamed(step.phases)):
             if call is None or call.kernel in seen:
                 continue
             seen.add(call.kernel)

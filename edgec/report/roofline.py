@@ -7,11 +7,12 @@ from typing import Any
 
 from edgec.report.charts import Figure, op_colours
 from edgec.report.report import Report
+from edgec.report.steps import StepCost
 
 
 def roofline(report: Report, program: str) -> Figure:
     """MAC per cycle against MAC per byte moved, a point for every step, below what engines and links allow."""
-    points = [s for s in report.steps[program] if s.macs and sum(s.link_bytes.values())]
+    points = roofline_steps(report.steps[program])
     data: list[Figure] = []
     colours = op_colours(report)
     for op in dict.fromkeys(s.op for s in points):
@@ -21,11 +22,11 @@ def roofline(report: Report, program: str) -> Figure:
                 "type": "scatter",
                 "mode": "markers",
                 "name": op,
-                "x": [s.macs / sum(s.link_bytes.values()) for s in chosen],
+                "x": [s.macs / _bytes(s) for s in chosen],
                 "y": [s.macs / max(1, s.cycles) for s in chosen],
                 "marker": {"color": colours[op], "size": 8, "opacity": 0.75},
-                "customdata": [[s.node, f"{s.macs:,}", f"{sum(s.link_bytes.values()):,}"] for s in chosen],
-                "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} MAC, %{customdata[2]} B moved"
+                "customdata": [[s.node, f"{s.macs:,}", f"{_bytes(s):,}"] for s in chosen],
+                "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} MAC, %{customdata[2]} B moved or read"
                 "<br>%{y:.2f} MAC/cycle<extra></extra>",
             }
         )
@@ -35,17 +36,29 @@ def roofline(report: Report, program: str) -> Figure:
     axis = {"type": "log", "exponentformat": "power"}
     layout = {
         "height": 420,
-        "xaxis": axis | {"title": {"text": "MAC per byte moved"}},
+        "xaxis": axis | {"title": {"text": "MAC per byte moved or read in place"}},
         "yaxis": axis | {"title": {"text": "MAC per cycle"}},
     }
     return {"data": data, "layout": layout}
 
 
+def roofline_steps(steps: Sequence[StepCost]) -> list[StepCost]:
+    """The steps that multiply something that has to come from somewhere."""
+    return [s for s in steps if s.macs and _bytes(s)]
+
+
+def _bytes(step: StepCost) -> int:
+    """What a step moves over links, and weights that an accelerator reads where they lie."""
+    return sum(step.link_bytes.values()) + sum(step.streamed_bytes.values())
+
+
 def ceilings(peaks: Mapping[str, Mapping[str, Any]], used: set[str], seen: Sequence[float]) -> list[Figure]:
-    """Flat lines for engines, sloped ones for links, of those in use: from below the ridge to beyond the points."""
+    """Flat lines for engines, sloped ones for links and for accelerators' ports to weights, of those in use: from below
+    the ridge to beyond the points."""
     engines = {name: rate for name, rate in peaks["engines"].items() if name in used}
     best = max(engines.values())
     rates = {name: rate for name, rate in peaks["links"].items() if name in used}
+    rates |= {f"{name}'s weights": rate for name, rate in peaks["ports"].items() if name in used}
     low, high = min([*seen, *(best / rate for rate in rates.values())]) / 2, max(seen) * 2
     result = []
     for name, top in engines.items():

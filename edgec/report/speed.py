@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgec.cost.estimate import Usage, phase_usage, program_usage
 from edgec.memory.plan import Plan
+from edgec.memory.repeat import unnamed
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def speed(plan: Plan, name: str) -> Speed:
     total, by_op, steps, bound = Usage(), dict[str, Usage](), dict[str, int](), dict[str, float]()
     for step in program.steps:
         steps[step.op] = steps.get(step.op, 0) + 1
-        for phase in step.phases:
+        for phase in unnamed(step.phases):
             usage = phase_usage(target, phase, rows, position)
             total.add(usage)
             by_op.setdefault(step.op, Usage()).add(usage)

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.cost.estimate import Usage, phase_usage
+from edgec.cost.estimate import phases_usage
+from edgec.cost.neureka import weight_passes
 from edgec.memory.plan import Plan, Step, evaluate
+from edgec.memory.repeat import unnamed
 from edgec.ops import kernel
 
 
@@ -18,7 +20,8 @@ from edgec.ops import kernel
 class StepCost:
     """One step of a run: cycles from `start` on, multiply-accumulates, and per engine and link its busy cycles.
 
-    Busy times overlap; `bottleneck` is the engine or link that is busy longest. link_bytes are those moved.
+    Busy times overlap; `bottleneck` is the engine or link that is busy longest. link_bytes are those moved,
+    streamed_bytes the weights that accelerators read where they lie.
     """
 
     node: str
@@ -30,6 +33,7 @@ class StepCost:
     bottleneck: str
     busy: dict[str, int]
     link_bytes: dict[str, int]
+    streamed_bytes: dict[str, int]
 
 
 def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
@@ -39,10 +43,8 @@ def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
     position = plan.context - rows
     result, start = [], 0.0
     for step in program.steps:
-        usage, macs = Usage(), 0
-        for phase in step.phases:
-            usage.add(phase_usage(plan.target, phase, rows, position))
-        macs = _macs(step, rows, position)
+        usage = phases_usage(plan.target, step.phases, rows, position)
+        macs, streamed = _work(step, rows, position)
         end = start + usage.cycles
         busy = {n: round(c) for n, c in usage.busy.items() if c}
         cost = StepCost(
@@ -55,6 +57,7 @@ def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
             usage.bottleneck,
             busy,
             dict(usage.link_bytes),
+            streamed,
         )
         result.append(cost)
         start = end
@@ -62,18 +65,22 @@ def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
 
 
 def steps_csv(steps: Mapping[str, Sequence[StepCost]]) -> str:
-    """A row for every step of every program; busy cycles and bytes have a column for each engine and link."""
+    """A row for every step of every program; busy cycles, bytes and weights read in place have a column for each engine
+    and link."""
     costs = [cost for each in steps.values() for cost in each]
     busy = list(dict.fromkeys(name for cost in costs for name in cost.busy))
     links = list(dict.fromkeys(name for cost in costs for name in cost.link_bytes))
+    readers = list(dict.fromkeys(name for cost in costs for name in cost.streamed_bytes))
     stream = io.StringIO()
     out = csv.writer(stream, lineterminator="\n")
     plain = ["program", "step", "node", "op", "source", "start_cycle", "cycles", "macs", "waits_for"]
-    out.writerow([*plain, *(f"{name} busy cycles" for name in busy), *(f"{name} bytes" for name in links)])
+    moved = [*(f"{name} bytes" for name in links), *(f"{name} weight bytes" for name in readers)]
+    out.writerow([*plain, *(f"{name} busy cycles" for name in busy), *moved])
     for program, each in steps.items():
         for index, c in enumerate(each):
             row = [program, index, c.node, c.op, c.source, c.start, c.cycles, c.macs, c.bottleneck]
-            out.writerow([*row, *(c.busy.get(n, 0) for n in busy), *(c.link_bytes.get(n, 0) for n in links)])
+            numbers = [*(c.link_bytes.get(n, 0) for n in links), *(c.streamed_bytes.get(n, 0) for n in readers)]
+            out.writerow([*row, *(c.busy.get(n, 0) for n in busy), *numbers])
     return stream.getvalue()
 
 
@@ -96,11 +103,17 @@ def chrome_trace(steps: Mapping[str, Sequence[StepCost]], clock_hz: int) -> str:
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}) + "\n"
 
 
-def _macs(step: Step, rows: int, position: int) -> int:
-    total = 0
-    for phase in step.phases:
+def _work(step: Step, rows: int, position: int) -> tuple[int, dict[str, int]]:
+    """Multiply-accumulates of a step's calls, and the bytes of weights that each accelerator reads for them."""
+    macs, streamed = 0, dict[str, int]()
+    for phase in unnamed(step.phases):
         call = phase.call
         if call is not None and (phase.when is None or phase.when.at(rows, position)):
             numbers: dict[str, Any] = {n: evaluate(v, rows, position) for n, v in call.numbers.items()}
-            total += kernel(call.kernel).work(numbers).macs
-    return total
+            code = kernel(call.kernel)
+            macs += code.work(numbers).macs
+            if code.streamed:
+                read = sum(region.size for role in code.streamed if (region := call.regions[role]))
+                passes = weight_passes(call.kernel, numbers)
+                streamed[call.engine] = streamed.get(call.engine, 0) + passes * read
+    return macs, streamed

@@ -15,9 +15,8 @@ import tomli_w
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.errors import RecipeError
-from edgec.ir.graph import Graph
-from edgec.lower.model import constants, rows_by_program
-from edgec.lower.programs import on_shapes, ready
+from edgec.lower.model import constants
+from edgec.lower.programs import of_any_length, ready
 from edgec.memory.capacity import capacity_bytes, fits, longest_context
 from edgec.memory.plan import Plan, main
 from edgec.memory.repeat import Decisions
@@ -116,7 +115,7 @@ class Search:
         if not self.possible(recipe) or self.outweighs(recipe):
             return None
         model = self.ready(recipe)
-        make, layers = _graphs(model, recipe, self.target), model.config.n_layers
+        make, layers = of_any_length(model, self.target, recipe.build.chunk), model.config.n_layers
         longest = longest_context(make, layers, self.target, self.context, self.known) // 8 * 8
         return with_context(self.context, longest) if SHORTEST <= longest < self.context else None
 
@@ -165,7 +164,7 @@ class Search:
             return False
         model = self.ready(recipe)
         context = min(recipe.build.context or self.context, self.context)
-        graphs = _graphs(model, recipe, self.target)
+        graphs = of_any_length(model, self.target, recipe.build.chunk)
         return fits(graphs, context, model.config.n_layers, self.target, self.known)
 
     def planned(self, steps: Sequence[Option]) -> Remedy | None:
@@ -205,14 +204,6 @@ def _applied(recipe: Recipe, steps: Sequence[Option]) -> Recipe:
     for step in steps:
         recipe = step.apply(recipe)
     return recipe
-
-
-def _graphs(model: QuantizedModel, recipe: Recipe, target: Target) -> Callable[[int, int], Mapping[str, Graph]]:
-    """Graphs of a `ready` model on shapes; that of prefill only if the recipe fixes its rows, or fewer will do."""
-    rows_of = rows_by_program(model.config, recipe.build.chunk or 1)
-    if recipe.build.chunk is None:
-        rows_of.pop("prefill", None)
-    return on_shapes(model, rows_of, target)
 
 
 def _merged(tables: Any) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgec.chip import Engine
 from edgec.cost.engine import call_cycles
 from edgec.cost.estimate import Usage, bank_cycles
 from edgec.memory.plan import Call, Step, Transfer
 from edgec.output import write_file
-from edgec.target import Engine, Target
+from edgec.target import Target
 
 CONTROL = "control"  # the lane of the core that programs transfers
 

@@ -16,12 +16,12 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
+from edgec.chip import Memory
 from edgec.emit.model_c import arena_bytes
 from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError
 from edgec.memory.placement import align
 from edgec.memory.plan import Plan
-from edgec.target import Memory
 from edgec.verify.board.symbols import read_symbols
 
 ARENA = ".edgec."

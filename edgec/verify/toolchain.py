@@ -29,8 +29,10 @@ from edgec.target import Target
 NUMERICS = ("-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-strict-aliasing")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 SMALL = ("-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-ffunction-sections")
-BARE: dict[str, tuple[str, ...]] = {"gcc": ("-nostdlib", "-static", "-Wl,--gc-sections")}  # no operating system
-BARE["zig"] = (*BARE["gcc"], "-Wl,--no-eh-frame-hdr")  # which GNU ld does not make and does not know
+BARE = {  # of a linker, for a program without an operating system
+    "gcc": ["-nostdlib", "-static", "-Wl,--gc-sections"],
+    "zig": ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr"],  # GNU ld makes none unasked
+}
 HOST_FILES = ("model.c", "arenas.S", "hal_host.c")
 RV32_FILES = ("model.c", "arenas.S", "hal_rv32.c", "crt0.S")
 WORKERS = 2

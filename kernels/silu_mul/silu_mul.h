@@ -9,7 +9,6 @@
 #include "edgec_kernel.h"
 
 typedef struct {
-
     const float *gate; /* [rows][ldx] of which [rows][k] is read */
     const float *up;   /* [rows][ldx] of which [rows][k] is read */
     float *y;          /* [rows][k] */

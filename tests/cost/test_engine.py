@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from edgec.chip import KernelCost
 from edgec.cost.engine import busiest_core, call_cycles
 from edgec.ops import kernel
-from edgec.target import KernelCost, Target, load_target
+from edgec.target import Target, load_target
 
 NUMBERS = {"m": 3, "n": 20, "k": 100, "group_size": 50, "ldy": 20}
 

@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 
+from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka import matmul_cycles, peak_macs
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import gemv_job
 from edgec.ops.matmul_w4a8_neureka import LAST, TILES, kernel_name, tile_sizes
 from edgec.resources import folder
-from edgec.target import Accelerator, Engine, load_target
+from edgec.target import load_target
 
 # bits, m, n, k, group size, tile, cycles: steps of whole tokens and prompts, the mean of all layers. bits 0: 1x1 form.
 MEASURED = [

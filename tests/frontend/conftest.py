@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgec.errors import ModelError
+from tests.frontend.gguf_models import write_gguf
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 VOCAB = 300
@@ -109,3 +111,9 @@ def edit_tensors() -> Callable[..., None]:
         save_file(change(tensors) or tensors, path)
 
     return edit
+
+
+@pytest.fixture
+def make_gguf(make_model: Any, tmp_path: Path) -> Callable[..., tuple[Path, Arrays]]:
+    """make_gguf(family, metadata, quantise, more, **config): a .gguf file of a random model, and its tensors."""
+    return partial(write_gguf, tmp_path / "model.gguf", make_model)

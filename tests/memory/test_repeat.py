@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 import tiny_models
 
+from edgec.cost.estimate import phases_usage
 from edgec.memory import steps as planned
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.plan import Buffer, Phase, Plan
 from edgec.memory.planner import plan
 from edgec.memory.repeat import Copied, copied
-from edgec.memory.serialize import dump_plan
+from edgec.memory.serialize import dump_plan, load_plan
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_copies_are_what_planning_anew_gives(chip: Path, choices: Choices, monke
     assert not copies
 
 
-def test_no_plan_is_left_with_phases_to_be_made(chip: Path) -> None:
+def test_no_plan_that_fits_is_left_with_phases_to_be_made(chip: Path) -> None:
     for choices in (ALL, Choices(compaction=False)):
         assert all(isinstance(phases, tuple) for phases in steps(made(chip, choices)))
 
@@ -69,7 +71,7 @@ def test_a_copy_reads_like_the_tuple_of_its_phases(chip: Path, monkeypatch: pyte
     monkeypatch.setattr(planned, "copied", kept)
     made(chip)
     phases = max(seen, key=len)
-    whole = phases.moved(None)
+    whole = tuple(phases.moved(None))
     assert len(phases) == len(whole) > 2
     assert tuple(phases) == whole
     assert phases[-2:] == whole[-2:] and phases[1:2] == whole[1:2] and phases[0] == whole[0]
@@ -77,3 +79,18 @@ def test_a_copy_reads_like_the_tuple_of_its_phases(chip: Path, monkeypatch: pyte
     assert [t.target.offset for p in further for t in p.transfers] == [
         t.target.offset + 16 for p in whole for t in p.transfers
     ]
+
+
+def test_copies_of_a_plan_that_does_not_fit_stay_to_be_made(tmp_path: Path) -> None:
+    """It is read, priced and written as if they were made."""
+    short = tiny_models.target_file(tmp_path / "short.toml", L1=1500)
+    whole = tiny_models.planned(tiny_models.checkpoint(tiny_models.config(n_layers=4)), short).plan
+    assert whole.deficits()
+    decode = whole.programs["decode"]
+    copies = [step for step in decode.steps if isinstance(step.phases, Copied)]
+    assert len(copies) > len(decode.steps) / 2
+    assert load_plan(dump_plan(whole), whole.target).programs["decode"].steps == [
+        replace(step, phases=tuple(step.phases)) for step in decode.steps
+    ]
+    for step in copies:
+        assert phases_usage(whole.target, step.phases, 1, 9) == phases_usage(whole.target, tuple(step.phases), 1, 9)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 
 import pytest
 
+from edgec.chip import KernelCost
+from edgec.cost.neureka import weight_passes
 from edgec.report.peaks import cores_peak, peaks
 from edgec.report.roofline import ceilings, roofline
-from edgec.target import KernelCost, load_target
+from edgec.report.steps import steps_csv
+from edgec.target import load_target
 
 CLUSTER = load_target("siracusa").engines[0]
 
@@ -47,7 +52,7 @@ def test_plain_targets_have_their_nominal_rate(planned, name):
     assert report.peaks["engines"][engine.name] == pytest.approx(engine.cores / engine.cycles_per_mac, abs=1e-6)
 
 
-def test_steps_lie_below_theceilings(encoded):
+def test_steps_lie_below_the_ceilings(encoded):
     engines, basis = encoded.report.peaks["engines"], encoded.report.peaks["basis"]
     assert engines["cluster"] > 1 and "jobs of" in basis["neureka"]
     for step in (step for steps in encoded.report.steps.values() for step in steps):
@@ -61,5 +66,30 @@ def test_lines_are_of_what_is_used_and_say_what_they_are(planned, encoded):
     assert drawn[0] == "cluster: 0.721 MAC/cycle (cycles_per_mac)" and "MRAM>L1: 8 B/cycle" in drawn
     both = encoded.report.peaks
     lines = ceilings(both, {"neureka", "MRAM>L1"}, [1.0])
-    assert [line["name"].partition(":")[0] for line in lines] == ["neureka", "MRAM>L1"]
+    assert [line["name"].partition(":")[0] for line in lines] == ["neureka", "MRAM>L1", "neureka's weights"]
     assert f"({both['basis']['neureka']})" in lines[0]["name"]
+
+
+def test_weights_that_the_accelerator_reads_in_place_are_in_the_roofline(encoded):
+    """A token reads each encoded matrix once; no step reads faster than the port, so points lie below its line."""
+    report = encoded.report
+    assert report.peaks["ports"] == {"neureka": 32}
+    encoded_bytes = report.model["encoding"]["bytes"]
+    assert sum(s.streamed_bytes.get("neureka", 0) for s in report.steps["decode"]) == encoded_bytes
+    for program, steps in report.steps.items():
+        readers = [s for s in steps if "neureka" in s.op]
+        assert readers and all(0 < s.streamed_bytes["neureka"] <= 32 * s.busy["neureka"] for s in readers)
+        points = {trace["name"] for trace in roofline(report, program)["data"]}
+        assert {s.op for s in readers} < points and "neureka's weights: 32 B/cycle" in points
+    rows = list(csv.DictReader(io.StringIO(steps_csv(report.steps))))
+    assert sum(int(r["neureka weight bytes"]) for r in rows if r["program"] == "decode") == encoded_bytes
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(1, 1), (7, 2), (16, 1), (36, 1), (37, 7)])
+def test_passes_over_weights_follow_the_rows(rows, passes):
+    assert weight_passes("matmul_w4a8_neureka", {"m": rows}) == rows
+    assert weight_passes("matmul_w8a8_neureka_1x1", {"m": rows}) == passes
+
+
+def test_no_port_where_nothing_reads_through_it(planned):
+    assert planned["siracusa"].report.peaks["ports"] == {}

@@ -10,7 +10,17 @@ import numpy as np
 from edgec.emit.templates import render
 from edgec.resources import folder as data_folder
 
-GLUE = ("hal.h", "hal_host.c", "hal_rv32.c", "freestanding.h", "crt0.S", "console.h", "main.c", "verify_main.c")
+GLUE = (
+    "hal.h",
+    "hal_host.c",
+    "hal_rv32.c",
+    "freestanding.h",
+    "crt0.S",
+    "console.h",
+    "writing.h",
+    "main.c",
+    "verify_main.c",
+)
 CONTEXT, VOCAB = 8, 16
 WEIGHTS = (np.arange(VOCAB) * 5 % VOCAB).astype("<f4")
 L2_START = np.arange(8, dtype="<i4")

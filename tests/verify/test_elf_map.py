@@ -17,9 +17,9 @@ from elftools.elf.elffile import ELFFile
 
 from edgec import compiler
 from edgec.artifact import Artifact
+from edgec.chip import Memory
 from edgec.errors import VerifyError
 from edgec.memory.plan import Buffer, Plan
-from edgec.target import Memory
 from edgec.verify.elf_map import check_chip_elf, check_elf
 from edgec.verify.toolchain import compile_rv32, sizes
 

@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 
 def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
-    """Every constant by name: packed matrices and what lies beside them (builder.SIDES), norms, biases, the rope table."""
+    """Every constant by name: packed matrices and what lies beside them (SIDES), norms, biases, the rope table."""
     consts: dict[str, Array] = {}
     for name, matrix in model.matrices.items():
         consts[name] = matrix.packed

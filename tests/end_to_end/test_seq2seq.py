@@ -141,12 +141,19 @@ def test_a_source_must_be_read_first(artifact: Artifact, tmp_path: Path) -> None
         with pytest.raises(VerifyError, match="refused a text of 25 tokens"):
             program.encode([3] * 25)
         assert program.encode([5, 9, 41]).size == 0
-        first = program.prefill([2])
+        assert program.prefill([2]) >= 0
+        first = program.logits().tobytes()
         program.reset()
-        assert program.prefill([2]) == first >= 0  # the source stays
-        program.decode(first)
+        program.prefill([2])
+        assert program.logits().tobytes() == first  # the source stays
+        program.decode(2)
+        assert program.logits().tobytes() != first
         program.encode([5, 9, 41])
-        assert program.prefill([2]) == first  # a source begins anew
+        program.prefill([2])
+        assert program.logits().tobytes() == first  # a source begins anew
+        program.encode([7, 9])
+        program.prefill([2])
+        assert program.logits().tobytes() != first
 
 
 def test_simulate_writes(artifact: Artifact) -> None:

@@ -69,7 +69,8 @@ def memory_map(report: Report, memory: MemoryUse) -> Figure:
             layout["shapes"].append(
                 x | {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1.5}}
             )
-            right = 2 * memory.peak.step > len(report.steps[name])  # the label stays inside the chart
+            share = memory.peak.step / len(report.steps[name])
+            right = span[0] + share * (span[1] - span[0]) > 0.5  # the label goes where the chart goes on
             layout["annotations"].append(
                 {
                     "xanchor": "right" if right else "left",

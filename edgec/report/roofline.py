@@ -33,7 +33,7 @@ def roofline(report: Report, program: str) -> Figure:
     if points:
         used = {name for s in points for name in (*s.busy, *s.link_bytes)}
         data += ceilings(report.peaks, used, [x for trace in data for x in trace["x"]])
-    axis = {"type": "log", "exponentformat": "power"}
+    axis = {"type": "log", "exponentformat": "power", "dtick": "D2"}  # labels at 1, 2 and 5
     layout = {
         "height": 420,
         "xaxis": axis | {"title": {"text": "MAC per byte moved or read in place"}},

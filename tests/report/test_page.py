@@ -64,6 +64,10 @@ def test_every_buffer_is_drawn_once_where_it_lies(planned, name):
         if memory.peak:
             (line,) = [s for s in figure["layout"]["shapes"] if s.get("xref", "paper") != "paper"]
             assert line["x0"] == memory.peak.step
+            (label,) = figure["layout"]["annotations"]
+            low, high = figure["layout"][label["xref"].replace("x", "xaxis")]["domain"]
+            at = low + (high - low) * memory.peak.step / len(report.steps[memory.peak.program])
+            assert label["xanchor"] == ("right" if at > 0.5 else "left")  # inside the chart on a phone too
 
 
 @pytest.mark.parametrize("name", NAMES)

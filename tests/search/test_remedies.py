@@ -15,6 +15,7 @@ from edgec.compress.depth import Depth, rank_layers
 from edgec.compress.shapes import planned_model
 from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
+from edgec.lower.programs import of_any_length
 from edgec.memory.capacity import fits as really_fits
 from edgec.planning import remedies
 from edgec.recipe import Recipe
@@ -135,7 +136,7 @@ def test_a_plan_that_fails_after_all_is_not_named(monkeypatch: pytest.MonkeyPatc
     target = sized(TILE=4096, L3=0)
     monkeypatch.setattr(search, "fits", lambda *given: True)
     assert found(BASE, target) == []
-    assert not really_fits(search._graphs(planned_model(CONFIG, (), BASE), BASE, target), 200, 9, target)
+    assert not really_fits(of_any_length(planned_model(CONFIG, (), BASE), target, BASE.build.chunk), 200, 9, target)
 
 
 def test_what_a_shape_cannot_have_is_left_out() -> None:

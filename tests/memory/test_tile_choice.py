@@ -69,8 +69,9 @@ def test_plans_are_those_of_building_every_candidate(target: str, choices: Choic
 
 
 @pytest.mark.parametrize("room", [40_000, 12_000])
-def test_every_choice_is_that_of_building_every_candidate(room: int, tmp_path: Path) -> None:
-    """Each step of a token beside less and less room, with candidates remembered from where there was more of it."""
+@pytest.mark.parametrize("order", [1, -1], ids=["less room", "more room"])
+def test_every_choice_is_that_of_building_every_candidate(room: int, order: int, tmp_path: Path) -> None:
+    """Each step of a token beside less and less room, or more and more, with candidates remembered from before."""
     chip = tiny_models.target_file(tmp_path / "small.toml", L1=room)
     source = tiny_models.planned(tiny_models.checkpoint(tiny_models.config()), chip)
     target, graph, context = source.target, source.graphs["decode"], source.plan.context
@@ -79,7 +80,7 @@ def test_every_choice_is_that_of_building_every_candidate(room: int, tmp_path: P
     homes |= place_activations(graph, homes, permanent, target, True)[0]
     numbers: dict[str, set[int]] = {}
     capacity = target.memory_by_name[target.compute].capacity_bytes
-    for taken in [*range(0, capacity, capacity // 60), capacity]:
+    for taken in [*range(0, capacity, capacity // 60), capacity][::order]:
         alive = [Buffer("other", target.compute, 0, taken, "scratch")]
         for index, node in enumerate(graph.nodes):
             step = StepContext(node, graph, homes, target, context)

@@ -32,7 +32,7 @@ from edgec.frontend.load import load_checkpoint
 from edgec.frontend.seq2seq_config import decoder_start
 from edgec.ir.graph import Graph
 from edgec.ir.text import print_graph
-from edgec.lower.llama import NUMPY_TO_DTYPE
+from edgec.lower.builder import NUMPY_TO_DTYPE
 from edgec.lower.model import constants
 from edgec.lower.programs import ready
 from edgec.memory.check import check

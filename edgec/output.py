@@ -32,6 +32,8 @@ def replaced_folder(out: Path, mark: str = MARK) -> Iterator[Path]:
         work.chmod(0o755)
         yield work
         _exchange(work, out)
+    except OutputError as error:  # the user knows the one folder, not the other
+        raise OutputError(str(error).replace(f"{work}{os.sep}", f"{out}{os.sep}")) from None
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
     finally:

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from edgec import cli as cli_module
 from edgec.cli import cli, default_out
-from edgec.console import Commands
+from edgec.console import Commands, Terminated
 from edgec.errors import EdgecError, MismatchError, OutputError
+from edgec.output import MARK
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,6 +102,29 @@ def test_help_is_quick_and_imports_nothing_heavy():
     code = "import sys, edgec.cli; print(sorted({'numpy','torch','transformers','rich','jinja2'} & set(sys.modules)))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert heavy.stdout.strip() == "[]"
+
+
+def test_sigterm_leaves_what_an_interrupt_leaves(tmp_path: Path) -> None:
+    """A service manager's signal: the temporary folder is gone, the older output is there, one sentence, 128 + 15."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MARK).write_text("old")
+    program = (
+        "import time, click\nfrom pathlib import Path\nfrom edgec.console import Commands\n"
+        "from edgec.output import replaced_folder\n"
+        "@click.group(cls=Commands)\ndef main(): pass\n@main.command()\ndef work():\n"
+        f"    with replaced_folder(Path({str(out)!r})):\n        print('ready', flush=True)\n        time.sleep(60)\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", program, "work"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        process.terminate()
+        assert process.wait(30) == 143
+        assert process.stderr.read().strip() == "error: terminated"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"] and (out / MARK).read_text() == "old"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +231,7 @@ def test_build_verifies_what_fits(fake):
         (PermissionError(errno.EACCES, "Permission denied", "out/x"), 2, "out/x: permission denied."),
         (MemoryError(), 2, "this machine has too little memory for the model."),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
         (ValueError("odd"), 70, "this is a bug of edgec: ValueError: odd"),
         (OSError(errno.ESTALE, "stale"), 70, "this is a bug of edgec: OSError"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgec.errors import OutputError
-from edgec.output import MARK, replaced_folder, write_file
+from edgec.output import MARK, expect_folder, replaced_folder, write_file, write_files
 
 
 @pytest.fixture
@@ -176,3 +176,34 @@ def test_a_parent_that_may_not_be_written(tmp_path: Path) -> None:
             raise AssertionError("never entered")
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_files_that_belong_together_are_written_together(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(out)
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path) if "second" in path.name else real(path, mode))
+    with pytest.raises(OutputError, match=r"second\.txt cannot be written: No space left"):
+        write_files({out / MARK: "new", out / "second.txt": "new"})
+    monkeypatch.undo()
+    assert content(out) == before
+
+
+def test_a_file_that_is_refused_is_named_by_its_place_in_out(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutputError) as caught, replaced_folder(out) as folder:
+        monkeypatch.setattr(Path, "open", lambda path, mode: Full(path))
+        write_file(folder / "deep" / "file.bin", b"")
+    assert sentence(caught) == f"{out}/deep/file.bin cannot be written: No space left on device."
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OutputError, match=r"file/x\.txt cannot be written: (File exists|Not a directory)") as caught:
+        write_file(tmp_path / "file" / "x.txt", "new")
+    sentence(caught)
+    for path in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
+        with pytest.raises(OutputError, match="is no folder; choose another -o") as caught:
+            expect_folder(path)
+        sentence(caught)
+    expect_folder(tmp_path)
+    expect_folder(tmp_path / "new" / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -3,7 +3,7 @@
 Liu et al. 2024 (arXiv 2410.21271). For the error E = W - Q of a matrix and inputs X, the best B A of rank r is not the
 truncated SVD of E but the one that minimises |(E - B A) X|: with X X^T = U L U^T, the SVD of E U sqrt(L) in place of E,
 projected back by L^-1/2 U^T. The packed matrix stays as it is, so weights that were pruned stay zero: the branch is a
-path of its own (edgec/lower/llama.py).
+path of its own (edgec/lower/builder.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A pruned model gets its quality back here. Merged updates respect pruning: what was exactly zero in a matrix with a
 pattern stays zero, and training sees the matrix as it will be merged, W + mask * (B A * alpha / r). Left unmerged
-(`merge = false`), the update is a branch of its own that the emitted program runs (edgec/lower/llama.py).
+(`merge = false`), the update is a branch of its own that the emitted program runs (edgec/lower/builder.py).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgec.ir.graph import Attr, TensorType, Value
-from edgec.lower.llama import Builder
+from edgec.lower.builder import Builder
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgec.ir.graph import Attr, TensorType
 from edgec.ops import matmul_w4a8_neureka as matmul
 from edgec.ops import quantize_dynamic, silu_mul
 from edgec.ops.matmul_w4a8 import ideal as product
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
 from edgec.packing import n_groups
 
 PARTS = 2  # of the matrix: gate and up
@@ -126,7 +126,7 @@ def _op(bits: int, mode: str = "3x3") -> Op:
         scratch=("acc", "y"),
         uses=("matmul_w4a8_neureka",),
     )
-    doc = f"gate and up of {bits}-bit weights on N-EUREKA in {mode} form, SiLU by the cores meanwhile, quantised in groups"
+    doc = f"gate and up of {bits}-bit weights on N-EUREKA in {mode} form, SiLU by the cores meanwhile, quantised"
     rules = infer_for(bits, mode), reference_for(bits, mode), ideal, (kernel,), example_for(bits, mode)
     return Op(kernel.name, doc, *rules)
 

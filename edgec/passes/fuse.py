@@ -1,9 +1,9 @@
 """fuse: neighbouring ops become one call, with the bits of one after the other.
 
+    gate_up_silu    gate and up on N-EUREKA, silu_mul of them, and quantize_dynamic of that
     norm_quantize   rmsnorm, and quantize_dynamic as its only reader
     silu_quantize   silu_mul, and quantize_dynamic as its only reader
     rope_append     rope of queries and of keys, and the kv_append of their matrix's result: one call has one fork
-    gate_up_silu    gate and up on N-EUREKA, and silu_mul_quantize as their only reader
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
 
 What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
@@ -29,13 +29,13 @@ QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
     """A new graph for a target; `which` says whether to do each of the five by name."""
     nodes = list(graph.nodes)
+    if which("gate_up_silu"):
+        nodes = _with_silu(graph, nodes, target)
     for name, op in QUANTIZED.items():
         if which(name):
             nodes = _with_quantize(graph, nodes, op, target)
     if which("rope_append"):
         nodes = _with_rope_append(graph, nodes)
-    if which("gate_up_silu"):
-        nodes = _with_silu(graph, nodes, target)
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     written = {v for node in nodes for v in node.outputs.values()}
@@ -118,28 +118,30 @@ def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _with_silu(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:
-    """Each silu_mul_quantize together with the accelerator's matmul that gives it gate and up, in its own place."""
+    """Each quantize_dynamic that alone reads a silu_mul of the accelerator's gate and up, together with both."""
     writer = {v: node for node in nodes for v in node.outputs.values()}
     readers = _readers(nodes)
     fused: dict[str, Node] = {}
     gone = set()
     for node in nodes:
-        made = writer.get(node.inputs.get("gate_up", "")) if node.op == "silu_mul_quantize" else None
-        if made is None or find(made.op).module != "matmul_w4a8_neureka" or "addend" in made.inputs:
+        silu = writer.get(node.inputs["x"]) if node.op == "quantize_dynamic" else None
+        made = writer.get(silu.inputs.get("gate_up", "")) if silu is not None and silu.op == "silu_mul" else None
+        if silu is None or made is None or find(made.op).module != "matmul_w4a8_neureka" or "addend" in made.inputs:
             continue
-        y = made.outputs["y"]
-        if len(readers[y]) > 1 or y in graph.outputs:
+        between = (made.outputs["y"], silu.outputs["y"])
+        if any(len(readers[y]) > 1 or y in graph.outputs for y in between):
             continue
         op = made.op.replace("_neureka", "_silu_neureka")
         attrs = {**made.attrs, "out_group": node.attrs["group_size"]}
-        rows, n = graph.type_of(y).shape
-        both = {**made.attrs, "m": rows, "n": n, "tile": tile_sizes(n, n)[0]}
+        rows, n = graph.type_of(between[0]).shape
+        both = _ints({**made.attrs, "m": rows, "n": n, "tile": tile_sizes(n, n)[0]})
         after = {"rows": rows, "k": n // 2, "ldx": n, "group_size": int(node.attrs["group_size"])}
-        separate = call_cycles(target, made.op, _ints(both)) + call_cycles(target, node.op, after)
-        together = {**attrs, "m": rows, "n": n, "tile": tile_sizes(n // 2, n // 2)[0]}
-        if call_cycles(target, op, _ints(together)) <= separate:
+        apart = call_cycles(target, silu.op, after) + call_cycles(target, node.op, after)
+        separate = call_cycles(target, made.op, both) + min(apart, call_cycles(target, "silu_mul_quantize", after))
+        together = _ints({**attrs, "m": rows, "n": n, "tile": tile_sizes(n // 2, n // 2)[0]})
+        if call_cycles(target, op, together) <= separate:
             fused[node.name] = Node(node.name, op, made.inputs, node.outputs, attrs, made.source)
-            gone.add(made.name)
+            gone |= {made.name, silu.name}
     return [fused.get(node.name, node) for node in nodes if node.name not in gone]
 
 

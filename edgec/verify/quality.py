@@ -24,8 +24,10 @@ from edgec.simulate.reference import ReferenceRunner
 
 WORST = 8  # tensors named in the report
 # Outputs in other units than the float twin's.
-SKIPPED = ("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4", "rope_append")
-SKIPPED += tuple(op.name for op in matmul_w4a8_silu_neureka.OPS)
+SKIPPED = (
+    *("quantize_dynamic", "rmsnorm_quantize", "silu_mul_quantize", "kv_append", "kv_append_i4", "rope_append"),
+    *(op.name for op in matmul_w4a8_silu_neureka.OPS),
+)
 
 Array = NDArray[Any]
 Traced = dict[str, tuple[str, Array]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgec.compress.calibration import windows
 from edgec.compress.folder import write_folder
 from edgec.compress.stage import Calibration
 from edgec.compress.torch_model import load_torch
-from edgec.errors import RecipeError
+from edgec.errors import OutputError, RecipeError
 from edgec.evaluate.generation import greedy
 from edgec.evaluate.scorer import FloatScorer
 from edgec.evaluate.tasks import Questions
@@ -125,6 +126,51 @@ def test_a_stopped_analysis_goes_on(tmp_path: Path) -> None:
     assert not Cells(tmp_path, {"text": "b"}).values
     again.forget()
     assert not list(tmp_path.iterdir())
+
+
+def test_damaged_numbers_of_a_stopped_analysis_are_one_sentence(tmp_path: Path) -> None:
+    cells = Cells(tmp_path, {})
+    for content in (b"{", b"[1]", b'{"a": "x"}', b'{"a": null}', b"\xff"):
+        cells.file.write_bytes(content)
+        with pytest.raises(OutputError, match="is damaged: remove it to start anew"):
+            Cells(tmp_path, {})
+
+
+def test_numbers_are_kept_until_all_files_are_written(
+    model: Checkpoint, text: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full behind hours of measuring: older files stay, and the next run measures nothing again."""
+    write_folder(tmp_path / "model", model)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "ablate.csv").write_text("old")
+    arguments = ["analyze", "ablate", str(tmp_path / "model"), "--data", text.file, "--window", "16", "--windows", "2"]
+    real = Path.open
+
+    def refuse(path: Path, *mode: Any, **more: Any) -> Any:
+        if path.parent == out and "html" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *mode, **more)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", refuse)
+        done = CliRunner().invoke(cli, [*arguments, "-o", str(out)])
+    assert done.exit_code == 2 and "ablate.html cannot be written: No space left" in done.output
+    assert (out / "ablate.csv").read_text() == "old"
+    assert len(kept := list(out.glob(".partial*"))) == 1 and len(list(out.iterdir())) == 2
+    assert len(json.loads(kept[0].read_text())) == 3
+    with monkeypatch.context() as counted:
+        counted.setattr("edgec.analyze.variants.Variants.ablated", lambda *rest: pytest.fail("measured again"))
+        done = CliRunner().invoke(cli, [*arguments, "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in out.iterdir()} == {f"ablate.{kind}" for kind in ("csv", "json", "html", "png")}
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    done = CliRunner().invoke(cli, ["analyze", "rank", "no-such-model", "-o", str(tmp_path / place)])
+    assert done.exit_code == 2 and "is no folder; choose another -o" in done.output
 
 
 def test_sensitivity_is_the_loss_of_one_changed_matrix(model: Checkpoint, text: Calibration, tmp_path: Path) -> None:

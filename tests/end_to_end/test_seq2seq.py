@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import tiny_models
@@ -139,12 +141,19 @@ def test_a_source_must_be_read_first(artifact: Artifact, tmp_path: Path) -> None
         with pytest.raises(VerifyError, match="refused a text of 25 tokens"):
             program.encode([3] * 25)
         assert program.encode([5, 9, 41]).size == 0
-        first = program.prefill([2])
+        assert program.prefill([2]) >= 0
+        first = program.logits().tobytes()
         program.reset()
-        assert program.prefill([2]) == first >= 0  # the source stays
-        program.decode(first)
+        program.prefill([2])
+        assert program.logits().tobytes() == first  # the source stays
+        program.decode(2)
+        assert program.logits().tobytes() != first
         program.encode([5, 9, 41])
-        assert program.prefill([2]) == first  # a source begins anew
+        program.prefill([2])
+        assert program.logits().tobytes() == first  # a source begins anew
+        program.encode([7, 9])
+        program.prefill([2])
+        assert program.logits().tobytes() != first
 
 
 def test_simulate_writes(artifact: Artifact) -> None:
@@ -177,6 +186,10 @@ def test_the_report_speaks_of_both_halves(artifact: Artifact) -> None:
     )
     text = " ".join((artifact.path / "report.txt").read_text().split())
     assert "in front an encoder of 3 layers, feed-forward 44, 4 heads" in text
+    jsonschema.validate(report.to_dict(), json.loads((resources.files("edgec") / "report" / "schema.json").read_text()))
+    page = (artifact.path / "report.html").read_text()
+    for program in ("encode", "prefill", "decode"):
+        assert f"timeline-{program}" in page
 
 
 def is_matrix(name: str, shape: tuple[int, ...]) -> bool:

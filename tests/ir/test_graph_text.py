@@ -19,6 +19,11 @@ def test_round_trip(tiny: tiny_models.Planned, name: str) -> None:
     assert len(nodes) == len(tiny.graphs[name].nodes)
 
 
+def test_a_graph_may_return_nothing() -> None:
+    text = "graph g rows=1\nconst c : f32[2]\nreturn\n"
+    assert parse_graph(text).outputs == [] and print_graph(parse_graph(text)) == text
+
+
 def test_types_print_as_they_parse() -> None:
     assert str(TensorType((2, 3), "i8")) == "i8[2x3]"
     assert TensorType((2, 3), "i16").nbytes == 12

@@ -14,15 +14,15 @@ from kernel_library import ROOT, ZIG, Args
 from edgec.emit.project import chip_variants, kernel_sources
 from edgec.emit.riscv import chip_flags
 from edgec.emit.templates import render
-from edgec.ops import kernel, kernels
+from edgec.ops import kernel, kernel_module, kernels
 from edgec.resources import folder
 from edgec.target import Target, load_target
 from edgec.verify.board import Board
 
 MAIN = Path(__file__).with_name("board_main.c")
 NAMES = [k.name for k in kernels()]
-# All of them translated are more than a jump reaches: a program each of the matmuls on the accelerator, and of the rest.
-PROGRAMS = [[n for n in NAMES if ("_neureka" in n) == engine] for engine in (False, True)]
+# Translated, all of them are more than a jump reaches: a program of the packed matmuls, one of the rest.
+PROGRAMS = [[n for n in NAMES if (kernel_module(n) == "matmul_w4a8_nm") == packed] for packed in (False, True)]
 NONE = 0xFFFF_FFFF
 READ_AHEAD = 16  # bytes behind an operand that the accelerator may read
 

@@ -292,7 +292,7 @@ def attention_scores(rng: Rng) -> Args:
 
 
 def attention_softmax(rng: Rng) -> Args:
-    """Score rows, peaked or flat, with scales of values that may be zero."""
+    """Score rows, peaked or flat, some beyond EXP2_FARTHEST, with scales of values that may be zero."""
     h, pos = _heads(rng), _int(rng, 0, 60)
     del h["head_dim"]
     units, length = h["m"] * h["n_heads"], pos + h["m"]
@@ -301,7 +301,7 @@ def attention_softmax(rng: Rng) -> Args:
     if rng.random() < 0.1:
         scale[:] = 0
     return {
-        "s": _f32(rng, units * lds, -2, 2),
+        "s": _f32(rng, units * lds, -2, 2) + f32(rng.choice([0, 0, 0, 7e4, -7e4, 3e5, -1e6])),
         "v_scale": scale.astype(np.float16),
         "p": _junk(rng, units * lds + 3, np.uint8),
         "p_scale": _junk(rng, units + 2, f32),

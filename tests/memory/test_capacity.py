@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import tiny_seq2seq
 
 from edgec.compress.rtn import quantize_model
 from edgec.ir.graph import Graph
 from edgec.lower.llama import constants, lower
+from edgec.lower.programs import on_shapes, ready
 from edgec.memory.capacity import Capacity, longest_context
 from edgec.memory.plan import Extent, Position, evaluate, most
 from edgec.memory.planner import plan, short_levels
@@ -42,6 +44,17 @@ def test_longest_context_is_the_last_that_fits(tmp_path: Path, sizes: dict[str, 
         alone = plan(make(context, 2), target, context)
         assert set(short_levels(make(context, 2), target, context, known)) == set(alone.deficits())
         assert dump_plan(plan(make(context, 2), target, context, known=known)) == dump_plan(alone)
+
+
+@pytest.mark.parametrize("sizes", [{"L1": 3100}, {"TILE": 4000, "L2": 540_000, "L3": 35_000, "MRAM": 20_000}])
+def test_a_model_with_an_encoder_counts_whole(tmp_path: Path, sizes: dict[str, int]) -> None:
+    """Both programs, the weights and caches of both halves; the encoder has more layers than the decoder."""
+    target = tiny_models.plain(load_target(str(tiny_models.target_file(tmp_path / "t.toml", **sizes))))
+    model = quantize_model(tiny_seq2seq.source(tiny_seq2seq.config()), tiny_models.recipe().quantize)
+    make = on_shapes(ready(model, target), {"encode": 1, "decode": 1}, target)
+    fits = [not plan(make(c, 2), target, c).deficits() for c in range(1, 33)]
+    assert fits == sorted(fits, reverse=True) and 1 < sum(fits) < 32
+    assert longest_context(make, 2, target, 32) == sum(fits)
 
 
 def test_extent_counts_rows_and_positions() -> None:

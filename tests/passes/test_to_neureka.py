@@ -13,6 +13,7 @@ from edgec.compress.shapes import planned_model
 from edgec.lower.llama import constants
 from edgec.lower.programs import programs, ready
 from edgec.memory.check import PlanError, check
+from edgec.memory.choices import ALL
 from edgec.memory.images import images
 from edgec.passes.to_neureka import to_neureka
 from edgec.planning import plan_model
@@ -53,6 +54,32 @@ def test_the_bits_stay(model: QuantizedModel, target: Target) -> None:
     plain, changed = ready(model), ready(model, target, CONTEXT)
     assert encoded(changed) and not encoded(plain)
     assert logits(changed, target) == logits(plain, target)
+
+
+def test_gate_and_up_take_the_activation_along(model: QuantizedModel, target: Target) -> None:
+    """Fused where that is no slower, with the bits of one op after the other; not where a choice says so."""
+    changed = ready(model, target, CONTEXT)
+    consts = constants(changed, CONTEXT)
+    rows = {"prefill": 4, "decode": 1}
+    names = {}
+    for fused in (True, False):
+        made = programs(changed, consts, rows, CONTEXT, target, replace(ALL, gate_up_silu=fused))
+        names[fused] = [n.op for n in made["decode"].nodes]
+        runner = ReferenceRunner(made, consts)
+        runner.prefill([1, 5, 2])
+        assert runner.logits.tobytes() == first(changed, target)
+    assert names[True].count("matmul_w4a8_silu_neureka") == model.config.n_layers
+    assert not any("silu_neureka" in name for name in names[False])
+    assert len(names[False]) == len(names[True]) + 2 * model.config.n_layers
+
+
+def first(model: QuantizedModel, target: Target) -> bytes:
+    """Logits of a prompt with every op by itself."""
+    consts = constants(model, CONTEXT)
+    apart = replace(ALL, gate_up_silu=False, silu_quantize=False, norm_quantize=False, residual=False)
+    runner = ReferenceRunner(programs(model, consts, {"prefill": 4, "decode": 1}, CONTEXT, target, apart), consts)
+    runner.prefill([1, 5, 2])
+    return runner.logits.tobytes()
 
 
 def test_the_plan_streams_weights_where_they_lie(model: QuantizedModel, target: Target) -> None:

@@ -87,7 +87,7 @@ def grouped() -> Case:
     """Matrices on N-EUREKA in 3x3 form, one of them in two groups."""
     sizes = {"hidden_dim": 252, "ffn_dim": 504, "head_dim": 18, "n_heads": 14, "n_layers": 1}
     made = as_built(tiny_models.recipe(bits=2, group_size=252), **sizes)
-    assert calls(made.plan)["matmul_w2a8_neureka"] == 10
+    assert sum(n for name, n in calls(made.plan).items() if name.startswith("matmul_w2a8") and "neureka" in name) == 10
     return made
 
 

@@ -10,14 +10,17 @@ import pytest
 import tiny_models
 
 from edgec.memory import tile_choice
+from edgec.memory.activations import place_activations
 from edgec.memory.choices import ALL, Choices
+from edgec.memory.homes import place_permanent
 from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Buffer
 from edgec.memory.planner import plan
-from edgec.memory.repeat import Decisions, Tried
+from edgec.memory.repeat import OVERFLOW, Decisions, Tried
 from edgec.memory.serialize import dump_plan
 from edgec.memory.streaming import NoRoom, Workspace
-from edgec.memory.tile_choice import has_room
+from edgec.memory.tile_choice import TileChoice, has_room
+from edgec.memory.tiling.step import StepContext
 from edgec.target import load_target
 
 
@@ -63,3 +66,26 @@ def test_plans_are_those_of_building_every_candidate(target: str, choices: Choic
         built.append(calls.call_count)
     assert texts[0] == texts[1]
     assert built[0] < built[1] or not choices.tiling  # which takes the first that has room
+
+
+@pytest.mark.parametrize("room", [40_000, 12_000])
+@pytest.mark.parametrize("order", [1, -1], ids=["less room", "more room"])
+def test_every_choice_is_that_of_building_every_candidate(room: int, order: int, tmp_path: Path) -> None:
+    """Each step of a token beside less and less room, or more and more, with candidates remembered from before."""
+    chip = tiny_models.target_file(tmp_path / "small.toml", L1=room)
+    source = tiny_models.planned(tiny_models.checkpoint(tiny_models.config()), chip)
+    target, graph, context = source.target, source.graphs["decode"], source.plan.context
+    known = Decisions(target)
+    homes, permanent = place_permanent(source.graphs, target)
+    homes |= place_activations(graph, homes, permanent, target, True)[0]
+    numbers: dict[str, set[int]] = {}
+    capacity = target.memory_by_name[target.compute].capacity_bytes
+    for taken in [*range(0, capacity, capacity // 60), capacity][::order]:
+        alive = [Buffer("other", target.compute, 0, taken, "scratch")]
+        for index, node in enumerate(graph.nodes):
+            step = StepContext(node, graph, homes, target, context)
+            choice = TileChoice(step, index, alive, known).chosen()
+            assert choice == TileChoice(step, index, alive, Decisions(target, tried=Forgetful())).chosen(), node.name
+            numbers.setdefault(node.op, set()).add(choice.number)
+    assert max(map(len, numbers.values())) > 2
+    assert {op for op, found in numbers.items() if OVERFLOW in found} >= {"matmul_w4a8", "attention"}

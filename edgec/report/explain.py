@@ -19,6 +19,7 @@ NAMES = {
     "join": "q,k,v; gate,up joined",
     "norm_quantize": "norm+quantise in one",
     "silu_quantize": "SiLU+quantise in one",
+    "gate_up_silu": "gate,up with SiLU",
     "rope_append": "RoPE+cache in one",
     "residual": "residual in the matmul",
     "attention": "attention in one call",

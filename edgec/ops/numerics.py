@@ -99,7 +99,8 @@ def exp2_bytes(x: F32, top: F32) -> I32:
     """
     far = np.abs(top) > EXP2_FARTHEST
     x, top = np.where(far, x - top, x), np.where(far, f32(0), top)
-    index = np.maximum((x + (EXP2_MAGIC - top)).view(np.int32), EXP2_LOWEST) - EXP2_LOWEST
+    index = (x + (EXP2_MAGIC - top)).view(np.int32)
+    index = np.clip(index, EXP2_LOWEST, EXP2_MAGIC.view(np.int32)) - EXP2_LOWEST  # whatever a score is, even no number
     e: I32 = EXP2_BYTES[index].astype(np.int32)
     return e
 

@@ -35,7 +35,8 @@ static inline float edgec_softmax_of_row(float *s, uint8_t *p, const uint16_t *v
         const int32_t index = edgec_exp2_index(*at, base);
         float w = 0.0f;
         if (index > EDGEC_EXP2_LOWEST) {
-            const uint32_t e = edgec_exp2_bytes[index - EDGEC_EXP2_LOWEST];
+            const uint32_t entry = (uint32_t)(index - EDGEC_EXP2_LOWEST); /* too large if *at is no number */
+            const uint32_t e = edgec_exp2_bytes[entry < EDGEC_EXP2_BYTES ? entry : EDGEC_EXP2_BYTES - 1u];
             w = (float)(int32_t)e * edgec_float((uint32_t)*v_scale << 13);
             total += e;
             top_weight = edgec_max(w, top_weight);

@@ -24,11 +24,12 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
     uint32_t x, h, e;
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP("0", "%[length]", "11",
+        EDGEC_HWLOOP("0", "%[length]", "12",
             "lw %[x], 0(%[s])\n\t"
             EDGEC_P_LHU_R("%[h]", "%[step]", "%[v]")
             "fadd.s %[x], %[x], %[base]\n\t"
             EDGEC_P_MAX("%[x]", "%[x]", "%[lowest]")
+            EDGEC_P_MIN("%[x]", "%[x]", "%[highest]") /* of a score that is no number */
             EDGEC_P_LBU_RR("%[e]", "%[x]", "%[table]")
             "slli %[h], %[h], 13\n\t"
             "fcvt.s.w %[x], %[e]\n\t"
@@ -39,12 +40,14 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
         : [s] "+r"(s), [v] "+r"(v_scale), [total] "+r"(*total), [most] "+r"(most), [x] "=&r"(x),
           [h] "=&r"(h), [e] "=&r"(e)
         : [length] "r"(length), [step] "r"(2u * kv), [base] "r"(base), [lowest] "r"(EDGEC_EXP2_LOWEST),
+          [highest] "r"(EDGEC_EXP2_MAGIC_BITS),
           [table] "r"((uintptr_t)hal_exp2_bytes - EDGEC_EXP2_LOWEST)
         : "memory");
     /* clang-format on */
 #else
     for (; length > 0; length--) {
-        const int32_t index = edgec_p_max(edgec_exp2_index(*s, base), EDGEC_EXP2_LOWEST);
+        int32_t index = edgec_p_max(edgec_exp2_index(*s, base), EDGEC_EXP2_LOWEST);
+        index = index < EDGEC_EXP2_MAGIC_BITS ? index : EDGEC_EXP2_MAGIC_BITS;
         const uint32_t e = edgec_exp2_bytes[index - EDGEC_EXP2_LOWEST];
         const float w = (float)(int32_t)e * edgec_half_low(*v_scale);
         *total += e;

@@ -80,13 +80,13 @@ def test_a_cache_of_4_bits_loses_less(calibration: Calibration) -> None:
 
 
 def with_common_part() -> Checkpoint:
-    """Keys that share a large vector: the bias of a slowly rotating pair."""
+    """Keys that share a vector so large that all else that is rounded counts little: the bias of a slowly rotating pair."""
     source = checkpoint(config(n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=48), 3, biases=True)
     changed = {}
     for layer in range(source.config.n_layers):
         bias = f"model.layers.{layer}.self_attn.k_proj.bias"
         changed[bias] = source.tensor(bias).copy()
-        changed[bias].reshape(2, 16)[:, [7, 15]] += 30
+        changed[bias].reshape(2, 16)[:, [7, 15]] += 60
     return source.with_tensors(changed)
 
 

@@ -100,7 +100,9 @@ def test_models_take_no_more_than_their_bounds(name: str, bits: int) -> None:
     plan, _ = planned(name, bits)
     assert set(plan.programs) == {"prefill", "decode"}
     if name.startswith("stories"):  # SmolLM2's layers leave L1 no room
-        assert near(plan) >= {"weight", "scale"}
+        assert near(plan) >= {"kv", "scale"}
+    if name == "stories260k":  # N-EUREKA reads those of the other model where they are
+        assert "weight" in near(plan)
     assert max(peaks(plan).values()) <= WITHIN, peaks(plan)
     if not plan.deficits():
         check(plan)

@@ -80,7 +80,7 @@ def test_a_cache_of_4_bits_loses_less(calibration: Calibration) -> None:
 
 
 def with_common_part() -> Checkpoint:
-    """Keys that share a vector so large that all else that is rounded counts little: the bias of a slowly rotating pair."""
+    """Keys that share a vector beside which other roundings count little: the bias of a slowly rotating pair."""
     source = checkpoint(config(n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=48), 3, biases=True)
     changed = {}
     for layer in range(source.config.n_layers):

@@ -152,7 +152,9 @@ def run(model: Checkpoint, name: str, row: dict[str, Any], options: argparse.Nam
     training = {"batch": 4, "accumulate": 1, "steps": options.updates, "save_every": 1 << 30}
     recovery = {"method": "distill", "rate": options.rate, "hidden_loss": 0.0, **training}
     method = row.get("method")
-    if method in TRAINING:
+    if method == "abaco":
+        chain = [{**training, **row}]
+    elif method in TRAINING:
         chain = [{**recovery, **row}]
     else:
         chain = [row] if row else []

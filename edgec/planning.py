@@ -15,7 +15,7 @@ from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
-from edgec.frontend.seq2seq_config import seq2seq
+from edgec.frontend.seq2seq_config import has_encoder
 from edgec.ir.graph import Graph
 from edgec.lower.model import constants, rows_by_program
 from edgec.lower.programs import of_any_length, programs, ready
@@ -42,7 +42,7 @@ def context_of(longest: int, recipe: Recipe) -> int:
 
 def refuse_for_encoder(config: ModelConfig, recipe: Recipe, explain: bool = False) -> None:
     """Raise RecipeError for a model with an encoder where something is made for models that continue text."""
-    if not encodes(config) and not seq2seq(config):
+    if not has_encoder(config):
         return
     refuse_stages(config, recipe.stages)
     if recipe.build.kv != "int8":

@@ -21,11 +21,6 @@ from edgec.frontend.seq2seq_config import HEAD_BIAS, Seq2SeqConfig
 ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_new", "gelu": "gelu", "gelu_tanh": "gelu_new"}
 
 
-def has_encoder(config: ModelConfig) -> bool:
-    """Whether a model's folder is written here."""
-    return isinstance(config, (EncoderConfig, Seq2SeqConfig))
-
-
 def family_tensors(config: ModelConfig, tensors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """A Checkpoint's tensors as the files of its family keep them."""
     if isinstance(config, Seq2SeqConfig):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgec.compress.encoder_folder import family_config, family_tensors, has_encoder, module_files, start_tokens
+from edgec.compress.encoder_folder import family_config, family_tensors, module_files, start_tokens
 from edgec.compress.standard_form import readers_of, standard_config, standard_tensors
 from edgec.errors import ModelError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
@@ -27,6 +27,7 @@ from edgec.frontend.layouts import changed_by_storing, in_family_names
 from edgec.frontend.model_config import ModelConfig
 from edgec.frontend.rope import original_context, rotary
 from edgec.frontend.safetensors_file import read_header
+from edgec.frontend.seq2seq_config import has_encoder
 from edgec.frontend.structure import factor_names
 from edgec.output import write_file
 

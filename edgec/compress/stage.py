@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
-from edgec.frontend.seq2seq_config import seq2seq
+from edgec.frontend.seq2seq_config import has_encoder
 
 Tokens = NDArray[np.int64]
 
@@ -145,7 +144,7 @@ def find(method: str) -> Any:
 
 def refuse_stages(config: ModelConfig, stages: Sequence[Any]) -> None:
     """Raise RecipeError if one of the stages does not work on a model of this kind."""
-    if not (encodes(config) or seq2seq(config)):
+    if not has_encoder(config):
         return
     for stage in stages:
         if not hasattr(stage, "encoder_refusal"):

@@ -16,9 +16,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
-from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
-from edgec.frontend.seq2seq_config import seq2seq
+from edgec.frontend.seq2seq_config import has_encoder
 from edgec.frontend.structure import Structure, factor_names
 
 
@@ -269,7 +268,7 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 def load_torch(checkpoint: Checkpoint) -> TorchModel:
     """The checkpoint as a module in evaluation mode; branches beside their matrices. EdgecError for an encoder."""
-    if encodes(checkpoint.config) or seq2seq(checkpoint.config):
+    if has_encoder(checkpoint.config):
         raise EdgecError(f"a {checkpoint.config.family} model does not continue text, which this asks of it.")
     extras = {name for name in checkpoint.config.optional_shapes() if name in checkpoint}
     with torch.device("meta"):

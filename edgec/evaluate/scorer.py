@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
+from edgec.errors import EdgecError
 from edgec.evaluate.perplexity import score
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.ir.graph import Graph
@@ -24,6 +25,13 @@ ROWS = 64  # tokens that the reference runs at once where no plan sets it; numbe
 LONGEST = 4096  # positions of the float twin's cache
 
 Logits = NDArray[np.float32]
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> TextTokenizer:
+    """The checkpoint's tokenizer. Raises EdgecError if it has none."""
+    if checkpoint.tokenizer is None:
+        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    return checkpoint.tokenizer
 
 
 class Scorer(Protocol):

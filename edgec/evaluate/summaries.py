@@ -21,6 +21,7 @@ from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
 from edgec.evaluate.float_twin import ROWS, float_programs
 from edgec.evaluate.result import Evaluation
+from edgec.evaluate.scorer import tokenizer_of
 from edgec.evaluate.tasks import built_size, read_bytes, rows_of
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.load import load_checkpoint
@@ -155,8 +156,7 @@ def _writers(
     checkpoint = load_checkpoint(model, tokenizer)
     if not seq2seq(checkpoint.config):
         raise EdgecError(NO_SUMMARIES.format(model, "perplexity or embeddings"))
-    if (words := checkpoint.tokenizer) is None:
-        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    words = tokenizer_of(checkpoint)
     context = min(checkpoint.config.max_seq_len, LONGEST)
     size = size_of(checkpoint)
     described = {"name": path.name or model} | {key: size[key] for key in ("parameters", "bytes")}

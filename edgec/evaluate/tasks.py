@@ -15,7 +15,15 @@ from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
 from edgec.evaluate.result import Evaluation
-from edgec.evaluate.scorer import LONGEST, ROWS, FloatScorer, Scorer, built_scorer, quantised_scorer
+from edgec.evaluate.scorer import (
+    LONGEST,
+    ROWS,
+    FloatScorer,
+    Scorer,
+    built_scorer,
+    quantised_scorer,
+    tokenizer_of,
+)
 from edgec.evaluate.text import text_likelihood
 from edgec.frontend.encoder_config import encodes
 from edgec.frontend.load import load_checkpoint
@@ -48,9 +56,7 @@ def scorer_of(
         raise EdgecError(NOT_A_DECODER.format(model))
     if seq2seq(checkpoint.config):
         raise EdgecError(NOT_ALONE.format(model))
-    text = checkpoint.tokenizer
-    if text is None:
-        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    text = tokenizer_of(checkpoint)
     window = min(window + 1, checkpoint.config.max_seq_len)
     made: Scorer = FloatScorer(checkpoint, text) if runner == "float" else quantised_scorer(checkpoint, text, window)
     size = size_of(checkpoint)
@@ -112,9 +118,7 @@ def evaluate_embeddings(
         consts = constants(quantized, context)
         graph = lower(quantized, consts, "encode", min(ROWS, context), context)
         described = {"name": path.name or model}
-    words = checkpoint.tokenizer
-    if words is None:
-        raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
+    words = tokenizer_of(checkpoint)
     other = None
     if against is not None:
         from edgec.evaluate.float_twin import float_programs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgec.errors import ModelError
+from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import POSITIONS, ModelConfig
 
 ENCODER = "model.encoder."  # in front of the encoder's names; `model.` is in front of the decoder's
@@ -113,3 +114,8 @@ def decoder_start(config: ModelConfig) -> tuple[int, ...]:
 def seq2seq(config: ModelConfig) -> bool:
     """Whether the model reads one text and writes another."""
     return isinstance(config, Seq2SeqConfig)
+
+
+def has_encoder(config: ModelConfig) -> bool:
+    """Whether the model reads a text as a whole, to make a vector of it or to write another."""
+    return encodes(config) or seq2seq(config)

@@ -8,8 +8,7 @@ from typing import Any
 
 from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
-from edgec.frontend.encoder_config import encodes
-from edgec.frontend.seq2seq_config import seq2seq
+from edgec.frontend.seq2seq_config import has_encoder
 
 WIDTH = 100
 MANY = 10_000_000
@@ -34,20 +33,18 @@ SHOWN = {
 def measure_on(file: str, windows: int) -> Callable[[Checkpoint, Callable[[str, int, int], None]], dict[str, Any]]:
     """A measure for the pipeline: perplexity on the first windows of a text."""
     from edgec.compress.calibration import read_text
-    from edgec.evaluate.scorer import FloatScorer
+    from edgec.evaluate.scorer import FloatScorer, tokenizer_of
     from edgec.evaluate.tasks import text_evaluation
 
     text = read_text(file)  # a missing file must not wait for the first stage
 
     def measure(model: Checkpoint, say: Callable[[str, int, int], None]) -> dict[str, Any]:
-        if encodes(model.config) or seq2seq(model.config):
+        if has_encoder(model.config):
             raise EdgecError(
                 "perplexity is of models that continue text; measure what stages left with edgec evaluate."
             )
-        if model.tokenizer is None:
-            raise EdgecError("the checkpoint has no tokenizer, so no text can be measured; name one with --tokenizer.")
         metrics, protocol = text_evaluation(
-            FloatScorer(model, model.tokenizer), "perplexity", Path(file).name, text, 512, windows, say
+            FloatScorer(model, tokenizer_of(model)), "perplexity", Path(file).name, text, 512, windows, say
         )
         return dict(metrics) | {"protocol": protocol}
 

@@ -13,9 +13,8 @@ from edgec.compress.quantized import QuantizedModel
 from edgec.compress.smooth_keys import SmoothKeys
 from edgec.compress.vocab import Vocab
 from edgec.compress.width import Width
-from edgec.frontend.encoder_config import encodes
 from edgec.frontend.model_config import ModelConfig
-from edgec.frontend.seq2seq_config import seq2seq
+from edgec.frontend.seq2seq_config import has_encoder
 from edgec.frontend.structure import BLOCK_ROLES, Structure, role_of
 from edgec.recipe import Recipe, RoleOverride
 from edgec.search.losses import (
@@ -57,7 +56,7 @@ def ladders(recipe: Recipe, model: QuantizedModel, kept: bool, ranked: Sequence[
         ends = model.matrices["model.embed_tokens.weight"].bits
         found |= {"ends": _ends(ends), "groups": _groups(recipe), "pattern": _patterns(recipe, model.structure)}
         found["depth"] = _depth(recipe, model.config, ranked)
-    if encodes(model.config) or seq2seq(model.config):  # stages work on decoders, an encoder's cache has 8 bits
+    if has_encoder(model.config):  # stages work on decoders, an encoder's cache has 8 bits
         found = {kind: ladder for kind, ladder in found.items() if kind in ("chunk", "bits", "ends", "groups")}
     return {kind: ladder for kind, ladder in found.items() if ladder}
 

@@ -170,13 +170,30 @@ EDGEC_INLINE float edgec_parts_inverse(const edgec_parts *c, uint32_t j, float *
     return doubled ? edgec_quotient(127.0f, top) : 0.0f;
 }
 
-/* Quantises part j, x to q [count]; returns the sum. */
-EDGEC_INLINE uint32_t edgec_parts_quantize(const edgec_parts *c, uint32_t j, const float *x, int8_t *q,
-                                           uint32_t count, float *scale) {
-    if (EDGEC_SELDOM(count == 0)) { /* may lie behind the last group */
-        return 0;
+/* A core's parts of the row x quantised to q, when the tops of all parts are there. */
+EDGEC_INLINE void edgec_parts_under_tops(edgec_parts *c, const float *x, int8_t *q, float *scale,
+                                         uint32_t core, uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part p = edgec_parts_at(c, j);
+        uint32_t sum = 0;
+        if (!EDGEC_SELDOM(p.count == 0)) { /* may lie behind the last group */
+            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(c, j, scale));
+        }
+        c->sums[j] = sum;
     }
-    return edgec_parts_values(x, q, count, edgec_parts_inverse(c, j, scale));
+}
+
+/* A core's part in quantising the row x to q: tops, then values. */
+EDGEC_INLINE void edgec_parts_quantize(edgec_parts *c, const float *x, int8_t *q, float *scale, uint32_t core,
+                                       uint32_t n_cores) {
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
+        const edgec_part p = edgec_parts_at(c, j);
+        c->tops[j] = edgec_parts_top(x + p.begin, p.count);
+    }
+    hal_barrier();
+    edgec_parts_under_tops(c, x, q, scale, core, n_cores);
 }
 
 /* Of every group the sum, by core 0 behind the fork. */

@@ -60,12 +60,4 @@ void edgec_matmul_w8a8_silu_neureka(const edgec_matmul_w8a8_silu_neureka_args *a
 void edgec_matmul_w8a8_silu_neureka_1x1(const edgec_matmul_w8a8_silu_neureka_1x1_args *a, uint32_t core,
                                         uint32_t n_cores);
 
-/* The kernel of a width. */
-#define EDGEC_MATMUL_SILU_NEUREKA(name, bits)                                                                \
-    void edgec_matmul_##name(const edgec_matmul_##name##_args *a, uint32_t core, uint32_t n_cores) {         \
-        (void)core;                                                                                          \
-        (void)n_cores;                                                                                       \
-        product(a, bits);                                                                                    \
-    }
-
 #endif

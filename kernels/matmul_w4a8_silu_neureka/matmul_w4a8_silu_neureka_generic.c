@@ -1,6 +1,5 @@
-#include "matmul_w4a8_silu_neureka.h"
+#include "matmul_w4a8_silu_neureka_call.h"
 
-#include "../matmul_w4a8_neureka/matmul_w4a8_neureka_tiles.h"
 #include "edgec_rows.h"
 
 typedef struct {
@@ -44,9 +43,7 @@ static void quantize(const void *args, uint32_t core, uint32_t n_cores) {
 
 EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t bits) {
     call c;
-    c.matmul =
-        (edgec_matmul_w4a8_neureka_args){a->x, a->x_scale, a->w, a->w_scale, a->bias,       NULL,   a->acc,
-                                         a->y, a->m,       a->n, a->k,       a->group_size, a->tile};
+    c.matmul = matmul_of(a);
     edgec_neureka_begin(&c.call, &c.matmul, bits, 2);
     hal_fork_team(team, &c);
     hal_fork(quantize, a);

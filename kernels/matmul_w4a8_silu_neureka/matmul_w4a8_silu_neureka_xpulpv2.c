@@ -1,5 +1,5 @@
 /* The kernels of matmul_w4a8_silu_neureka.h for cores with XpulpV2. */
-#include "matmul_w4a8_silu_neureka.h"
+#include "matmul_w4a8_silu_neureka_call.h"
 
 #include "../matmul_w4a8_neureka/matmul_w4a8_neureka_scale_xpulpv2.h"
 #include "edgec_parts_xpulpv2.h"
@@ -63,24 +63,12 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
         quantize_groups(a, core, n_cores);
         return;
     }
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part part = edgec_parts_at(p, j);
-        p->tops[j] = edgec_parts_top(a->y + part.begin, part.count);
-    }
-    hal_barrier();
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part part = edgec_parts_at(p, j);
-        p->sums[j] = edgec_parts_quantize(p, j, a->y + part.begin, a->q + part.begin, part.count, a->scale);
-    }
+    edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
 }
 
 EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t bits) {
     call c;
-    c.matmul =
-        (edgec_matmul_w4a8_neureka_args){a->x, a->x_scale, a->w, a->w_scale, a->bias,       NULL,   a->acc,
-                                         a->y, a->m,       a->n, a->k,       a->group_size, a->tile};
+    c.matmul = matmul_of(a);
     edgec_neureka_begin(&c.call, &c.matmul, bits, 2);
     c.parts.a = a;
     if (!edgec_parts_cut(&c.parts, a->m, a->n / 2u, a->out_group, EDGEC_GROUPS)) {

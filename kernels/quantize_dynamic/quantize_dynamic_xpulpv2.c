@@ -30,21 +30,11 @@ static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_co
     }
 }
 
-/* One row, by a team: the tops of parts, then their values. */
+/* One row, by a team. */
 static void edgec_quantize_row(const void *args, uint32_t core, uint32_t n_cores) {
     edgec_parts *c = edgec_parts_of(args);
     const edgec_quantize_dynamic_args *a = c->a;
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
-        c->tops[j] = edgec_parts_top(a->x + p.begin, p.count);
-    }
-    hal_barrier();
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
-        c->sums[j] = edgec_parts_quantize(c, j, a->x + p.begin, a->q + p.begin, p.count, a->scale);
-    }
+    edgec_parts_quantize(c, a->x, a->q, a->scale, core, n_cores);
 }
 
 void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {

@@ -53,11 +53,7 @@ static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) 
         }
     }
     hal_barrier();
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
-        c->sums[j] = edgec_parts_quantize(c, j, a->gate + p.begin, a->q + p.begin, p.count, a->scale);
-    }
+    edgec_parts_under_tops(c, a->gate, a->q, a->scale, core, n_cores);
 }
 
 void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {

@@ -11,11 +11,10 @@ import pytest
 
 from edgec.compress.abaco import Abaco
 from edgec.compress.stage import Calibration, Work
-from edgec.frontend.checkpoint import Checkpoint
 from tests.compress.abaco_cases import FAST, Q, truncated
 from tests.compress.clock import Clock
 from tests.compress.stories import Stories, loss
-from tests.compress.trained import same, work_for
+from tests.compress.trained import Runs, same, work_for
 from tests.tiny_models import checkpoint, config
 
 torch = pytest.importorskip("torch", reason="torch trains the products")
@@ -56,26 +55,14 @@ def test_same_seed_same_bytes_and_a_killed_run_goes_on(text: Path, tmp_path: Pat
     source = checkpoint(config())
     options = Abaco(**FAST | {"init": "random", "settle": 0.4})
 
-    def run(seed: int = 0, partial: Path | None = None, kill: int = -1) -> tuple[Checkpoint, Work]:
-        work = work_for(source, text, partial, seed)
-
-        def say(message: str, done: int, total: int) -> None:
-            assert total == 12
-            seen.append(done)
-            if done == kill:
-                raise KeyboardInterrupt
-
-        work.say = say
-        return options.run(source, work), work
-
-    seen: list[int] = []
+    run = Runs(options, source, text)
     whole, work = run()
     assert same(run()[0], whole) and not same(run(seed=1)[0], whole)
     with pytest.raises(KeyboardInterrupt):
         run(partial=tmp_path, kill=kill)
-    seen.clear()
+    run.seen.clear()
     resumed, again = run(partial=tmp_path)
-    assert seen == list(range(kill // 4 * 4, 12))
+    assert run.seen == list(range(kill // 4 * 4, 12))
     assert same(resumed, whole) and again.notes == work.notes
 
 

@@ -18,12 +18,12 @@ from edgec.compress.sizes import size_of
 from edgec.compress.stage import Calibration, Work
 from edgec.compress.vocab import Vocab
 from edgec.errors import RecipeError
-from edgec.frontend.checkpoint import Checkpoint, LowRank
+from edgec.frontend.checkpoint import LowRank
 from edgec.frontend.structure import factor_names
 from edgec.recipe import Recipe
 from tests.compress.distill_cases import EVERYTHING, FAST, UP, Q, distance, pruned, states
 from tests.compress.stories import Stories, loss
-from tests.compress.trained import same, work_for
+from tests.compress.trained import Runs, same, work_for
 from tests.tiny_models import checkpoint, config
 
 torch = pytest.importorskip("torch", reason="torch trains")
@@ -121,26 +121,14 @@ def test_same_seed_same_bytes_and_a_killed_run_goes_on(text: Path, tmp_path: Pat
     original = checkpoint(config(tied_embeddings="pattern" in options))
     stage = Distill(**FAST | options)
 
-    def run(seed: int = 0, partial: Path | None = None, kill: int = -1) -> tuple[Checkpoint, Work]:
-        work = work_for(original, text, partial, seed)
-
-        def say(message: str, done: int, total: int) -> None:
-            assert total == 12
-            seen.append(done)
-            if done == kill:
-                raise KeyboardInterrupt
-
-        work.say = say
-        return stage.run(original, work), work
-
-    seen: list[int] = []
+    run = Runs(stage, original, text)
     whole, work = run()
     assert same(run()[0], whole) and not same(run(seed=1)[0], whole)
     with pytest.raises(KeyboardInterrupt):
         run(partial=tmp_path, kill=9)
-    seen.clear()
+    run.seen.clear()
     resumed, again = run(partial=tmp_path)
-    assert seen == [8, 9, 10, 11]
+    assert run.seen == [8, 9, 10, 11]
     assert same(resumed, whole) and again.notes == work.notes and resumed.patterns == whole.patterns
 
 

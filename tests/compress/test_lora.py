@@ -12,9 +12,10 @@ import pytest
 
 from edgec.compress.lora import Lora
 from edgec.compress.rtn import quantize_matrix
-from edgec.compress.stage import Calibration, Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, LowRank
+from tests.compress.stories import loss
+from tests.compress.trained import Runs, work_for
 from tests.tiny_models import checkpoint, config
 
 torch = pytest.importorskip("torch", reason="torch trains the updates")
@@ -29,19 +30,8 @@ from edgec.compress.training import draw  # noqa: E402
 FAST = {"samples": 8, "accumulate": 2, "steps": 12, "rate": 0.01, "save_every": 4}
 
 
-def work_for(source: Checkpoint, text: Path, partial: Path | None = None, seed: int = 0) -> Work:
-    return Work(lambda: source, Calibration(str(text), 8, 24), seed=seed, partial=partial)
-
-
 def tensors(model: Checkpoint) -> dict[str, np.ndarray]:
     return {name: model.tensor(name) for name in model.matrix_names()}
-
-
-def loss(model: Checkpoint, tokens: np.ndarray) -> float:
-    ids = torch.from_numpy(tokens)
-    with torch.no_grad():
-        logits = load_torch(model)(ids)[:, :-1].flatten(0, 1)
-    return float(torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten()))
 
 
 @pytest.mark.parametrize(("distill", "temperature"), [(0.0, 1.0), (1.0, 1.0), (0.3, 2.0)])
@@ -157,19 +147,11 @@ def test_same_seed_same_bytes_and_a_killed_run_goes_on(text: Path, tmp_path: Pat
     source, teacher = pruned(checkpoint(config())), checkpoint(config(), seed=1)
     options = Lora(**FAST | {"distill": distill, "batch": 2})
 
-    def run(seed: int = 0, partial: Path | None = None, kill: int = -1) -> dict[str, np.ndarray]:
-        work = work_for(teacher, text, partial, seed)
+    runs = Runs(options, source, text, teacher)
 
-        def say(message: str, done: int, total: int) -> None:
-            assert total == 12
-            seen.append(done)
-            if done == kill:
-                raise KeyboardInterrupt
+    def run(**given: Any) -> dict[str, np.ndarray]:
+        return tensors(runs(**given)[0])
 
-        work.say = say
-        return tensors(options.run(source, work))
-
-    seen: list[int] = []
     whole = run()
     again = run()
     assert all(np.array_equal(whole[n], again[n]) for n in whole)
@@ -177,9 +159,9 @@ def test_same_seed_same_bytes_and_a_killed_run_goes_on(text: Path, tmp_path: Pat
     assert not np.array_equal(whole[source.matrix_names()[0]], other[source.matrix_names()[0]])
     with pytest.raises(KeyboardInterrupt):
         run(partial=tmp_path, kill=9)
-    seen.clear()
+    runs.seen.clear()
     resumed = run(partial=tmp_path)
-    assert seen == [8, 9, 10, 11]
+    assert runs.seen == [8, 9, 10, 11]
     assert all(np.array_equal(whole[n], resumed[n]) for n in whole)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,13 @@ from safetensors.numpy import load_file, save_file
 from edgec.frontend.huggingface_config import config_of
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.seq2seq_config import ENCODER_POSITIONS, HEAD_BIAS, POSITIONS, Seq2SeqConfig
+from tests.frontend.changed_folder import change, loads
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tiny_seq2seq.saved(tmp_path)
     return tmp_path
-
-
-def _change(folder: Path, file: str = "config.json", **values: Any) -> None:
-    path = folder / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def _load(folder: Path) -> Callable[[], object]:
-    return lambda: load_checkpoint(str(folder))
 
 
 def test_every_tensor(folder: Path) -> None:
@@ -88,8 +79,8 @@ def test_how_generation_begins_and_ends(folder: Path) -> None:
     assert isinstance(checkpoint.config, Seq2SeqConfig) and checkpoint.config.decoder_start == (2,)
     assert checkpoint.tokenizer is not None and checkpoint.tokenizer.encode("the boat") == [0, 4, 6, 2]
     assert checkpoint.tokenizer.encode_within("the old blue boat", 4) == [0, 4, 9, 2]
-    _change(folder, forced_bos_token_id=5, num_beams=4)  # as folders of the first years say it
-    _change(folder, "generation_config.json", decoder_start_token_id=3, eos_token_id=[2, 9], length_penalty=2.0)
+    change(folder, forced_bos_token_id=5, num_beams=4)  # as folders of the first years say it
+    change(folder, "generation_config.json", decoder_start_token_id=3, eos_token_id=[2, 9], length_penalty=2.0)
     checkpoint = load_checkpoint(str(folder))
     assert isinstance(checkpoint.config, Seq2SeqConfig) and checkpoint.config.decoder_start == (3, 5)
     assert checkpoint.tokenizer is not None and checkpoint.tokenizer.eos_ids == (2, 9)
@@ -121,14 +112,14 @@ def test_the_configuration_alone(folder: Path) -> None:
     ],
 )
 def test_refuses(folder: Path, refuses: Callable[..., str], changes: dict[str, Any], words: tuple[str, ...]) -> None:
-    _change(folder, **changes)
-    refuses(_load(folder), *words)
+    change(folder, **changes)
+    refuses(loads(folder), *words)
 
 
 def test_refuses_tables_that_differ_and_large_positions(folder: Path, refuses: Callable[..., str]) -> None:
     stored = load_file(folder / "model.safetensors")
     save_file(stored | {"lm_head.weight": stored["model.shared.weight"] + 1}, folder / "model.safetensors")
-    refuses(_load(folder), "lm_head.weight differs from model.shared.weight")
+    refuses(loads(folder), "lm_head.weight differs from model.shared.weight")
     stored["model.encoder.embed_positions.weight"] += np.float32(1e6)
     save_file(stored, folder / "model.safetensors")
     refuses(lambda: load_checkpoint(str(folder)).tensor(ENCODER_POSITIONS), "16-bit")

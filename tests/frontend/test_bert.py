@@ -15,21 +15,13 @@ from safetensors.numpy import load_file, save_file
 from edgec.frontend.encoder_config import POSITIONS, EncoderConfig
 from edgec.frontend.huggingface_config import config_of
 from edgec.frontend.load import load_checkpoint
+from tests.frontend.changed_folder import change, loads
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tiny_encoders.saved(tmp_path)
     return tmp_path
-
-
-def _change(folder: Path, file: str = "config.json", **values: Any) -> None:
-    path = folder / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def _load(folder: Path) -> Callable[[], object]:
-    return lambda: load_checkpoint(str(folder))
 
 
 def test_every_tensor(folder: Path) -> None:
@@ -104,33 +96,33 @@ def test_the_configuration_alone(folder: Path) -> None:
     ],
 )
 def test_refuses(folder: Path, refuses: Callable[..., str], changes: dict[str, Any], words: tuple[str, ...]) -> None:
-    _change(folder, **changes)
-    refuses(_load(folder), *words)
+    change(folder, **changes)
+    refuses(loads(folder), *words)
 
 
 def test_refuses_other_pooling(folder: Path, refuses: Callable[..., str]) -> None:
-    _change(folder, "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True)
-    refuses(_load(folder), "pooling_mode_max_tokens", "mean")
-    _change(folder, "1_Pooling/config.json", pooling_mode_mean_tokens=True)
-    refuses(_load(folder), "pooling_mode_mean_tokens and pooling_mode_max_tokens")
+    change(folder, "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True)
+    refuses(loads(folder), "pooling_mode_max_tokens", "mean")
+    change(folder, "1_Pooling/config.json", pooling_mode_mean_tokens=True)
+    refuses(loads(folder), "pooling_mode_mean_tokens and pooling_mode_max_tokens")
     (folder / "1_Pooling" / "config.json").unlink()
-    refuses(_load(folder), "1_Pooling", "not there")
+    refuses(loads(folder), "1_Pooling", "not there")
 
 
 def test_refuses_other_modules(folder: Path, refuses: Callable[..., str]) -> None:
     tiny_encoders.write_modules(folder, "mean_tokens", ("Transformer", "Pooling", "Dense"))
-    refuses(_load(folder), "Dense")
+    refuses(loads(folder), "Dense")
     tiny_encoders.write_modules(folder, "mean_tokens", ("Transformer", "Normalize"))
-    refuses(_load(folder), "Transformer, Normalize")
+    refuses(loads(folder), "Transformer, Normalize")
     (folder / "modules.json").write_text("{}")
-    refuses(_load(folder), "modules.json")
+    refuses(loads(folder), "modules.json")
 
 
 def test_refuses_what_is_missing_or_too_large(folder: Path, refuses: Callable[..., str]) -> None:
     stored = load_file(folder / "model.safetensors")
     types = stored.pop("embeddings.token_type_embeddings.weight")
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
-    refuses(_load(folder), "embeddings.token_type_embeddings.weight")
+    refuses(loads(folder), "embeddings.token_type_embeddings.weight")
     stored["embeddings.token_type_embeddings.weight"] = types + np.float32(1e6)
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
     refuses(lambda: load_checkpoint(str(folder)).tensor(POSITIONS), "16-bit")

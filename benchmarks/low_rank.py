@@ -178,7 +178,7 @@ def show(rows: list[Row], written: int) -> None:
         table.add_row(
             str(row.rank or "dense"), *figures, *(f"{row.quality[n]:.3f}" if n in row.quality else "" for n in names)
         )
-    Console(width=150).print(table)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

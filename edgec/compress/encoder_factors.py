@@ -7,6 +7,7 @@ Moments of all matrices exist at a time: k^2 float64 each, shared by matrices wi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,8 +54,11 @@ def factor_encoder(
 
 def transformers_model(model: Checkpoint) -> tuple[Any, dict[str, nn.Linear]]:
     """transformers' model with these weights, in evaluation mode without gradients, and its layer by matrix name."""
-    from transformers import AutoConfig, BartForConditionalGeneration, BertModel
-
+    logging.disable(logging.WARNING)  # what packages that transformers imports say of themselves
+    try:
+        from transformers import AutoConfig, BartForConditionalGeneration, BertModel
+    finally:
+        logging.disable(logging.NOTSET)
     config = model.config
     settings = AutoConfig.for_model(**family_config(config))
     module: Any = (

@@ -23,6 +23,7 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
+from edgec.emit.call_blocks import CALLS, calls_bytes
 from edgec.emit.project import Golden, fnv1a, project_files
 from edgec.emit.riscv import rv32_float_abi
 from edgec.facts import described, facts
@@ -38,7 +39,7 @@ from edgec.lower.programs import ready
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
-from edgec.memory.planner import add_program
+from edgec.memory.planner import add_calls, add_program
 from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
@@ -122,6 +123,7 @@ def build(
         else:
             say("check the plan")
             check(memory_plan)
+            add_calls(memory_plan, CALLS, calls_bytes(memory_plan))
             say("emit")
             golden = _golden(graphs, consts, checkpoint.tokenizer, context, decoder_start(checkpoint.config))
             meta |= _emit(folder, memory_plan, consts, golden, meta)

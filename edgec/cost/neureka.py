@@ -23,24 +23,30 @@ from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
-FIRST = 260  # core 0, from the first job to where the team runs; code that is not in the cache
+FIRST = 200  # core 0, from the first job to where the team runs; code that is not in the cache
+MORE = 230  # the same, if there is more than one job
+GRID = 400  # several rows as pixels: what both places of the engine are told of them
 TILE = 110  # barrier, a core's share of a tile, on to the next one
 ROW = 56  # a row of a tile
-ONE_GROUP = 13.8  # of a core: a channel of a row
+# Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
+SHARE, ONE_ROW, GROUPS = 95, 105, 90
+ONE_GROUP = 10.5  # of a core: a channel of a single row
+ONE_OF_ROWS = 13.8  # of several rows
 TWO_ROWS = (
     8.4  # the same where rows are scaled in pairs, as they are with nothing to add: fitted to microLlama's prompts
 )
-CHANNEL, GROUP = 4.6, 13.5  # where there are several groups: a channel and each of its groups
-RETURN = 150
+CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a single row, and each of its groups
+ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
+RETURN = 90
 SILU_ROW, SILU = 70, 46.0  # of a core: a row of a tile, a channel of it
 QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
 def matmul_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
     """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU."""
-    m, n, k, group_size, tile = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile"))
-    bits = bits_of(name) if mode_of(name) == "3x3" else 0
-    return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, int(numbers.get("out_group", 0)))
+    m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
+    bits, out_group = bits_of(name) if mode_of(name) == "3x3" else 0, int(numbers.get("out_group", 0))
+    return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group)
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
@@ -57,13 +63,26 @@ def grid_of(m: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def _matmul_cycles(
-    unit: Accelerator, cores: int, bits: int, m: int, n: int, k: int, group_size: int, tile: int, out_group: int
+    unit: Accelerator,
+    cores: int,
+    bits: int,
+    m: int,
+    n: int,
+    k: int,
+    group_size: int,
+    tile: int,
+    first: int,
+    out_group: int,
 ) -> float:
     parts = PARTS if out_group else 1
-    sizes, groups, inputs = tile_sizes(n // parts, tile), n_groups(k, group_size), min(k, group_size)
+    sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size)
     jobs = (m if bits else 1) * groups * parts  # of a tile
-    one = TWO_ROWS if m > 1 and n > k else ONE_GROUP  # of those that widen none adds a residual
-    channel = one if groups == 1 else CHANNEL + GROUP * groups
+    if m == 1:
+        channel = ONE_GROUP if groups == 1 else CHANNEL + GROUP * groups
+    elif groups > 1:
+        channel = ROWS_CHANNEL + ROWS_GROUP * groups
+    else:
+        channel = TWO_ROWS if n > k else ONE_OF_ROWS  # of those that widen none adds a residual
     length = {
         size: job_cycles(
             gemv_job(0, 0, 0, inputs, size, bits) if bits else rows_job(0, 0, 0, grid_of(m), inputs, size, 8)
@@ -79,14 +98,19 @@ def _matmul_cycles(
             clock = max(clock, ends[-2]) + unit.restart_cycles
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
-    clock += FIRST
+    one_row = m == 1 and not out_group
+    clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
     for index, size in enumerate(sizes):
         done = jobs * (index + 1)
         start(done + 1)
+        clock += SHARE if one_row else 0
         clock = max(clock, ends[done]) + unit.wait_cycles
         start(done + 2)
         share = -(-size // cores)
-        clock += TILE + parts * m * (ROW + share * channel)
+        if one_row:
+            clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
+        else:
+            clock += TILE + parts * m * (ROW + share * channel)
         clock += m * (SILU_ROW + share * SILU) if out_group else 0
     return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
 

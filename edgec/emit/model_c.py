@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
+from edgec.emit.call_blocks import CallBlocks, constant_call, has_blocks
 from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.loops import roll
@@ -71,7 +72,8 @@ def accelerators(plan: Plan) -> set[str]:
 
 def model_c(plan: Plan, title: str) -> str:
     """The text of model.c."""
-    functions, programs = _programs(plan)
+    blocks = CallBlocks() if has_blocks(plan) else None
+    functions, programs = _programs(plan, blocks)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
     generates = "decode" in plan.programs
     modules = called_modules(plan) | ({"sample_params"} if generates else set())
@@ -86,6 +88,7 @@ def model_c(plan: Plan, title: str) -> str:
         kernels=sorted(name for name in calls if not kernel(name).directed),
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
+        tables={name: [_indent(row) for row in rows] for name, rows in blocks.tables.items()} if blocks else {},
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
         results={name: _results(p) for name, p in plan.programs.items() if name != "encode" or not generates},
@@ -130,11 +133,11 @@ def _address(region: Region) -> str:
     return f"{symbol(region.level)} + {region.offset}u"
 
 
-def _programs(plan: Plan) -> tuple[list[Function], list[dict[str, Any]]]:
+def _programs(plan: Plan, blocks: CallBlocks | None) -> tuple[list[Function], list[dict[str, Any]]]:
     """The functions that all programs share, and for each program its steps and its table of numbers."""
     ids = value_ids(plan)
     steps = [(program, step) for program in plan.programs.values() for step in program.steps]
-    shared = share([(step.op, _step_code(step, ids)) for _, step in steps])
+    shared = share([(step.op, _step_code(step, ids, blocks)) for _, step in steps])
     programs = []
     at = 0
     for program in plan.programs.values():
@@ -153,8 +156,9 @@ def _programs(plan: Plan) -> tuple[list[Function], list[dict[str, Any]]]:
     return shared.functions, programs
 
 
-def _step_code(step: Step, ids: dict[str, int]) -> CodeText:
-    code = roll([phase_text(phase) for phase in step.phases])
+def _step_code(step: Step, ids: dict[str, int], blocks: CallBlocks | None) -> CodeText:
+    given = None if constant_call(step) is None else blocks
+    code = roll([phase_text(phase, given) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:
         code += trace_text(ids[value], region, rows, row_bytes)
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.code_text import HOLE, CodeText
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
@@ -59,8 +60,8 @@ def float_literal(value: float) -> str:
     return f"{float(np.float32(value)).hex()}f"
 
 
-def phase_text(phase: Phase) -> CodeText:
-    """A phase as C: start transfers, run the call beside them, wait."""
+def phase_text(phase: Phase, blocks: CallBlocks | None = None) -> CodeText:
+    """A phase as C: start transfers, run the call beside them, wait. blocks: that get the call's arguments."""
     w = _Writer()
     for transfer in phase.transfers:
         _transfer(w, transfer)
@@ -69,7 +70,7 @@ def phase_text(phase: Phase) -> CodeText:
             w.put("if (")
             w.number(phase.when)
             w.put(" > 0) ")
-        _call(w, phase.call)
+        _call(w, phase.call, blocks)
     if phase.transfers:
         w.put("hal_dma_wait();\n")
     return CodeText("".join(w.text), tuple(w.integers))
@@ -137,12 +138,28 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
         w.hole(row_bytes)
 
 
-def _call(w: _Writer, call: Call) -> None:
-    """A block, so that all calls of a step have their arguments at one place of the stack."""
-    code = kernel(call.kernel)
+def _call(w: _Writer, call: Call, blocks: CallBlocks | None) -> None:
+    """Arguments are a row of the kernel's table, or a block, so that all of a step lie at one place of the stack."""
+    if blocks is not None:
+        arguments = _Writer()
+        _arguments(arguments, call)
+        row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
+        w.put(_forked(call, f"{call.kernel}_calls + {HOLE}") + "\n")
+        w.integers.append(row)
+        return
+    w.put(f"{{\nedgec_{call.kernel}_args args = ")
+    _arguments(w, call)
+    w.put(f";\n{_forked(call, '&args')}\n}}\n")
+
+
+def _forked(call: Call, args: str) -> str:
     name = f"edgec_{call.kernel}"
-    w.put(f"{{\n{name}_args args = {{\n")
-    for p in code.params:
+    return f"{name}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({name}, {args});"
+
+
+def _arguments(w: _Writer, call: Call) -> None:
+    w.put("{\n")
+    for p in kernel(call.kernel).params:
         w.put(f".{p.name} = ")
         if p.is_pointer:
             region = call.regions[p.name]
@@ -158,6 +175,4 @@ def _call(w: _Writer, call: Call) -> None:
         else:
             w.number(call.numbers[p.name])
         w.put(",\n")
-    w.put("};\n")
-    w.put(f"{name}(&args, 0, 1);\n" if code.directed else f"HAL_FORK({name}, &args);\n")
-    w.put("}\n")
+    w.put("}")

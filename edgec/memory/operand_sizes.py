@@ -62,11 +62,11 @@ SHAPES: dict[str, Shapes] = {
     "matmul_w4a8": {**_ACTIVATIONS, "x_sums": "[m][groups]", "w": "[n][row_bytes]", **_CHANNELS, **_COLUMNS},
     "matmul_w4a8_neureka": {
         **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
-        **{"addend": "[m][n]", "acc": "[3][m][groups][tile]", "y": "[m][n]"},
+        **{"addend": "[m][n]", "acc": "[slots][m][groups][tile]", "y": "[m][n]"},
     },
     "matmul_w4a8_silu_neureka": {
         **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
-        **{"acc": "[3][2][m][groups][tile]", "y": "[m][n]", "q": "[m][n / 2]"},
+        **{"acc": "[slots][2][m][groups][tile]", "y": "[m][n]", "q": "[m][n / 2]"},
         **dict.fromkeys(("scale", "sums"), "[m][out_groups]"),
     },
     "matmul_w4a8_nm": {
@@ -174,10 +174,18 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})
     bits = bits_of(name)
     if module.endswith("_neureka"):
-        mode = matmul_w4a8_neureka.mode_of(name)
-        found |= {"line": matmul_w4a8_neureka.row_bytes(k, group_size, bits, mode)}
+        n, tile, first = (int(numbers[key]) for key in ("n", "tile", "first"))
+        width = n // 2 if "out_group" in numbers else n
+        if (tile % COUT and tile != width) or (first % COUT and first != width):
+            raise ValueError(f"tiles of {first} and {tile} of {width} channels, not of whole passes of {COUT}")
+        if not 0 < first <= tile <= width:
+            raise ValueError(f"a first tile of {first} and others of {tile}, of {width} channels")
+        rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first)
+        if wrong := sorted(key for key in rule if numbers[key] != rule[key]):
+            raise ValueError(f"{wrong[0]} of {numbers[wrong[0]]}, where it is {rule[wrong[0]]}")
+        found |= {"slots": matmul_w4a8_neureka.slots(width, tile, first)}
         if "out_group" in numbers:
-            found |= {"out_groups": n_groups(int(numbers["n"]) // 2, int(numbers["out_group"]))}
+            found |= {"out_groups": n_groups(n // 2, int(numbers["out_group"]))}
         return found
     if module == "matmul_w4a8":
         return found | {"row_bytes": row_bytes(k, bits, group_size)}
@@ -194,8 +202,5 @@ def _obeys(known: Numbers) -> None:
             seen = known["positions"] if "positions" in known else known["pos"] + known["m"]
         if known["lds"] < seen:
             raise ValueError(f"score rows of {known['lds']} for {seen} positions")
-    channels = known["n"] // 2 if "out_group" in known else known.get("n")
-    if "tile" in known and known["tile"] % COUT and known["tile"] != channels:
-        raise ValueError(f"a tile of {known['tile']} of {channels} channels, not of whole passes of {COUT}")
     if "out_group" in known and known["n"] % 2:
         raise ValueError(f"gate and up of {known['n']} channels together")

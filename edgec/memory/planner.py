@@ -78,6 +78,14 @@ def add_program(made: Plan, code_bytes: int = 0, data_bytes: int = 0) -> None:
             made.buffers.append(Buffer(name, level, offset, size, name))
 
 
+def add_calls(made: Plan, name: str, size: int) -> None:
+    """Keep bytes of the compute memory for constants of the program's own, behind all else there, if there is room."""
+    level = made.target.compute
+    offset = -(-(made.used_bytes(level) + made.target.read_ahead_bytes) // ALIGN) * ALIGN
+    if size and offset + size <= made.target.memory_by_name[level].capacity_bytes:
+        made.buffers.append(Buffer(name, level, offset, size, "data"))
+
+
 def _worth(graphs: Mapping[str, Graph], target: Target, context: int, known: Decisions) -> dict[str, float]:
     """Cycles per byte that constants save near the engine; nothing is worked out for a model that fits there whole."""
     if not spills(united(graphs), target):

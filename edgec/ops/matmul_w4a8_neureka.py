@@ -24,7 +24,8 @@ import numpy as np
 from edgec.ir.graph import TensorType
 from edgec.neureka.encode import decode_1x1, decode_3x3, encode_1x1, encode_3x3
 from edgec.neureka.engine import CIN, COUT, gemv_cin, weight_bytes
-from edgec.ops.matmul_w4a8 import INT32_MAX, ideal, multiply, strided
+from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, rows_job
+from edgec.ops.matmul_w4a8 import INT32_MAX, bits_of, ideal, multiply, strided
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
@@ -32,7 +33,24 @@ WIDTHS = range(2, 9)
 BLOCK = 252  # inputs of the engine's one pixel and block
 TILES = 3  # that there are accumulators for: one is scaled, one multiplied, and one begun
 LAST = 128  # channels that are not halved again
+JOB = ("shape", "rest", "passes")  # numbers of a call's first job
+SIZES = ("m", "n", "k", "group_size", "tile", "first", "groups", "line")
+ROW = 1  # the shape of a job in 1x1 form: as EDGEC_NEUREKA_ROW; in 3x3 form it is the width
+HIGH = 0xFFFF_0000  # of registers' words: what depends on the channels
 STEP = {"3x3": BLOCK, "1x1": CIN["1x1"]}  # inputs that groups are made of
+
+
+PARAMS = (  # that the kernels begin with; they themselves begin with the first job (kernels/neureka/neureka_jobs.h)
+    Param("x", "in", "i8"),
+    Param("w", "in", "u8"),
+    Param("acc", "out", "i32"),
+    *(Param(name, "u32") for name in JOB),
+    Param("x_scale", "in", "f32"),
+    Param("w_scale", "in", "f16"),
+    Param("bias", "in", "f32", optional=True),
+    Param("y", "out", "f32"),
+    *(Param(name, "u32") for name in SIZES),
+)
 
 
 def kernel_name(bits: int, mode: str = "3x3") -> str:
@@ -56,14 +74,37 @@ def suits(k: int, group_size: int, mode: str = "3x3") -> bool:
     return group_size >= k or (group_size % STEP[mode] == 0 and k % group_size == 0)
 
 
-def tile_sizes(n: int, most: int) -> list[int]:
-    """Channels of a call's tiles, as the kernel cuts them: half of what is left, in whole passes, at most `most`."""
-    sizes = []
-    while n:
-        half = -(-n // (2 * COUT)) * COUT if n > LAST else n
-        sizes.append(min(half, most))
-        n -= sizes[-1]
+def tile_sizes(n: int, tile: int, first: int) -> list[int]:
+    """Channels of a call's tiles, as the kernel cuts them: `first`, then half of what is left in whole passes, at most
+    `tile`.
+    """
+    sizes = [first]
+    while left := n - sum(sizes):
+        sizes.append(min(half(left), tile))
     return sizes
+
+
+def slots(n: int, tile: int, first: int) -> int:
+    """Tiles that there are accumulators for."""
+    return min(TILES, len(tile_sizes(n, tile, first)))
+
+
+def half(n: int) -> int:
+    """Half of so many channels, in whole passes, or all of few: an ordinary tile."""
+    return -(-n // (2 * COUT)) * COUT if n > LAST else n
+
+
+def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: int) -> dict[str, int]:
+    """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it."""
+    mode, size = mode_of(name), min(k, group_size)
+    numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first}
+    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits_of(name), mode)}
+    words = rows_job(0, 0, 0, (1, 1), size, first, 8).registers()
+    return numbers | {
+        "shape": 16 * size + (bits_of(name) if mode == "3x3" else ROW),
+        "rest": words[REST_CHANNELS] & HIGH,
+        "passes": words[TILES_CHANNELS] & HIGH,
+    }
 
 
 def encode(u: Array, bits: int, group_size: int, mode: str = "3x3") -> Array:
@@ -173,15 +214,8 @@ def _op(bits: int, mode: str = "3x3") -> Op:
     kernel = Kernel(
         kernel_name(bits, mode),
         (
-            Param("x", "in", "i8"),
-            Param("x_scale", "in", "f32"),
-            Param("w", "in", "u8"),
-            Param("w_scale", "in", "f16"),
-            Param("bias", "in", "f32", optional=True),
+            *PARAMS,
             Param("addend", "in", "f32", optional=True),
-            Param("acc", "out", "i32"),
-            Param("y", "out", "f32"),
-            *(Param(name, "u32") for name in ("m", "n", "k", "group_size", "tile")),
         ),
         run_for(bits, mode),
         lambda a: Work(

@@ -78,7 +78,7 @@ def _forms(m: QuantizedTensor, target: Target) -> list[Form]:
     n = m.packed.shape[0]
     numbers = {"n": n, "k": m.k, "group_size": m.group_size}
     cores = _per_token(target, f"matmul_w{m.bits}a8", numbers)
-    tile = numbers | {"tile": min(n, TILE)}
+    tile = numbers | {"tile": min(n, TILE), "first": min(TILE, op.half(n))}
     forms = [
         Form(
             mode,

@@ -17,6 +17,7 @@ from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from edgec.chip import Memory
+from edgec.emit.call_blocks import CALLS
 from edgec.emit.model_c import arena_bytes
 from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError
@@ -24,7 +25,7 @@ from edgec.memory.placement import align
 from edgec.memory.plan import Plan
 from edgec.verify.board.symbols import read_symbols
 
-ARENA = ".edgec."
+ARENA, NEAR = ".edgec.", ".near"
 ALLOC, WRITE = 2, 1  # ELF's sh_flags: takes memory, is written
 
 
@@ -114,7 +115,7 @@ def _check_chip_arenas(plan: Plan, images: Mapping[str, NDArray[np.uint8]], elf:
 
 def _check_program(plan: Plan, sections: list[Any]) -> None:
     """What is not the plan's data lies in the plan's buffer for code or data, and these lie in their memories."""
-    spans = {kind: _span(plan, kind) for kind in ("code", "data")}
+    spans = {name: _span(plan, name) for name in ("code", "data", CALLS)}
     for span in filter(None, spans.values()):
         if (behind := span.end - _base(span.memory) - span.memory.capacity_bytes) > 0:
             raise VerifyError(
@@ -122,7 +123,7 @@ def _check_program(plan: Plan, sections: list[Any]) -> None:
                 f" {behind:,} B too many."
             )
     for section in sections:
-        home = spans["data" if section["sh_flags"] & WRITE else "code"]
+        home = spans[CALLS if section.name == NEAR else "data" if section["sh_flags"] & WRITE else "code"]
         first, end = section["sh_addr"], section["sh_addr"] + section["sh_size"]
         if home is None or not home.first <= first <= end <= home.end:
             where = f"has {home.name} in {home}" if home else "does not count it"

@@ -53,6 +53,13 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #define EDGEC_UNROLL_8
 #endif
 
+/* A condition that seldom holds: what depends on it is kept out of the way of the rest. */
+#if defined(__GNUC__)
+#define EDGEC_SELDOM(condition) __builtin_expect((condition) != 0, 0)
+#else
+#define EDGEC_SELDOM(condition) (condition)
+#endif
+
 /* Units begin .. end - 1. */
 typedef struct {
     uint32_t begin;

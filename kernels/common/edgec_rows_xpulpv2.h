@@ -21,13 +21,6 @@
 #define EDGEC_ANEW(a) ((void)0)
 #endif
 
-/* A condition that seldom holds: what depends on it is kept out of the way of the rest. */
-#if defined(__GNUC__)
-#define EDGEC_SELDOM(condition) __builtin_expect((condition) != 0, 0)
-#else
-#define EDGEC_SELDOM(condition) (condition)
-#endif
-
 /* This core's share of `total` units, as edgec_split, but the last cores may have less. */
 EDGEC_INLINE edgec_range edgec_share(uint32_t total, uint32_t core, uint32_t n_cores) {
     uint32_t share = total + n_cores - 1u;

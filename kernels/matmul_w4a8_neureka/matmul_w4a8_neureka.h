@@ -9,7 +9,7 @@
  * (matmul_w4a8_neureka_tiles.h). A job has a row's inputs of one group and at most `tile` channels, or in 1x1 form those
  * of all rows; w holds the encoded weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of
  * `size` inputs, all equal, or ceil(size / 32) * 32 bytes in 1x1 form. acc holds
- * the accumulators of three tiles; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and
+ * the accumulators of `slots` tiles: all, but at most three; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and
  * not used.
  */
 #ifndef EDGEC_MATMUL_W4A8_NEUREKA_H
@@ -18,19 +18,25 @@
 #include "edgec_kernel.h"
 
 typedef struct {
-    const int8_t *x;         /* [m][k] */
+    const int8_t *x;  /* [m][k] */
+    const uint8_t *w; /* [groups][n][line], encoded, 32-byte aligned */
+    int32_t *acc;     /* [slots][m][groups][tile] */
+    uint32_t shape;   /* of the jobs, and words of the first one (neureka_jobs.h) */
+    uint32_t rest;
+    uint32_t passes;
     const float *x_scale;    /* [m][groups] */
-    const uint8_t *w;        /* [groups][n][line], encoded, 32-byte aligned */
     const uint16_t *w_scale; /* [n][groups], binary16 */
     const float *bias;       /* [n], or NULL */
-    const float *addend;     /* [m][n], or NULL */
-    int32_t *acc;            /* [3][m][groups][tile] */
     float *y;                /* [m][n] */
     uint32_t m;
     uint32_t n;
     uint32_t k;
     uint32_t group_size;
-    uint32_t tile; /* channels, a multiple of 32 unless it is n */
+    uint32_t tile;       /* channels at most, a multiple of 32 or all (n) */
+    uint32_t first;      /* channels of the first tile: at most those, a multiple of 32 or all */
+    uint32_t groups;     /* ceil(k / group_size) */
+    uint32_t line;       /* bytes of a channel's weights of a group */
+    const float *addend; /* [m][n], or NULL */
 } edgec_matmul_w4a8_neureka_args;
 
 /* One layout of arguments for all widths. */

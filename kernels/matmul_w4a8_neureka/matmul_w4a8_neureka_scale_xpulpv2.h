@@ -10,16 +10,18 @@
 #define F16_UNIT       0x1p112f
 #define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
 
+#define UNITS 32u /* groups whose scales are made ready */
+
 /* Whether a row has one group, nothing to add, and a scale that stays finite with 2^112 in it. */
 EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    return c->groups == 1u && !a->addend && !a->bias && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT;
+    const edgec_neureka_args *a = c->a;
+    return c->a->groups == 1u && !c->addend && !a->bias && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT;
 }
 
 /* scale_row of one row or of two, `row` and the next one, that are plain: two convert w_scale once. */
 EDGEC_APART void scale_plain(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
                              uint32_t count, int two) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_args *a = c->a;
     const int32_t *acc2 = acc + a->tile;
     const uint16_t *w = a->w_scale + channel;
     float *y = a->y + row * a->n + channel, *y2 = y + a->n;
@@ -66,28 +68,67 @@ EDGEC_APART void scale_plain(const edgec_neureka_call *c, const int32_t *acc, ui
     }
 }
 
-/* `count` channels of a row, at least one, from the one whose sums begin at acc on, which is `channel` of all:
- * y = what is added + the sum over groups of float(acc) * (w_scale * x_scale).
- *
- * Two cores share a float unit: their instructions for it go on without waiting where others lie between. With one group
- * the row's scale takes 2^112, which w_scale's bits lack as a float's, in advance. */
-EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
-                           uint32_t count) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
-    const uint32_t groups = c->groups, at = row * a->n + channel;
-    const uint16_t *w = a->w_scale + channel * groups;
-    const float *x_scale = a->x_scale + row * groups;
-    const float *added = &c->nothing; /* for all channels: a step of 0 */
-    uint32_t step = 0;
-    float *y = a->y + at;
-    uint32_t h, v, q;
-    if (a->addend) {
-        added = a->addend + at;
-        step = sizeof(float);
+/* Channels of a row: what is needed to scale them, found while the engine still works on them. */
+typedef struct {
+    const int32_t *acc;
+    const uint16_t *w;
+    const float *x_scale;
+    const float *added;
+    float *y;
+    uint32_t step; /* bytes from what is added to one channel to that of the next */
+    uint32_t count;
+} edgec_neureka_span;
+
+/* `count` channels of a row: from the one whose sums begin at acc on, which is `channel` of all. */
+EDGEC_INLINE edgec_neureka_span span_of(const edgec_neureka_call *c, const int32_t *acc, uint32_t row,
+                                        uint32_t channel, uint32_t count) {
+    const edgec_neureka_args *a = c->a;
+    const uint32_t groups = c->a->groups, at = row * a->n + channel;
+    edgec_neureka_span s = {
+        acc, a->w_scale + channel * groups, a->x_scale + row * groups, &c->nothing, a->y + at, 0, count};
+    if (c->addend) {
+        s.added = c->addend + at;
+        s.step = sizeof(float);
     } else if (a->bias) { /* sums of two numbers do not depend on their order */
-        added = a->bias + channel;
-        step = sizeof(float);
+        s.added = a->bias + channel;
+        s.step = sizeof(float);
     }
+    return s;
+}
+
+/* x_scale * 2^112 of each group: units. Whether there is room for them and all are finite. */
+EDGEC_INLINE int units_of(const float *x_scale, uint32_t groups, float *units) {
+    uint32_t top = 0, q, h;
+    if (groups > UNITS) {
+        return 0;
+    }
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[groups]", "6",
+            EDGEC_P_LW("%[q]", "4", "%[x]")
+            "nop\n\t"
+            "slli %[h], %[q], 1\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[h]")
+            "fmul.s %[q], %[q], %[unit]\n\t"
+            EDGEC_P_SW("%[q]", "4", "%[units]"))
+        : [x] "+r"(x_scale), [units] "+r"(units), [top] "+r"(top), [q] "=&r"(q), [h] "=&r"(h)
+        : [groups] "r"(groups), [unit] "r"(F16_UNIT)
+        : "memory");
+    /* clang-format on */
+    return top < edgec_bits(F16_UNIT_LIMIT) << 1;
+}
+
+/* y = what is added + the sum over groups of float(acc) * (w_scale * x_scale), for at least one channel.
+ *
+ * Two cores share a float unit: their instructions for it go on without waiting where others lie between. x_scale takes
+ * 2^112, which w_scale's bits lack as a float's, in advance. */
+EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_span *span) {
+    const uint32_t groups = c->a->groups, count = span->count, step = span->step;
+    const int32_t *acc = span->acc;
+    const uint16_t *w = span->w;
+    const float *x_scale = span->x_scale, *added = span->added;
+    float *y = span->y;
+    uint32_t h, v, q;
     if (groups == 1u && edgec_abs(*x_scale) < F16_UNIT_LIMIT) {
         /* clang-format off */
         __asm__ volatile(
@@ -107,23 +148,25 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint
             : [count] "r"(count), [step] "r"(step), [x] "r"(*x_scale * F16_UNIT), [mask] "r"(F16_MASK)
             : "memory");
         /* clang-format on */
-    } else {
-        const uint32_t stride = (uint32_t)sizeof(float) * a->tile;
-        const float *x;
-        uint32_t s;
+        return;
+    }
+    const uint32_t stride = (uint32_t)sizeof(float) * c->a->tile, back = 4u - groups * stride;
+    float units[UNITS];
+    const float *x;
+    uint32_t s;
+    if (!EDGEC_SELDOM(!units_of(x_scale, groups, units))) {
         /* clang-format off */
         __asm__ volatile(
-            EDGEC_HWLOOP("1", "%[count]", "17",
-                "mv %[x], %[x_scale]\n\t"
+            EDGEC_HWLOOP("1", "%[count]", "16",
+                "mv %[x], %[units]\n\t"
                 "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
-                EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
+                EDGEC_HWLOOP_INNER("0", "%[groups]", "9",
                     EDGEC_P_LH("%[h]", "2", "%[w]")
                     EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
                     "slli %[h], %[h], 13\n\t"
                     "fcvt.s.w %[q], %[q]\n\t"
-                    "and %[h], %[h], %[mask]\n\t"
                     EDGEC_P_LW("%[s]", "4", "%[x]")
-                    "fmul.s %[h], %[h], %[unit]\n\t"
+                    "and %[h], %[h], %[mask]\n\t"
                     "fmul.s %[h], %[h], %[s]\n\t"
                     "fmul.s %[q], %[q], %[h]\n\t"
                     "fadd.s %[v], %[v], %[q]\n\t")
@@ -133,16 +176,49 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint
                 EDGEC_P_SW("%[v]", "4", "%[y]"))
             : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
               [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
-            : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride),
-              [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
+            : [count] "r"(count), [groups] "r"(groups), [units] "r"(units), [stride] "r"(stride), [back] "r"(back),
+              [step] "r"(step), [mask] "r"(F16_MASK)
             : "memory");
         /* clang-format on */
+        return;
     }
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("1", "%[count]", "17",
+            "mv %[x], %[x_scale]\n\t"
+            "lui %[v], 0x80000\n\t"
+            EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fcvt.s.w %[q], %[q]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                EDGEC_P_LW("%[s]", "4", "%[x]")
+                "fmul.s %[h], %[h], %[unit]\n\t"
+                "fmul.s %[h], %[h], %[s]\n\t"
+                "fmul.s %[q], %[q], %[h]\n\t"
+                "fadd.s %[v], %[v], %[q]\n\t")
+            EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
+            "add %[acc], %[acc], %[back]\n\t"
+            "fadd.s %[v], %[h], %[v]\n\t"
+            EDGEC_P_SW("%[v]", "4", "%[y]"))
+        : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
+          [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
+        : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride), [back] "r"(back),
+          [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
+        : "memory");
+    /* clang-format on */
+}
+
+EDGEC_INLINE void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                            uint32_t count) {
+    const edgec_neureka_span span = span_of(c, acc, row, channel, count);
+    scale_span(c, &span);
 }
 
 EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
                             uint32_t count) {
-    const uint32_t m = c->a->m, step = c->groups * c->a->tile;
+    const uint32_t m = c->a->m, step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
     for (uint32_t row = 0; row < m; row++) {
         if (!is_plain(c, row)) {
@@ -162,12 +238,12 @@ EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uin
  * of all. */
 EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
                                  uint32_t count) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_args *a = c->a;
     if (EDGEC_SELDOM(count == 0)) {
         return;
     }
 #if defined(EDGEC_PULP_FLOAT)
-    if (!EDGEC_SELDOM(a->addend && a->bias)) {
+    if (!EDGEC_SELDOM(c->addend && a->bias)) {
         if (a->m == 1u) { /* in the code that all shapes share, which is there already */
             scale_row(c, acc, 0, channel, count);
         } else {
@@ -178,7 +254,7 @@ EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc
 #endif
     EDGEC_UNROLL_1
     for (uint32_t row = 0; row < a->m; row++) {
-        edgec_neureka_scale(c, acc + row * c->groups * a->tile, row, channel, count);
+        edgec_neureka_scale(c, acc + row * c->a->groups * a->tile, row, channel, count);
     }
 }
 

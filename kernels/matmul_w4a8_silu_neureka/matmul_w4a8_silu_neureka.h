@@ -6,7 +6,7 @@
  *
  * Directed by core 0, which wakes a team: while the accelerator multiplies the channels of a tile, the same of gate and of
  * up, the cores scale those of the tile before and compute its v; when all tiles are done, they quantise. n is even.
- * acc holds the accumulators of three tiles; acc and y are scratch. groups = ceil(k / group_size), out_groups =
+ * acc holds the accumulators of `slots` tiles: all, but at most three; acc and y are scratch. groups = ceil(k / group_size), out_groups =
  * ceil((n / 2) / out_group). Up to 8 bytes behind x are read and not used.
  */
 #ifndef EDGEC_MATMUL_W4A8_SILU_NEUREKA_H
@@ -15,21 +15,27 @@
 #include "edgec_kernel.h"
 
 typedef struct {
-    const int8_t *x;         /* [m][k] */
+    const int8_t *x;  /* [m][k] */
+    const uint8_t *w; /* [groups][n][line], encoded, 32-byte aligned */
+    int32_t *acc;     /* [slots][2][m][groups][tile] */
+    uint32_t shape;   /* of the jobs, and words of the first one (neureka_jobs.h) */
+    uint32_t rest;
+    uint32_t passes;
     const float *x_scale;    /* [m][groups] */
-    const uint8_t *w;        /* [groups][n][line], encoded, 32-byte aligned */
     const uint16_t *w_scale; /* [n][groups], binary16 */
     const float *bias;       /* [n], or NULL */
-    int32_t *acc;            /* [3][2][m][groups][tile] */
     float *y;                /* [m][n] */
-    int8_t *q;               /* [m][n / 2] */
-    float *scale;            /* [m][out_groups] */
-    int32_t *sums;           /* [m][out_groups]: sums of q */
     uint32_t m;
     uint32_t n;
     uint32_t k;
     uint32_t group_size;
-    uint32_t tile; /* channels of gate, a multiple of 32 unless it is n / 2 */
+    uint32_t tile;   /* channels at most, a multiple of 32 or all (n / 2) */
+    uint32_t first;  /* channels of the first tile: at most those, a multiple of 32 or all */
+    uint32_t groups; /* ceil(k / group_size) */
+    uint32_t line;   /* bytes of a channel's weights of a group */
+    int8_t *q;       /* [m][n / 2] */
+    float *scale;    /* [m][out_groups] */
+    int32_t *sums;   /* [m][out_groups]: sums of q */
     uint32_t out_group;
 } edgec_matmul_w4a8_silu_neureka_args;
 

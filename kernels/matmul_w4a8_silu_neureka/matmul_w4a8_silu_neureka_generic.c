@@ -2,18 +2,13 @@
 
 #include "edgec_rows.h"
 
-typedef struct {
-    edgec_neureka_call call; /* first: the team's functions get it */
-    edgec_matmul_w4a8_neureka_args matmul;
-} call;
-
 /* Scales a core's share of a tile of gate and up, and multiplies them. */
 EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
                         uint32_t n_cores) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_args *a = c->a;
     const edgec_range mine = edgec_split(t->count, core, n_cores);
     const uint32_t count = mine.end - mine.begin, first = t->first + mine.begin;
-    const size_t row_sums = c->groups * a->tile;
+    const size_t row_sums = a->groups * a->tile;
     for (uint32_t row = 0; row < a->m; row++) {
         const int32_t *acc = t->acc + row * row_sums + mine.begin;
         edgec_neureka_scale(c, acc, row, first, count);
@@ -41,19 +36,19 @@ static void quantize(const void *args, uint32_t core, uint32_t n_cores) {
     }
 }
 
-EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t bits) {
-    call c;
-    c.matmul = matmul_of(a);
-    edgec_neureka_begin(&c.call, &c.matmul, bits, 2);
+EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
+    edgec_neureka_call c;
+    c.addend = NULL;
+    edgec_neureka_begin(&c, (const edgec_neureka_args *)a, 2);
     hal_fork_team(team, &c);
     hal_fork(quantize, a);
 }
 
-EDGEC_MATMUL_SILU_NEUREKA(w2a8_silu_neureka, 2)
-EDGEC_MATMUL_SILU_NEUREKA(w3a8_silu_neureka, 3)
-EDGEC_MATMUL_SILU_NEUREKA(w4a8_silu_neureka, 4)
-EDGEC_MATMUL_SILU_NEUREKA(w5a8_silu_neureka, 5)
-EDGEC_MATMUL_SILU_NEUREKA(w6a8_silu_neureka, 6)
-EDGEC_MATMUL_SILU_NEUREKA(w7a8_silu_neureka, 7)
-EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka, 8)
-EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka_1x1, 0)
+EDGEC_MATMUL_SILU_NEUREKA(w2a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w3a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w4a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w5a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w6a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w7a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka_1x1)

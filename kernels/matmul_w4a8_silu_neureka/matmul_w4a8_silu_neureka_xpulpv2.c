@@ -9,14 +9,13 @@
 
 typedef struct {
     edgec_neureka_call call; /* first: the team's functions get it */
-    edgec_matmul_w4a8_neureka_args matmul;
-    edgec_parts parts; /* of a single row */
+    edgec_parts parts;       /* of a single row */
 } call;
 
 /* Scales a core's share of a tile of gate and up, and multiplies them. */
 EDGEC_INLINE void share(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
                         uint32_t n_cores) {
-    const edgec_matmul_w4a8_neureka_args *a = c->a;
+    const edgec_neureka_args *a = c->a;
     const edgec_range mine = edgec_share(t->count, core, n_cores);
     const uint32_t count = mine.end - mine.begin, first = t->first + mine.begin, n = a->n;
     if (EDGEC_SELDOM(count == 0)) {
@@ -27,7 +26,7 @@ EDGEC_INLINE void share(const edgec_neureka_call *c, const edgec_neureka_tile *t
     EDGEC_UNROLL_1
     for (uint32_t part = 0; part < 2u; part++) {
         scale_channels(c, acc, channel, count);
-        acc += a->m * c->groups * a->tile;
+        acc += a->m * a->groups * a->tile;
         channel += c->width;
     }
     float *gate = a->y + first;
@@ -66,10 +65,10 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
     edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
 }
 
-EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t bits) {
+EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     call c;
-    c.matmul = matmul_of(a);
-    edgec_neureka_begin(&c.call, &c.matmul, bits, 2);
+    c.call.addend = NULL;
+    edgec_neureka_begin(&c.call, (const edgec_neureka_args *)a, 2);
     c.parts.a = a;
     if (!edgec_parts_cut(&c.parts, a->m, a->n / 2u, a->out_group, EDGEC_GROUPS)) {
         c.parts.groups = 0;
@@ -80,11 +79,11 @@ EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t 
     }
 }
 
-EDGEC_MATMUL_SILU_NEUREKA(w2a8_silu_neureka, 2)
-EDGEC_MATMUL_SILU_NEUREKA(w3a8_silu_neureka, 3)
-EDGEC_MATMUL_SILU_NEUREKA(w4a8_silu_neureka, 4)
-EDGEC_MATMUL_SILU_NEUREKA(w5a8_silu_neureka, 5)
-EDGEC_MATMUL_SILU_NEUREKA(w6a8_silu_neureka, 6)
-EDGEC_MATMUL_SILU_NEUREKA(w7a8_silu_neureka, 7)
-EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka, 8)
-EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka_1x1, 0)
+EDGEC_MATMUL_SILU_NEUREKA(w2a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w3a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w4a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w5a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w6a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w7a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka)
+EDGEC_MATMUL_SILU_NEUREKA(w8a8_silu_neureka_1x1)

@@ -9,10 +9,6 @@
 
 #include "neureka.h"
 
-/* Waits for a free place of the two and starts y [n] = W [n][k] x [k] behind the jobs under way: edgec_neureka_gemv.
- * On the chip w lies in the neural memory. */
-void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n, uint32_t bits);
-
 /* Rows as pixels: row r is pixel r % width of line r / width. */
 typedef struct {
     uint32_t height;
@@ -21,7 +17,7 @@ typedef struct {
     uint32_t y_bytes;
 } edgec_neureka_grid;
 
-/* Such a job, without its operands and channels. */
+/* Such a job with weights of 8 bits in 1x1 form, without its operands and channels. */
 EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_neureka_grid *grid) {
     edgec_neureka_job job = edgec_neureka_rows(0, 0, 0, grid->height, grid->width, k, 1, 8);
     job.x_pixel = grid->x_bytes;
@@ -31,13 +27,31 @@ EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_ne
     return job;
 }
 
-/* The same with weights of 8 bits in 1x1 form. */
-void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n);
+/* What the jobs of a call share is their shape, 16 * k + one of these or the bits of weights in 3x3 form:
+ *     ROW       y [n] = W [n][k] x [k] with weights of 8 bits in 1x1 form; in 3x3 form as edgec_neureka_gemv
+ *     GRID      y [rows][n] = x [rows][k] W^T in 1x1 form for the rows of a grid, the same as in the job before the last
+ *     NEW_GRID  for the rows of another grid */
+enum { EDGEC_NEUREKA_GRID, EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_NEW_GRID = 15 };
 
-/* The same for all rows of a grid, of which there are several, with weights of 8 bits in 1x1 form: y [rows][n] = x [rows][k] W^T. grid NULL: that of
- * the job before the last, which had as many inputs. */
-void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                      const edgec_neureka_grid *grid);
+/* A job to start: what changes from one to the next, in the form in which the engine takes it. */
+typedef struct {
+    const int8_t *x;
+    const uint8_t *w; /* on the chip in the neural memory */
+    int32_t *y;
+    uint32_t shape;
+    uint32_t rest;   /* 2^16 times the channels of the last pass */
+    uint32_t passes; /* 2^16 times their number */
+    edgec_neureka_grid grid;
+} edgec_neureka_next;
+
+/* So many channels. */
+EDGEC_INLINE void edgec_neureka_channels(edgec_neureka_next *job, uint32_t n) {
+    job->rest = ((n - 1u) % EDGEC_NEUREKA_PASS + 1u) << 16;
+    job->passes = (n + EDGEC_NEUREKA_PASS - 1u) / EDGEC_NEUREKA_PASS << 16;
+}
+
+/* Waits for a free place of the two and starts the job behind those under way. */
+void hal_neureka_start(const edgec_neureka_next *job);
 
 /* Returns when at most `open` jobs are under way. */
 void hal_neureka_wait(uint32_t open);

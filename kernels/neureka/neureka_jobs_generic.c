@@ -9,25 +9,20 @@ void hal_neureka_wait(uint32_t open) {
     }
 }
 
-void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n, uint32_t bits) {
-    hal_neureka_wait(1);
-    places[started++ % 2u] = edgec_neureka_gemv(x, w, y, k, n, bits);
-}
-
-void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                      const edgec_neureka_grid *grid) {
+void hal_neureka_start(const edgec_neureka_next *next) {
+    const uint32_t k = next->shape / 16u, form = next->shape % 16u;
     hal_neureka_wait(1);
     edgec_neureka_job *job = &places[started++ % 2u];
-    if (grid) {
-        *job = edgec_neureka_grid_job(k, grid);
+    if (form == EDGEC_NEUREKA_NEW_GRID) {
+        *job = edgec_neureka_grid_job(k, &next->grid);
+    } else if (form == EDGEC_NEUREKA_ROW) {
+        *job = edgec_neureka_rows(0, 0, 0, 1, 1, k, 1, 8);
+    } else if (form != EDGEC_NEUREKA_GRID) {
+        *job = edgec_neureka_gemv(0, 0, 0, k, 1, form);
     }
-    job->x = (const uint8_t *)x;
-    job->w = w;
-    job->y = y;
-    job->cout = n;
-}
-
-void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n) {
-    hal_neureka_wait(1);
-    places[started++ % 2u] = edgec_neureka_rows(x, w, y, 1, 1, k, n, 8);
+    job->x = (const uint8_t *)next->x;
+    job->w = next->w;
+    job->y = next->y;
+    job->cout =
+        ((next->passes >> 16) - 1u) * EDGEC_NEUREKA_PASS + (next->rest >> 16); /* as the engine sees it */
 }

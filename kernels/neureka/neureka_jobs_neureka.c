@@ -2,126 +2,124 @@
 
 #include "neureka_driver.h"
 
-/* What the engine's two places hold. They take turns and keep their registers, so that a job of a shape like that of
- * the job before in its place is five registers. In L1, where the link script puts it: it is read for each job, and
- * loads from L2 are slow. hal_init sets it to 0. */
+/* What one of the engine's two places holds. */
 typedef struct {
-    uint32_t turn; /* the place of the next job: 0 or 1 */
-    struct {
-        uint32_t shape; /* 16 * k + bits in 3x3 form; 16 * k + ROW or GRID in 1x1 form; 0: not written yet */
-        uint32_t cin;   /* the low halves of words 15 (size of the last block) and 18 (number of blocks) */
-    } place[2];
-} places;
-extern places hal_neureka_state;
+    uint32_t shape; /* as of a job, a new grid as GRID; 0: not written yet */
+    /* The low halves of words 15 (size of the last block) and 18 (number of blocks). */
+    uint32_t rest;
+    uint32_t blocks;
+} place;
 
-enum { ROW = 1, GRID = 16 }; /* a grid of one row, and of more */
-#define IS_3X3(shape) (((shape) & 15u) > ROW)
-#define IS_ROW(shape) (((shape) & 15u) == ROW)
+/* The places take turns and keep their registers, so that a job of a shape like that of the job before in its place is
+ * five registers. In L1, where the link script puts it: it is read for each job, and loads from L2 are slow. hal_init
+ * sets it to 0. */
+typedef struct {
+    uint32_t turn; /* bytes from the first place to that of the next job */
+    place places[2];
+    uint32_t opened;
+} state;
+extern state hal_neureka_state;
 
-/* What differs from job to job of a shape. */
-EDGEC_INLINE void start(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t n, uint32_t turn) {
-    places *s = &hal_neureka_state;
-    const uint32_t cin = s->place[turn].cin;
-    edgec_neureka_write(0, edgec_neureka_address(w) - EDGEC_NEUREKA_NEURAL);
-    edgec_neureka_write(1, edgec_neureka_address(x));
-    edgec_neureka_write(2, edgec_neureka_address(y));
-    edgec_neureka_write(15, edgec_neureka_rest(n, EDGEC_NEUREKA_PASS) << 16 | cin >> 16);
-    edgec_neureka_write(18, edgec_neureka_tiles(n, EDGEC_NEUREKA_PASS) << 16 | (cin & 0xFFFFu));
-    EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
-    s->turn = 1u - turn;
-}
-
-EDGEC_INLINE void write_all(const uint32_t *words) {
-#pragma GCC unroll 24
-    for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
-        edgec_neureka_write(i, words[i]);
-    }
-}
-
-/* The first job of a shape in its place. The first one at all opens the engine. */
-EDGEC_APART void start_shape(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                             uint32_t bits) {
-    places *s = &hal_neureka_state;
-    const uint32_t turn = s->turn;
-    const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, k, 1, bits);
-    uint32_t words[EDGEC_NEUREKA_WORDS];
-    edgec_neureka_registers(&job, words);
-    if (!s->place[0].shape) {
-        edgec_neureka_open();
-    }
+/* Of a single row in 1x1 form, only the number of inputs is new. */
+EDGEC_APART void write_inputs(place *at, uint32_t k) {
+    const uint32_t blocks = edgec_neureka_tiles(k, EDGEC_NEUREKA_CIN_1X1);
     edgec_neureka_acquire();
-    if (!IS_3X3(s->place[turn].shape)) {
-        write_all(words);
-    } else { /* of the others, those that depend on k and bits; strides of outputs matter to no single pixel */
+    edgec_neureka_write(13, EDGEC_NEUREKA_LINE * blocks);
+    at->rest = edgec_neureka_rest(k, EDGEC_NEUREKA_CIN_1X1);
+    at->blocks = blocks;
+}
+
+/* Takes a place and writes a job that does not know its operands and channels yet: all words, or of a single row in 3x3 form
+ * behind another one those that depend on k and bits, for strides of outputs matter to no single pixel. Inlined, for a
+ * known filter divides by known sizes. */
+EDGEC_INLINE void write_job(place *at, const edgec_neureka_job *job, int all) {
+    uint32_t words[EDGEC_NEUREKA_WORDS];
+    edgec_neureka_registers(job, words);
+    edgec_neureka_acquire();
+    if (all) {
+#pragma GCC unroll 24
+        for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
+            edgec_neureka_write(i, words[i]);
+        }
+    } else {
         edgec_neureka_write(6, words[6]);
         edgec_neureka_write(7, words[7]);
         edgec_neureka_write(13, words[13]);
         edgec_neureka_write(21, words[21]);
         edgec_neureka_write(23, words[23]);
     }
-    s->place[turn].shape = 16u * k + bits;
-    s->place[turn].cin = words[15] << 16 | (words[18] & 0xFFFFu);
-    start(x, w, y, n, turn);
+    at->rest = words[15] & 0xFFFFu;
+    at->blocks = words[18] & 0xFFFFu;
 }
 
-void hal_neureka_gemv(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n, uint32_t bits) {
-    const uint32_t turn = hal_neureka_state.turn;
-    if (hal_neureka_state.place[turn].shape == 16u * k + bits) {
-        edgec_neureka_acquire();
-        start(x, w, y, n, turn);
-    } else {
-        start_shape(x, w, y, k, n, bits);
-    }
+EDGEC_APART void write_gemv(place *at, uint32_t k, uint32_t bits, int all) {
+    const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, k, 1, bits);
+    write_job(at, &job, all);
 }
 
-/* The first job in its place of rows as pixels. */
-EDGEC_APART void start_grid(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                            const edgec_neureka_grid *grid, uint32_t shape) {
-    places *s = &hal_neureka_state;
-    const uint32_t turn = s->turn;
+EDGEC_APART void write_grid(place *at, uint32_t k, const edgec_neureka_grid *grid) {
     edgec_neureka_job job = edgec_neureka_grid_job(k, grid);
     job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
-    uint32_t words[EDGEC_NEUREKA_WORDS];
-    edgec_neureka_registers(&job, words);
-    if (!s->place[0].shape) {
+    write_job(at, &job, 1);
+}
+
+/* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
+EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
+    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
+    const edgec_neureka_grid one = {1, 1, 0, 0};
+    if (!hal_neureka_state.opened) {
+        hal_neureka_state.opened = 1;
         edgec_neureka_open();
     }
+    at->shape = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
+    if (form == EDGEC_NEUREKA_NEW_GRID) {
+        write_grid(at, k, &next->grid);
+    } else if (form != EDGEC_NEUREKA_ROW) {
+        write_gemv(at, k, form, before <= EDGEC_NEUREKA_ROW);
+    } else if (before == EDGEC_NEUREKA_ROW) {
+        write_inputs(at, k);
+    } else {
+        write_grid(at, k, &one);
+    }
+}
+
+/* Writes what differs from job to job of a shape, and runs the job. */
+EDGEC_INLINE void run(const place *at, const edgec_neureka_next *next) {
+    edgec_neureka_write(0, edgec_neureka_address(next->w) - EDGEC_NEUREKA_NEURAL);
+    edgec_neureka_write(1, edgec_neureka_address(next->x));
+    edgec_neureka_write(2, edgec_neureka_address(next->y));
+    edgec_neureka_write(15, next->rest | at->rest);
+    edgec_neureka_write(18, next->passes | at->blocks);
+    EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
+    hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
+}
+
+/* With another shape than the place has. */
+EDGEC_APART void start_shape(place *at, const edgec_neureka_next *next) {
+    write_shape(at, next);
+    run(at, next);
+}
+
+/* When a place is free. */
+EDGEC_APART void start_later(const place *at, const edgec_neureka_next *next) {
+    edgec_neureka_sleep();
     edgec_neureka_acquire();
-    write_all(words);
-    s->place[turn].shape = shape;
-    s->place[turn].cin = words[15] << 16 | (words[18] & 0xFFFFu);
-    start(x, w, y, n, turn);
+    run(at, next);
 }
 
-void hal_neureka_row(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n) {
-    const uint32_t turn = hal_neureka_state.turn, shape = 16u * k + ROW,
-                   now = hal_neureka_state.place[turn].shape;
-    if (now != shape) {
-        if (!IS_ROW(now)) {
-            static const edgec_neureka_grid one = {1, 1, 0, 0};
-            start_grid(x, w, y, k, n, &one, shape);
-            return;
-        }
-        /* Of a single row, only the number of inputs is new. */
-        const uint32_t blocks = edgec_neureka_tiles(k, EDGEC_NEUREKA_CIN_1X1);
-        hal_neureka_state.place[turn].shape = shape;
-        hal_neureka_state.place[turn].cin = edgec_neureka_rest(k, EDGEC_NEUREKA_CIN_1X1) << 16 | blocks;
-        edgec_neureka_acquire();
-        edgec_neureka_write(13, EDGEC_NEUREKA_LINE * blocks);
-    } else {
-        edgec_neureka_acquire();
+/* What is seldom are functions of their own, called last: so that the rest saves no registers for them. */
+void hal_neureka_start(const edgec_neureka_next *next) {
+    place *at = (place *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
+    if (EDGEC_SELDOM(at->shape != next->shape)) {
+        start_shape(at, next);
+        return;
     }
-    start(x, w, y, n, turn);
-}
-
-void hal_neureka_rows(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k, uint32_t n,
-                      const edgec_neureka_grid *grid) {
-    if (grid) {
-        start_grid(x, w, y, k, n, grid, GRID);
-    } else {
-        edgec_neureka_acquire();
-        start(x, w, y, n, hal_neureka_state.turn);
+    __asm__ volatile("" ::: "memory"); /* the engine reads what was written so far */
+    if (EDGEC_SELDOM((int32_t)EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_ACQUIRE) < 0)) {
+        start_later(at, next);
+        return;
     }
+    run(at, next);
 }
 
 void hal_neureka_wait(uint32_t open) {

@@ -52,7 +52,7 @@ def compile_program(target: Target, objects: Path, names: list[str], to: Path) -
     chip = [m for m in target.memories if m.base is not None]
     l3 = {"name": "L3", "base": 0x8000_0000, "bytes": 0, "image_bytes": 0}
     levels = {"stack_level": "L1", "program": "L2", "code": "TILE"}
-    script = render("siracusa/link.ld.j2", memories=arenas, chip=chip, stacks=stacks, l3=l3, **levels)
+    script = render("siracusa/link.ld.j2", memories=arenas, chip=chip, stacks=stacks, l3=l3, near=None, **levels)
     (to / "link.ld").write_text(script)
     table = "".join(f"    {{edgec_{n}, {int(kernel(n).directed)}}},\n" for n in names)
     declared = "".join(f"void edgec_{n}(const void *args, uint32_t core, uint32_t n_cores);\n" for n in names)

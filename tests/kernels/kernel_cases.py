@@ -490,8 +490,7 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
         m, n = _int(rng, 1, 3 if mode == "3x3" else 16), _int(rng, 1, int(rng.choice([40, 140, 300])))
         k = step * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
         group_size = int(rng.choice([step, k, k + 5])) if k % step == 0 else k + _int(rng, 0, 1)
-        groups, tile = n_groups(k, group_size), 32 * _int(rng, 1, 4)
-        tile = tile if rng.random() < 0.7 else n
+        groups, (tile, first) = n_groups(k, group_size), _tiles(rng, n)
         u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
         if rng.random() < 0.2:
             u[:] = 2**bits - 1
@@ -502,12 +501,18 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
             "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "bias": _f32(rng, n) if rng.random() < 0.4 else None,
             "addend": _f32(rng, m * n) if rng.random() < 0.5 else None,
-            "acc": np.zeros(neureka.TILES * m * groups * tile, np.int32),
+            "acc": np.zeros(neureka.slots(n, tile, first) * m * groups * tile, np.int32),
             "y": _junk(rng, m * n + 3, f32),
-            **{"m": m, "n": n, "k": k, "group_size": group_size, "tile": tile},
+            **{"m": m, **neureka.call_numbers(neureka.kernel_name(bits, mode), n, k, group_size, tile, first)},
         }
 
     return case
+
+
+def _tiles(rng: Rng, n: int) -> tuple[int, int]:
+    """Channels of tiles, of some passes or all, and of the first one, as many as others have or a pass."""
+    tile = min(32 * _int(rng, 1, 4), n) if rng.random() < 0.7 else n
+    return tile, min(tile, int(rng.choice([32, tile])))
 
 
 def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
@@ -519,19 +524,20 @@ def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
             args = matmul_neureka(bits, mode)(rng)
         m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
         groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300]))
-        args["tile"] = 32 * _int(rng, 1, 4) if rng.random() < 0.7 else width
+        tile, first = _tiles(rng, width)
+        name = neureka.kernel_name(bits, mode)
         out = m * n_groups(width, out_group)
         scale = 10.0 ** rng.uniform(-1, 1) / np.sqrt(k) / 127 / 2**bits  # gates of an ordinary size
         return {
             **{key: args[key] for key in ("x", "w", "bias")},
             "x_scale": _f32(rng, m * groups, -1, 1),
             "w_scale": (rng.normal(size=n * groups) * scale).astype(np.float16),
-            "acc": np.zeros(2 * neureka.TILES * m * groups * args["tile"], np.int32),
+            "acc": np.zeros(2 * neureka.slots(width, tile, first) * m * groups * tile, np.int32),
             "y": np.zeros(m * n, f32),
             "q": _junk(rng, m * width + 2, np.int8),
             "scale": _junk(rng, out, f32),
             "sums": _junk(rng, out, np.int32),
-            **{key: args[key] for key in ("m", "n", "k", "group_size", "tile")},
+            **{"m": m, **neureka.call_numbers(name, n, k, group_size, tile, first)},
             "out_group": out_group,
         }
 

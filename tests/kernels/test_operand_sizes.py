@@ -13,6 +13,7 @@ from kernel_library import ROOT, assert_same, twin
 from edgec.ir.graph import DTYPES
 from edgec.memory.operand_sizes import SHAPES, operand_bytes, shapes
 from edgec.ops import kernel, kernel_module, kernels
+from edgec.ops.matmul_w4a8_neureka import call_numbers
 
 SEEDS = 24
 NAMES = [k.name for k in kernels()]
@@ -76,11 +77,26 @@ def test_the_twin_needs_no_more_and_no_less(name: str) -> None:
 
 @pytest.mark.parametrize("tile", [31, 40, 95])
 def test_tiles_are_whole_passes(tile: int) -> None:
-    numbers = {"m": 1, "n": 96, "k": 252, "group_size": 252, "tile": tile}
-    assert operand_bytes("matmul_w4a8_neureka", {**numbers, "tile": 32})["acc"] == (3 * 32 * 4, 32 * 4)
-    assert operand_bytes("matmul_w4a8_neureka", {**numbers, "n": tile})["acc"] == (3 * tile * 4, tile * 4)
-    with pytest.raises(ValueError, match="whole passes"):
-        operand_bytes("matmul_w4a8_neureka", numbers)
+    def acc(n: int, tile: int, first: int) -> tuple[int, int]:
+        numbers = call_numbers("matmul_w4a8_neureka", n, 252, 252, tile, first)
+        return operand_bytes("matmul_w4a8_neureka", {**numbers, "m": 1})["acc"]
+
+    assert acc(128, 32, 32) == (3 * 32 * 4, 32 * 4)
+    assert acc(96, 64, 64) == (2 * 64 * 4, 64 * 4)
+    assert acc(tile, tile, tile) == (tile * 4, tile * 4)
+    for wrong in ((96, tile, 32), (96, 64, min(tile, 63))):
+        with pytest.raises(ValueError, match="whole passes"):
+            acc(*wrong)
+    with pytest.raises(ValueError, match="a first tile of 64 and others of 32"):
+        acc(96, 32, 64)
+
+
+def test_a_matmuls_numbers_belong_together() -> None:
+    numbers = call_numbers("matmul_w4a8_neureka", 96, 504, 252, 64, 32) | {"m": 1}
+    operand_bytes("matmul_w4a8_neureka", numbers)
+    for key in ("groups", "line", "shape", "rest", "passes"):
+        with pytest.raises(ValueError, match=f"{key} of {numbers[key] + 1}, where it is {numbers[key]}"):
+            operand_bytes("matmul_w4a8_neureka", {**numbers, key: numbers[key] + 1})
 
 
 def test_rows_hold_what_they_are_read_for() -> None:

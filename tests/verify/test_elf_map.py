@@ -175,6 +175,11 @@ CHIP_PLANS: dict[str, tuple[Callable[[Plan], Plan], str]] = {
     ),
     "less code": (partial(moved, name="code", size=256), r"\.text is at 0x\w+ to 0x\w+, but the plan has code in TILE"),
     "no data": (partial(uncounted, name="data"), r"\.(data|bss) is at 0x\w+ to 0x\w+, but the plan does not count it"),
+    "no arguments": (partial(uncounted, name="calls"), r"\.near is at 0x\w+ to 0x\w+, but the plan does not count it"),
+    "fewer arguments": (
+        partial(moved, name="calls", size=8),
+        r"\.near is at 0x\w+ to 0x\w+, but the plan has calls in L1",
+    ),
     "no stacks": (partial(uncounted, name="stacks"), "has no buffer for the stacks"),
     "main stack": (partial(runtime, stack_bytes=1024), "has stack_end_0 at 0x10000800, the plan at 0x10000400"),
     "a worker's stack": (

@@ -1,7 +1,8 @@
 """matmul on N-EUREKA: one call; the weights stay where the accelerator reads them, its accumulators are scratch.
 
-Candidates are how many channels a tile of accumulators has at most. The kernel halves tiles by itself towards the end;
-smaller ones take less memory, and with several groups, which take long to scale, they leave less of that to the end.
+Candidates are how many channels a tile of accumulators has at most, and how many the first one has: a small one gives
+the cores work early. Which first one is best for a tile, the cost model says at once; of the tiles those stay that no
+smaller one beats, for smaller ones take less memory.
 """
 
 from __future__ import annotations
@@ -9,36 +10,47 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from edgec.cost.neureka import matmul_cycles
 from edgec.memory.plan import Number
 from edgec.memory.streaming import NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
 from edgec.neureka.engine import COUT
-from edgec.ops.matmul_w4a8_neureka import TILES, tile_sizes
+from edgec.ops.matmul_w4a8_neureka import call_numbers, half, slots
 from edgec.packing import n_groups
+
+PARTS_OF_12 = (1, 2, 3, 4, 6, 8, 9, 12)  # of all channels: tiles to choose from
 
 
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
-    """Tiles of up to half the channels, a quarter, ... two passes of the engine."""
-    return (partial(_call, step, size) for size in sizes(step.type("y").shape[1]))
+    """Tiles from all channels down to a pass of the engine."""
+    m, n = step.type("y").shape
+    return (partial(_call, step, *sizes) for sizes in tiles(step, m, n, n, {}))
 
 
-def sizes(n: int) -> Iterator[int]:
-    """Channels of the largest tile that candidates have, of n."""
-    size = tile_sizes(n, n)[0]
-    while True:
-        yield size
-        if size <= 2 * COUT:
-            return
-        size = max(2 * COUT, -(-size // (2 * COUT)) * COUT)
+def tiles(step: StepContext, m: int, n: int, width: int, more: dict[str, int]) -> list[tuple[int, int]]:
+    """Channels of tiles and of the first one, of `width`: fastest of m rows first. more: other numbers of the call."""
+    unit = step.target.accelerator("neureka")
+    assert unit is not None  # else nothing is encoded for it
+    k, group_size = step.attr("k"), step.attr("group_size")
+    found: list[tuple[float, int, int]] = []
+    for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in PARTS_OF_12}):
+        firsts = sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True)
+        numbers = [call_numbers(step.node.op, n, k, group_size, tile, first) | {"m": m} | more for first in firsts]
+        costs = [matmul_cycles(unit, step.target.engines[0], step.node.op, choice) for choice in numbers]
+        best = min(range(len(firsts)), key=costs.__getitem__)
+        if not found or costs[best] < found[-1][0]:
+            found.append((costs[best], tile, firsts[best]))
+    return [(tile, first) for _, tile, first in reversed(found)]
 
 
-def _call(step: StepContext, tile: int, workspace: Workspace) -> list[Tile]:
+def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> list[Tile]:
     y, k, group_size = step.type("y"), step.attr("k"), step.attr("group_size")
     if not step.resident("y") and y.shape[0] > 1:
         raise NoRoom(step.target.compute, y.nbytes, 0)  # many rows of a result that lies elsewhere: not planned
     operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "w_scale", "bias", "addend")}
-    size = TILES * y.shape[0] * n_groups(k, group_size) * tile * 4
+    size = slots(y.shape[1], tile, first) * y.shape[0] * n_groups(k, group_size) * tile * 4
     operands |= {"w": step.home("w"), "y": step.deliver("y")}
     operands["acc"] = workspace.allocate(f"{step.node.name}.acc", size, "scratch")
-    numbers: dict[str, Number] = {"m": step.rows("x"), "n": y.shape[1], "k": k, "group_size": group_size, "tile": tile}
+    numbers: dict[str, Number] = {**call_numbers(step.node.op, y.shape[1], k, group_size, tile, first)}
+    numbers["m"] = step.rows("x")
     return [Tile(step.node.op, operands, numbers)]

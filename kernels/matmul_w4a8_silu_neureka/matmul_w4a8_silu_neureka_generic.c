@@ -1,6 +1,7 @@
 #include "matmul_w4a8_silu_neureka_call.h"
 
 #include "edgec_rows.h"
+#include "edgec_silu.h"
 
 typedef struct {
     edgec_neureka_call call; /* first: the team's functions get it */

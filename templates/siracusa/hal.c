@@ -24,9 +24,10 @@ typedef struct {
 } state;
 extern volatile state hal_siracusa_state;
 extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
-/* edgec_sigmoid_lines and edgec_exp2_bytes again: eight cores that read them from tile SRAM wait for each other. */
+/* edgec_sigmoid_lines, and edgec_exp2_bytes from its end on: eight cores that read them from tile SRAM wait for each
+ * other. */
 extern volatile uint32_t hal_sigmoid_lines[EDGEC_SIGMOID_LINES][2];
-extern volatile uint8_t hal_exp2_bytes[EDGEC_EXP2_BYTES];
+extern volatile uint8_t hal_exp2_down[EDGEC_EXP2_BYTES];
 
 /* ---- Cores ---- */
 
@@ -77,7 +78,7 @@ void hal_init(void) {
         hal_sigmoid_lines[i][1] = edgec_sigmoid_lines[i][1];
     }
     for (uint32_t i = 0; i < EDGEC_EXP2_BYTES; i++) {
-        hal_exp2_bytes[i] = edgec_exp2_bytes[i];
+        hal_exp2_down[i] = edgec_exp2_bytes[EDGEC_EXP2_BYTES - 1u - i];
     }
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }

@@ -38,7 +38,7 @@ TWO_ROWS = (
 CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a single row, and each of its groups
 ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
 RETURN = 90
-SILU_ROW, SILU = 70, 46.0  # of a core: a row of a tile, a channel of it
+SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it
 QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
 
 

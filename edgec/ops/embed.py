@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
+from edgec.ops.attention import CORES
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups, pack, row_bytes, unpack
@@ -94,6 +95,12 @@ def example(rng: np.random.Generator) -> Example:
     return Example(inputs, attrs)
 
 
+def pieces(m: int, k: int, group_size: int) -> int:
+    """Independent pieces of a call: groups, which are cut where they do not fill the cores."""
+    groups = m * n_groups(k, group_size)
+    return groups if groups >= CORES else groups * CORES
+
+
 KERNEL = Kernel(
     "embed",
     (
@@ -109,6 +116,6 @@ KERNEL = Kernel(
         Param("factor", "f32"),
     ),
     run,
-    lambda a: Work(flops=4 * a["m"] * a["k"], parallel=a["m"] * n_groups(a["k"], a["group_size"])),
+    lambda a: Work(flops=4 * a["m"] * a["k"], parallel=pieces(a["m"], a["k"], a["group_size"])),
 )
 OPS = (Op("embed", "rows of a packed embedding table by token id", infer, reference, ideal, (KERNEL,), example),)

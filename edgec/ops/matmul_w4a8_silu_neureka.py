@@ -98,7 +98,7 @@ def work(a: dict[str, Any]) -> Work:
     """The matmul's, and the gated activation's."""
     m, n, k, group_size, out_group = (int(a[key]) for key in ("m", "n", "k", "group_size", "out_group"))
     width = n // PARTS
-    flops = 3 * m * n * n_groups(k, group_size) + 29 * m * width + 10 * m * n_groups(width, out_group)
+    flops = 3 * m * n * n_groups(k, group_size) + 15 * m * width + 10 * m * n_groups(width, out_group)
     return Work(macs=m * n * k, flops=flops, parallel=width)
 
 

@@ -67,7 +67,7 @@ KERNEL = Kernel(
     ),
     run,
     lambda a: Work(
-        flops=29 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
+        flops=15 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
         parallel=pieces(a["rows"], a["k"], a["group_size"]),
     ),
     directed=True,

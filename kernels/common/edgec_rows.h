@@ -1,4 +1,4 @@
-/* What kernels on rows of floats share: the sum of squares in its written order, a group's quantisation, SiLU. */
+/* What kernels on rows of floats share: the sum of squares in its written order, a group's quantisation. */
 #ifndef EDGEC_ROWS_H
 #define EDGEC_ROWS_H
 
@@ -53,11 +53,6 @@ static inline float edgec_quantize_group(const float *x, int8_t *q, uint32_t cou
         top = edgec_max(edgec_abs(*at), top);
     }
     return edgec_quantize_below(top, x, q, count, sum);
-}
-
-/* gate / (1 + exp(-gate)) */
-static inline float edgec_silu(float gate) {
-    return gate / (1.0f + edgec_exp(-gate));
 }
 
 #endif

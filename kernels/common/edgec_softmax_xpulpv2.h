@@ -5,7 +5,8 @@
 #include "edgec_rows_xpulpv2.h"
 
 #if defined(EDGEC_PULP_FLOAT)
-extern const uint8_t hal_exp2_bytes[EDGEC_EXP2_BYTES]; /* edgec_exp2_bytes in L1, from the HAL */
+extern const uint8_t
+    hal_exp2_down[EDGEC_EXP2_BYTES]; /* edgec_exp2_bytes from its end on, in L1, from the HAL */
 #endif
 
 /* s[t] to w[t] * 2^-112, for the largest score `top`; returns the largest weight and adds to *total, the sum of e. */
@@ -19,17 +20,18 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
         }
         top = 0.0f;
     }
-    const float base = EDGEC_EXP2_MAGIC - top;
 #if defined(EDGEC_PULP_FLOAT)
+    /* The magic number plus (top - s), which rounds as (s - top) does, grows from the end of the table down. So one
+     * minimum brings it into the table, also of a score that is no number. */
+    const float base = EDGEC_EXP2_MAGIC + top;
     uint32_t x, h, e;
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP("0", "%[length]", "12",
+        EDGEC_HWLOOP("0", "%[length]", "11",
             "lw %[x], 0(%[s])\n\t"
             EDGEC_P_LHU_R("%[h]", "%[step]", "%[v]")
-            "fadd.s %[x], %[x], %[base]\n\t"
-            EDGEC_P_MAX("%[x]", "%[x]", "%[lowest]")
-            EDGEC_P_MIN("%[x]", "%[x]", "%[highest]") /* of a score that is no number */
+            "fsub.s %[x], %[base], %[x]\n\t"
+            EDGEC_P_MINU("%[x]", "%[x]", "%[last]")
             EDGEC_P_LBU_RR("%[e]", "%[x]", "%[table]")
             "slli %[h], %[h], 13\n\t"
             "fcvt.s.w %[x], %[e]\n\t"
@@ -39,12 +41,13 @@ EDGEC_INLINE float edgec_weigh_row(float *s, const uint16_t *v_scale, uint32_t k
             EDGEC_P_SW("%[h]", "4", "%[s]"))
         : [s] "+r"(s), [v] "+r"(v_scale), [total] "+r"(*total), [most] "+r"(most), [x] "=&r"(x),
           [h] "=&r"(h), [e] "=&r"(e)
-        : [length] "r"(length), [step] "r"(2u * kv), [base] "r"(base), [lowest] "r"(EDGEC_EXP2_LOWEST),
-          [highest] "r"(EDGEC_EXP2_MAGIC_BITS),
-          [table] "r"((uintptr_t)hal_exp2_bytes - EDGEC_EXP2_LOWEST)
+        : [length] "r"(length), [step] "r"(2u * kv), [base] "r"(base),
+          [last] "r"(EDGEC_EXP2_MAGIC_BITS + EDGEC_EXP2_BYTES - 1u),
+          [table] "r"((uintptr_t)hal_exp2_down - EDGEC_EXP2_MAGIC_BITS)
         : "memory");
     /* clang-format on */
 #else
+    const float base = EDGEC_EXP2_MAGIC - top;
     for (; length > 0; length--) {
         int32_t index = edgec_p_max(edgec_exp2_index(*s, base), EDGEC_EXP2_LOWEST);
         index = index < EDGEC_EXP2_MAGIC_BITS ? index : EDGEC_EXP2_MAGIC_BITS;

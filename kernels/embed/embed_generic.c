@@ -25,14 +25,25 @@ EDGEC_INLINE void edgec_embed_any(uint32_t bits, const edgec_embed_args *a, uint
     const uint32_t group_bytes = edgec_group_bytes(a->group_size, bits);
     const uint32_t short_bytes = edgec_group_bytes(a->k - (groups - 1u) * a->group_size, bits);
     const uint32_t row_bytes = (groups - 1u) * group_bytes + short_bytes;
-    const edgec_range mine = edgec_split(a->m * groups, core, n_cores);
-    uint32_t row = mine.begin / groups;
-    uint32_t g = mine.begin % groups;
-    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
-        const uint32_t first = g * a->group_size; /* in the row */
-        const uint32_t left = a->k - first;
-        const uint32_t count = left < a->group_size ? left : a->group_size;
+    const uint32_t block = edgec_block_elements(bits);
+    /* Where groups do not fill the cores, as in a token's single row, each group is cut into pieces of whole blocks. */
+    const uint32_t pieces = a->m * groups < n_cores ? n_cores : 1u;
+    const edgec_range mine = edgec_split(a->m * groups * pieces, core, n_cores);
+    uint32_t unit = mine.begin / pieces; /* a group of a row */
+    uint32_t piece = mine.begin - unit * pieces;
+    uint32_t row = unit / groups;
+    uint32_t g = unit - row * groups;
+    for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
+        uint32_t first = g * a->group_size; /* in the row */
+        uint32_t count = a->k - first < a->group_size ? a->k - first : a->group_size;
         const uint8_t *w = a->w + (size_t)row * row_bytes + (size_t)g * group_bytes;
+        if (pieces > 1u) {
+            const edgec_range mine_of = edgec_split((count + block - 1u) / block, piece, pieces);
+            const uint32_t begin = mine_of.begin * block, end = mine_of.end * block;
+            w += mine_of.begin * edgec_block_bytes(bits);
+            first += begin;
+            count = begin == end ? 0u : (end < count ? end : count) - begin;
+        }
         const int32_t zero = a->w_min ? 0 : a->w_zero ? a->w_zero[unit] : 1 << (bits - 1u);
         float *y = a->y + (size_t)row * a->k + first; /* [count] */
         edgec_embed_group(bits, w, y, count, zero, edgec_f16_to_f32(a->w_scale[unit]));
@@ -49,10 +60,13 @@ EDGEC_INLINE void edgec_embed_any(uint32_t bits, const edgec_embed_args *a, uint
                 y[j] *= a->factor;
             }
         }
-        g++;
-        if (g == groups) {
-            g = 0;
-            row++;
+        if (++piece == pieces) {
+            piece = 0;
+            unit++;
+            if (++g == groups) {
+                g = 0;
+                row++;
+            }
         }
     }
 }

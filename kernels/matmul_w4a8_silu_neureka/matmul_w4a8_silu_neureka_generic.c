@@ -1,6 +1,7 @@
 #include "matmul_w4a8_silu_neureka_call.h"
 
 #include "edgec_rows.h"
+#include "edgec_silu.h"
 
 /* Scales a core's share of a tile of gate and up, and multiplies them. */
 EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,

@@ -25,16 +25,27 @@ static inline uint32_t edgec_sample_weight(const edgec_sample_source *source, ui
     return edgec_exp2_q15(edgec_rint_i32(edgec_max(d, -65536.0f)));
 }
 
-/* Index of the largest logit, the lowest among equals. */
+/* Index of the largest logit, the lowest among equals. Only the first block that has it is searched: a maximum takes a
+ * third of what a comparison and a branch do. */
 static uint32_t edgec_sample_argmax(const float *logits, uint32_t n) {
+    const uint32_t block = 32;
     uint32_t best = 0;
     float top = logits[0];
-    EDGEC_UNROLL_4
-    for (uint32_t i = 1; i < n; i++) {
-        if (logits[i] > top) {
-            top = logits[i];
-            best = i;
+    for (uint32_t begin = 0; begin < n; begin += block) {
+        const uint32_t end = n - begin < block ? n : begin + block;
+        float highest = logits[begin];
+        EDGEC_UNROLL_4
+        for (uint32_t i = begin + 1u; i < end; i++) {
+            highest = edgec_max(highest, logits[i]);
         }
+        if (highest > top) {
+            top = highest;
+            best = begin;
+        }
+    }
+    EDGEC_UNROLL_1
+    while (best + 1u < n && logits[best] < top) {
+        best++;
     }
     return best;
 }

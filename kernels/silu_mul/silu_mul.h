@@ -1,4 +1,4 @@
-/* silu_mul: y = gate / (1 + exp(-gate)) * up, float32, with edgec_exp.
+/* silu_mul: y = gate * sigmoid(gate) * up, float32, as edgec_silu.h has it.
  *
  * Rows of gate and up are ldx elements apart: the two may be the halves of one matrix's rows.
  * Units: elements. y may be the same memory as gate or up where ldx = k; partial overlap is not allowed.

@@ -2,6 +2,7 @@
 
 #include "edgec_fork.h"
 #include "edgec_rows.h"
+#include "edgec_silu.h"
 
 static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_silu_mul_quantize_args *a = args;

@@ -7,6 +7,7 @@
 
 #include "chip.h"
 #include "edgec_math.h"
+#include "edgec_silu.h"
 #include "freestanding.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -23,9 +24,10 @@ typedef struct {
 } state;
 extern volatile state hal_siracusa_state;
 extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
-/* edgec_exp2_table and edgec_exp2_bytes again: eight cores that read them from tile SRAM wait for each other. */
-extern volatile uint32_t hal_exp2_table[32];
-extern volatile uint8_t hal_exp2_bytes[EDGEC_EXP2_BYTES];
+/* edgec_sigmoid_lines, and edgec_exp2_bytes from its end on: eight cores that read them from tile SRAM wait for each
+ * other. */
+extern volatile uint32_t hal_sigmoid_lines[EDGEC_SIGMOID_LINES][2];
+extern volatile uint8_t hal_exp2_down[EDGEC_EXP2_BYTES];
 
 /* ---- Cores ---- */
 
@@ -71,11 +73,12 @@ void hal_init(void) {
     for (uint32_t i = 0; i < 8u; i++) {
         hal_neureka_state[i] = 0;
     }
-    for (uint32_t i = 0; i < 32u; i++) {
-        hal_exp2_table[i] = edgec_exp2_table[i];
+    for (uint32_t i = 0; i < EDGEC_SIGMOID_LINES; i++) {
+        hal_sigmoid_lines[i][0] = edgec_sigmoid_lines[i][0];
+        hal_sigmoid_lines[i][1] = edgec_sigmoid_lines[i][1];
     }
     for (uint32_t i = 0; i < EDGEC_EXP2_BYTES; i++) {
-        hal_exp2_bytes[i] = edgec_exp2_bytes[i];
+        hal_exp2_down[i] = edgec_exp2_bytes[EDGEC_EXP2_BYTES - 1u - i];
     }
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }

@@ -77,6 +77,49 @@ def test_gelu(library: ctypes.CDLL, form: str) -> None:
         assert _same_bits(_in_c(library, f"gelu_{form}", x, f32), gelu(x, form))
 
 
+def _sigmoid_joints() -> NDArray[np.float32]:
+    """Where one line of sigmoid's table ends and the next one begins, with three floats on each side, ascending."""
+    joints = ((np.arange(-192, 192) + 0.5) / 16).astype(f32)
+    near: NDArray[np.float32] = (joints.view(np.int32)[:, None] + np.arange(-3, 4, dtype=np.int32)).view(f32)
+    return np.sort(near.ravel())
+
+
+def test_sigmoid_of_c(library: ctypes.CDLL) -> None:
+    """Four million bit patterns of both signs, infinities and what is no number; the table, line by line."""
+    positive = _patterns(0, 0xFFFFFFFF, 1021)
+    for x in (positive, _sigmoid_joints(), np.linspace(-13, 13, 2**20, dtype=f32)):
+        assert _same_bits(_in_c(library, "sigmoid", x, f32), numerics.sigmoid(x))
+    finite = positive[np.isfinite(positive)]
+    assert _same_bits(_in_c(library, "silu", finite, f32), numerics.silu(finite))
+
+
+def test_sigmoid() -> None:
+    """Within 2.36e-5 of the function, within 5e-4 of its value above -8; from 0 to 1, never descending."""
+    x = np.linspace(-14, 14, 2**22, dtype=f32)
+    y, want = numerics.sigmoid(x), 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert np.abs(y - want).max() < 2.36e-5
+    assert (np.abs(y / want - 1)[x > -8] < 5e-4).all()
+    assert (np.abs(numerics.silu(x) - x * want) < 7.6e-5).all()
+    assert (np.diff(y) >= 0).all() and (np.diff(numerics.sigmoid(_sigmoid_joints())) >= 0).all()
+    assert y[0] == 0 and y[-1] == 1 and numerics.sigmoid(np.array([0, -0.0], f32)).tolist() == [0.5, 0.5]
+
+
+def test_sigmoid_table() -> None:
+    """Its values are far from ties, so no library's exponential could round otherwise."""
+    x = (np.arange(386) - 192.5) / 16
+    y = 1 / (1 + np.exp(-x))
+    table = (y - y * (1 - y) * (1 - 2 * y) / 4096) * 2**22
+    assert (np.abs(table % 1 - 0.5) > 1e-3).all()
+
+
+def test_silu_at_the_ends() -> None:
+    """0 keeps its sign; below -12 the gate is shut, above 12 open; what is no number stays so."""
+    x = np.array([0.0, -0.0, 12, 1e38, np.inf, -12, -1e38], f32)
+    assert _same_bits(numerics.silu(x), np.array([0.0, -0.0, 12, 1e38, np.inf, -0.0, -0.0], f32))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(numerics.silu(np.array([np.nan, -np.nan, -np.inf], f32))).all()
+
+
 def test_rsqrt(library: ctypes.CDLL) -> None:
     """Four million normal positive bit patterns."""
     x = _patterns(0x00800000, 0x7F7FFFFF, 509)

@@ -148,7 +148,9 @@ def test_exp2_of_a_float(functions: ctypes.CDLL, top: float) -> None:
     assert (got == numerics.exp2_bytes(x, most)).all()
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("rint_i32", np.int32), ("exp", f32), ("f16_from_f32", np.uint16)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("rint_i32", np.int32), ("exp", f32), ("silu", f32), ("f16_from_f32", np.uint16)]
+)
 def test_functions(functions: ctypes.CDLL, name: str, dtype: type) -> None:
     """The same bits as the definitions, halves and both signs included."""
     rng = np.random.default_rng(2)

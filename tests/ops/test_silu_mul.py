@@ -1,4 +1,4 @@
-"""silu_mul: gate * sigmoid(gate) * up within float32's rounding."""
+"""silu_mul: gate * sigmoid(gate) * up within the error of the sigmoid."""
 
 import numpy as np
 from op_laws import HALF_ULP, check_refuses, check_rows, check_types, examples, run
@@ -17,13 +17,12 @@ def test_rows() -> None:
 
 
 def test_close_to_the_formula() -> None:
-    """exp's argument is rounded twice (relative 2^-24 each), the rest is within 2e-6; exp ends at e^88 = 1.6e38."""
+    """sigmoid is within 2.36e-5; the three operations behind it round once each, and twins round once more."""
     for op, example in examples("silu_mul"):
         y, want = run(op, example)["y"], op.ideal(example.inputs, example.attrs, 0)["y"]
         gate, up = operands(example.inputs)
-        scale = np.abs(up) * np.abs(gate)
-        relative = 2e-6 + 2 * HALF_ULP * np.abs(gate)
-        assert (np.abs(y - want) <= relative * np.abs(want) + scale * 2e-38).all()
+        scale = np.abs(up.astype(np.float64) * gate)
+        assert (np.abs(y - want) <= (2.36e-5 + 4 * HALF_ULP) * scale + np.finfo(np.float32).tiny).all()
 
 
 def test_large_gates_pass_and_large_negative_ones_close() -> None:
@@ -31,4 +30,4 @@ def test_large_gates_pass_and_large_negative_ones_close() -> None:
         _, up = operands(example.inputs)
         large = np.full_like(up, 100.0)
         assert np.allclose(op.reference({"gate": large, "up": up}, {}, 0)["y"], 100 * up, rtol=1e-6)
-        assert np.abs(op.reference({"gate": -large, "up": up}, {}, 0)["y"]).max() < 1e-30
+        assert np.abs(op.reference({"gate": -large, "up": up}, {}, 0)["y"]).max() == 0

@@ -41,7 +41,7 @@ def splits(heads: int, cores: int) -> bool:
 
 
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
-    """The position from which on they do: earlier where three heads have the same keys, which the cores then load once."""
+    """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
     return (4 if heads >= 3 * kv_heads else 8) * cores
 
 

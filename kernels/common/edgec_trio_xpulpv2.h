@@ -13,19 +13,19 @@
 
 /* Scores of whole tiles of 4 positions. */
 typedef struct {
-    const uint8_t *k;  /* of the first position */
-    uint32_t stride;   /* bytes from position to position */
-    uint32_t back;     /* from the fourth position to the first one's next word */
-    const int8_t *q;   /* [3][d] */
-    uint32_t d;        /* elements of a head: whole words */
-    uint32_t q_back;   /* from the third head to the first one's next word */
+    const uint8_t *k; /* of the first position */
+    uint32_t stride;  /* bytes from position to position */
+    uint32_t back;    /* from the fourth position to the first one's next word */
+    const int8_t *q;  /* [3][d] */
+    uint32_t d;       /* elements of a head: whole words */
+    uint32_t q_back;  /* from the third head to the first one's next word */
     const uint16_t *k_scale;
-    uint32_t step;     /* bytes from position to position */
-    float *s;          /* of the first position and head */
-    uint32_t lds;      /* bytes from head to head */
-    uint32_t tiles;    /* at least 1 */
-    float scale[3];    /* of each head */
-    float top[3];      /* the largest score; what it is at first counts too */
+    uint32_t step;  /* bytes from position to position */
+    float *s;       /* of the first position and head */
+    uint32_t lds;   /* bytes from head to head */
+    uint32_t tiles; /* at least 1 */
+    float scale[3]; /* of each head */
+    float top[3];   /* the largest score; what it is at first counts too */
 } edgec_trio_scores;
 
 /* Sums of p times v, over whole tiles of 4 positions. */
@@ -34,8 +34,8 @@ typedef struct {
     uint32_t lds;     /* bytes from head to head */
     const int8_t *v;  /* [..][stride] of which [4] is read */
     uint32_t stride;
-    uint32_t tiles;   /* at least 1 */
-    int32_t acc[12];  /* [3][4] */
+    uint32_t tiles;  /* at least 1 */
+    int32_t acc[12]; /* [3][4] */
 } edgec_trio_values;
 
 #if defined(EDGEC_PULP_FLOAT)
@@ -222,8 +222,8 @@ EDGEC_INLINE int edgec_score_trio(const int8_t *q, const edgec_keys *keys, const
 }
 
 /* edgec_mix_heads of three heads, at least 4 positions and 4 elements. */
-EDGEC_INLINE void edgec_mix_trio(const uint8_t *p, uint32_t next_p, const edgec_values *values, const float *factor,
-                                 uint32_t next_factor, float *y, uint32_t next_y) {
+EDGEC_INLINE void edgec_mix_trio(const uint8_t *p, uint32_t next_p, const edgec_values *values,
+                                 const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
     const uint32_t whole = values->count & ~3u;
     edgec_trio_values of;
     of.p = p;

@@ -42,7 +42,7 @@ def splits(heads: int, cores: int) -> bool:
 
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
     """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
-    return (4 if heads >= 3 * kv_heads else 8) * cores
+    return (7 if heads >= 3 * kv_heads else 8) * cores
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -277,7 +277,9 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 def _whole_work(a: dict[str, Any]) -> Work:
     heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
-    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 7 * int(a["head_dim"]) + 10)
+    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 16 * int(a["head_dim"]) + 10)
+    if seen < 4:  # element by element
+        flops += heads * 4 * int(a["head_dim"]) * seen
     cores = int(a["cores"])
     shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, int(a["n_kv_heads"]), cores)
     return Work(macs, flops, heads * CORES if shared else heads)

@@ -73,7 +73,11 @@ EDGEC_INLINE void edgec_split_queries(const edgec_attention_args *a, uint32_t co
 
 EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, kv = a->n_kv_heads;
-    const edgec_range mine = edgec_positions(a, core, n_cores);
+    edgec_range mine = edgec_positions(a, core, n_cores);
+    if (EDGEC_SELDOM(mine.end - mine.begin - 1u < 3u)) {
+        mine.begin =
+            mine.end < 4u ? 0u : mine.end - 4u; /* a whole tile: some positions that another core has too */
+    }
     const uint32_t group = a->n_heads / kv;
     const edgec_keys keys = {(const uint8_t *)a->k + (size_t)mine.begin * kv * d,
                              a->k_scale + mine.begin * kv, kv * d, d, kv};
@@ -174,9 +178,9 @@ EDGEC_INLINE void edgec_split_values(const edgec_attention_args *a, uint32_t cor
 }
 
 /* Whether phases pay (split_from in edgec/ops/attention.py): where the plan has room for them, from 8 positions a core on,
- * or from 4 where three heads share keys. */
+ * or from 7 where three heads share keys. */
 EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
-    const uint32_t each = a->n_heads >= 3u * a->n_kv_heads ? 4u : 8u;
+    const uint32_t each = a->n_heads >= 3u * a->n_kv_heads ? 7u : 8u;
     return a->found && a->m == 1u && a->pos >= each * a->cores;
 }
 

@@ -197,8 +197,8 @@ EDGEC_INLINE void edgec_matmul_rows(uint32_t bits, uint32_t rows, uint32_t strip
 
 /* The same where strips serve: each takes all groups at once. */
 EDGEC_INLINE void edgec_matmul_strips(uint32_t bits, uint32_t rows, uint32_t strip,
-                                      const edgec_matmul_call *call, uint32_t row) {
-    const uint32_t begin = call->begin, end = call->end;
+                                      const edgec_matmul_call *call, uint32_t row, uint32_t begin,
+                                      uint32_t end) {
     uint32_t n = begin;
     EDGEC_UNROLL_1
     do {
@@ -279,8 +279,9 @@ EDGEC_INLINE void edgec_matmul_strips(uint32_t bits, uint32_t rows, uint32_t str
     }
 
 #define EDGEC_WHOLE(bits, rows, strip, name)                                                                 \
-    EDGEC_APART void edgec_matmul_w##bits##_##name(const edgec_matmul_call *call, uint32_t row) {            \
-        edgec_matmul_strips(bits, rows, strip, call, row);                                                   \
+    EDGEC_APART void edgec_matmul_w##bits##_##name(const edgec_matmul_call *call, uint32_t row, uint32_t n,  \
+                                                   uint32_t end) {                                           \
+        edgec_matmul_strips(bits, rows, strip, call, row, n, end);                                           \
     }
 
 /* Strips of `strip` channels, and what they leave. */
@@ -317,8 +318,8 @@ EDGEC_INLINE void edgec_matmul_strips(uint32_t bits, uint32_t rows, uint32_t str
         }                                                                                                    \
     }
 
-/* The same for widths with strips over all groups: of one row, or of `rows` rows and 4 channels. Where there is one group,
- * only tiles of four rows are faster than without. */
+/* The same for widths with strips over all groups: of one row, or of `rows` rows and 4 channels. Of one group only tiles of
+ * four rows are faster than without, and two groups of one row do not pay for more code. */
 #define EDGEC_MATMUL_WHOLE(bits, strip, strip2, rows)                                                        \
     EDGEC_WALKS(bits, strip, strip2)                                                                         \
     EDGEC_WHOLE(bits, 1, strip, whole_one)                                                                   \
@@ -328,15 +329,15 @@ EDGEC_INLINE void edgec_matmul_strips(uint32_t bits, uint32_t rows, uint32_t str
         edgec_matmul_begin(bits, a, core, n_cores, &call);                                                   \
         uint32_t row = 0;                                                                                    \
         if (call.strips && a->m >= rows && (rows == 4 || call.groups > 1u)) {                                \
-            edgec_matmul_w##bits##_whole_rows(&call, 0);                                                     \
+            edgec_matmul_w##bits##_whole_rows(&call, 0, call.begin, call.end);                               \
             row = a->m - a->m % rows;                                                                        \
         }                                                                                                    \
         if (a->m - row >= 2u) {                                                                              \
             EDGEC_ALL(bits, 2, strip2, strips_two, rest_two)                                                 \
             row = a->m - a->m % 2u;                                                                          \
         }                                                                                                    \
-        if (row < a->m && call.strips && call.groups > 1u) {                                                 \
-            edgec_matmul_w##bits##_whole_one(&call, row);                                                    \
+        if (row < a->m && call.strips && call.groups > 2u) {                                                 \
+            EDGEC_ALL(bits, 1, strip, whole_one, rest_one)                                                   \
         } else if (row < a->m) {                                                                             \
             EDGEC_ALL(bits, 1, strip, strips_one, rest_one)                                                  \
         }                                                                                                    \

@@ -1,4 +1,4 @@
-"""Run time and quality against rank: q, k, v, o of encoders and of BART as products of two factors, by plain svd.
+"""Run time and quality against rank: q, k, v, o of encoders and of BART as products of two factors.
 
     python benchmarks/low_rank.py                                       the shape of BART-base, from its config alone
     python benchmarks/low_rank.py --model FOLDER --data PAIRS.jsonl     and ROUGE of a checkpoint that writes
@@ -6,7 +6,8 @@
 
 Times are the plan's prediction for a text of `--context` tokens and, where the model writes, for `--written` tokens at
 the end of it. Quality is that of the float factors: ROUGE against the given summaries, and what is left of the dense
-model's text and rows.
+model's text and rows. With `--calibration` the factors of every data-aware basis are measured beside the plain ones:
+ROUGE-1, or the mean cosine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from edgec.compress.pipeline import compress
 from edgec.compress.shapes import planned_model
+from edgec.compress.stage import Calibration
 from edgec.compress.svd import Svd
 from edgec.cost.estimate import program_usage
 from edgec.evaluate.float_twin import float_programs
@@ -59,9 +61,9 @@ class Row:
     quality: Mapping[str, float] = field(default_factory=dict)
 
 
-def stages(rank: int) -> tuple[Svd, ...]:
+def stages(rank: int, basis: str = "plain", guided: bool = False) -> tuple[Svd, ...]:
     """The recipe's stages of a rank."""
-    return (Svd(rank=rank, basis="plain", roles=ROLES),) if rank else ()
+    return (Svd(rank=rank, basis=basis, guided=guided, roles=ROLES),) if rank else ()
 
 
 def planned(config: ModelConfig, chip: Target, bits: int, context: int, written: int, rank: int) -> Row:
@@ -82,17 +84,31 @@ def planned(config: ModelConfig, chip: Target, bits: int, context: int, written:
     return Row(rank, parameters, held, read, token, read + written * token)
 
 
-def quality(model: str, data: Path, rank: int, limit: int, written: int) -> dict[str, float]:
+def quality(
+    model: str, data: Path, limit: int, written: int, made: tuple[Svd, ...], calibration: Calibration
+) -> dict[str, float]:
     """What the factors of a rank leave of a checkpoint: ROUGE and closeness, or cosines of vectors."""
     source = load_checkpoint(model)
     with tempfile.TemporaryDirectory(prefix="edgec-rank-") as folder:
-        recipe = Recipe(stages=stages(rank))
-        cut = compress(source, recipe, Path(folder) / "stages").folders[-1] if rank else Path(model)
+        recipe = Recipe(stages=made, calibration=calibration)
+        cut = compress(source, recipe, Path(folder) / "stages").folders[-1] if made else Path(model)
         if encodes(source.config):
             return _cosines(load_checkpoint(str(cut)), source, data, limit)
         options: dict[str, Any] = {"runner": "float", "tokenizer": None, "against": model}
-        made = evaluate_summaries(str(cut), str(data), limit, written, say=lambda *_: None, **options)
-        return dict(made[0].metrics)
+        found = evaluate_summaries(str(cut), str(data), limit, written, say=lambda *_: None, **options)
+        return dict(found[0].metrics)
+
+
+def by_basis(model: str, data: Path, limit: int, written: int, rank: int, text: Calibration) -> dict[str, float]:
+    """One figure of quality for every data-aware basis that a model of this kind has."""
+    bases = {"asvd": ("asvd", False), "drone": ("drone", False), "whitened": ("whitened", False)}
+    if not encodes(load_checkpoint(model).config):
+        bases |= {"fisher": ("fisher", False), "whitened, guided": ("whitened", True)}
+    found = {}
+    for name, (basis, guided) in bases.items():
+        figures = quality(model, data, limit, written, stages(rank, basis, guided), text)
+        found[name] = figures["cosine_mean" if "cosine_mean" in figures and "rouge1" not in figures else "rouge1"]
+    return found
 
 
 def _cosines(cut: Checkpoint, source: Checkpoint, data: Path, limit: int) -> dict[str, float]:
@@ -110,6 +126,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=SHAPE, help="config.json of another shape")
     parser.add_argument("--model", help="a checkpoint folder, whose quality is measured too")
     parser.add_argument("--data", type=Path, help="sources and summaries (.jsonl) or a text, for --model")
+    parser.add_argument("--calibration", type=Path, help="a text, or sources and summaries, for data-aware factors")
     parser.add_argument("--limit", type=int, default=50, help="sources, or sentences")
     parser.add_argument("--target", default="siracusa")
     parser.add_argument("--bits", type=int, default=4)
@@ -126,7 +143,13 @@ def main() -> None:
     rows = []
     for rank in ranks:
         row = planned(config, chip, options.bits, min(options.context, config.max_seq_len), options.written, rank)
-        found = quality(options.model, options.data, rank, options.limit, options.written) if options.model else {}
+        found: dict[str, float] = {}
+        if options.model:
+            measured = (options.model, options.data, options.limit, options.written)
+            found = quality(*measured, stages(rank), Calibration())
+            if options.calibration and rank:
+                text = Calibration(str(options.calibration), samples=64, length=options.context)
+                found |= by_basis(*measured, rank, text)
         rows.append(Row(**(asdict(row) | {"quality": found})))
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
@@ -146,13 +169,16 @@ def show(rows: list[Row], written: int) -> None:
         *(("ms a token", f"with {written} written") if writes else ()),
     ):
         table.add_column(title, justify="right")
-    for name in rows[0].quality:
+    names = list(dict.fromkeys(name for row in rows for name in row.quality))
+    for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
         times = [row.read_ms, *([row.token_ms, row.total_ms] if writes else [])]
         figures = [f"{row.parameters:,}", f"{row.bytes / 1e6:.2f}", *(f"{time:,.1f}" for time in times)]
-        table.add_row(str(row.rank or "dense"), *figures, *(f"{value:.3f}" for value in row.quality.values()))
-    Console(width=150).print(table)
+        table.add_row(
+            str(row.rank or "dense"), *figures, *(f"{row.quality[n]:.3f}" if n in row.quality else "" for n in names)
+        )
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def windows(
     length: int | None = None,
     at_most: bool = False,
 ) -> Tokens:
-    """Windows [samples, length] of a calibration text, BOS in front of each where the model uses one.
+    """Windows [samples, length] of a calibration text, BOS in front and EOS behind each where the model uses them.
 
     `at_most` takes fewer windows from a text that has no more. Raises RecipeError if it is too short otherwise.
     """
@@ -49,7 +49,8 @@ def windows(
         raise RecipeError("the checkpoint has no tokenizer, so no text can calibrate it; name one with --tokenizer.")
     tokenizer = model.tokenizer
     bos = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
-    fresh = length - len(bos)
+    eos = list(tokenizer.eos_ids[:1]) if tokenizer.add_eos else []
+    fresh = length - len(bos) - len(eos)
     # A token is at most a few hundred characters; 24 a token is ample for any language, so long files stay cheap.
     text = read_text(calibration.file)
     ids = tokenizer.backend.encode(text[: samples * fresh * 24], add_special_tokens=False).ids
@@ -61,4 +62,5 @@ def windows(
             f"{samples * fresh:,}. Give a longer text or fewer samples."
         )
     stream = np.asarray(ids[: samples * fresh], np.int64).reshape(samples, fresh)
-    return np.concatenate([np.tile(np.asarray(bos, np.int64), (samples, 1)), stream], axis=1) if bos else stream
+    around = [np.tile(np.asarray(each, np.int64), (samples, 1)) for each in (bos, eos)]
+    return np.concatenate([around[0], stream, around[1]], axis=1)

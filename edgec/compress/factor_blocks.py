@@ -25,7 +25,7 @@ MOMENTS = ("whitened", "drone")  # bases that are made from the inputs' second m
 
 
 @dataclass
-class _Sums:
+class Statistics:
     """Statistics of a group, over the blocks that have been run."""
 
     moment: Any = 0.0
@@ -54,7 +54,7 @@ def factor_blocks(
     module = load_torch(model)
     gradients = squared_gradients(module, tokens, work) if fit.removal or (fit.guided and fit.basis in MOMENTS) else {}
     sums = fisher_sums(module, tokens, groups, work) if fit.basis == "fisher" else {}
-    statistics = {name: _Sums() for name in groups}
+    statistics = {name: Statistics() for name in groups}
     with torch.no_grad():
         hidden = [module.embed(window) for window in torch.from_numpy(tokens).split(1)]
         for layer in range(layers):
@@ -77,7 +77,7 @@ def factor_blocks(
                 done: dict[str, Any] = {}
                 for name in here:
                     each = statistics.pop(name)
-                    factors = _factored(model.effective(name), each, sums.get(name), fit, bounds[name])
+                    factors = factored(model.effective(name), each, sums.get(name), fit, bounds[name])
                     done |= {f"{name}.a": factors.a, f"{name}.b": factors.b, f"{name}.sizes": factors.sizes}
                     done[f"{name}.removal"] = np.float64(each.removal)
                 work.save(f"block{layer}", done)
@@ -92,7 +92,8 @@ def factor_blocks(
     return made, removal
 
 
-def _factored(w: Any, sums: _Sums, weights: tuple[Floats, Floats] | None, fit: Fit, bound: int) -> Factors:
+def factored(w: Any, sums: Statistics, weights: tuple[Floats, Floats] | None, fit: Fit, bound: int) -> Factors:
+    """The factors of a matrix in the fit's basis, up to a rank; weights: Fisher information of rows and of columns."""
     if fit.basis == "whitened":
         return whitened(w, sums.moment, fit.damp, bound)
     if fit.basis == "drone":

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from edgec.errors import RecipeError
 
 Floats = NDArray[np.float64]
+TINY = 1e-300  # against division by zero
 
 
 def break_even(n: int, k: int) -> int:

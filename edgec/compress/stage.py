@@ -110,7 +110,7 @@ class Stage(Protocol):
 
     They raise RecipeError where that depends on the weights. A stage that works on models with an encoder says so by
 
-        encoder_refusal() -> str                  "", or which of its options do not work there, as a sentence
+        encoder_refusal(config) -> str            "", or which of its options do not work there, as a sentence
     """
 
     method: ClassVar[str]
@@ -149,7 +149,7 @@ def refuse_stages(config: ModelConfig, stages: Sequence[Any]) -> None:
     for stage in stages:
         if not hasattr(stage, "encoder_refusal"):
             raise RecipeError(f"the stage {stage.method} works on models that continue text, not on an encoder.")
-        if refusal := stage.encoder_refusal():
+        if refusal := stage.encoder_refusal(config):
             raise RecipeError(refusal)
 
 

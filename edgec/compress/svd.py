@@ -13,7 +13,8 @@ sensitivity = "gradient"   what a budget's choice estimates losses from: the out
 parts = ["cross"]          of a model that reads and writes: the "encoder", the "decoder" (without what follows), its
                            "cross" attention; all if none is named. Blocks are counted from 0 in each of them
 
-A model with an encoder takes basis = "plain", and for a budget sensitivity = "none": nothing runs a text through it.
+An encoder has no loss of its own: bases other than fisher, guided = false, and for a budget sensitivity = "none".
+BART takes all of them, with the loss of what it writes (compress/encoder_texts.py), but for refit and measured losses.
 A matrix whose rank is not below its break-even n k / (n + k) stays dense. Packed matrices and branches are multiplied
 out first, and pruned zeros fill up: factors are float and dense. Matrices that are factored already stay as they are.
 """
@@ -26,20 +27,19 @@ from typing import ClassVar
 import numpy as np
 
 from edgec.compress.groups import ROLES, block_ranges, check_ranges, check_roles, role_in
-from edgec.compress.low_rank import BASES, Factors, Fit
-from edgec.compress.ranks import Curve, allocate, break_even, rank_of_energy, rank_of_ratio
+from edgec.compress.low_rank import BASES, Fit
+from edgec.compress.rank_budget import ranks_of_budget
+from edgec.compress.ranks import TINY, break_even, rank_of_energy, rank_of_ratio
 from edgec.compress.stage import Work
 from edgec.errors import RecipeError
 from edgec.frontend.checkpoint import Checkpoint, FloatArray, LowRank
 from edgec.frontend.model_config import ModelConfig
-from edgec.frontend.seq2seq_config import ENCODER, Seq2SeqConfig, part_of
+from edgec.frontend.seq2seq_config import ENCODER, Seq2SeqConfig, has_encoder, part_of, seq2seq
 from edgec.frontend.structure import Structure
 
 PARTS = ("encoder", "decoder", "cross")
 SENSITIVITIES = ("gradient", "measured", "none")
 SIDES = ("outputs", "inputs", "both")
-PROBED = 0.8  # of its energy is what a matrix keeps while its loss is measured
-TINY = 1e-300  # against division by zero
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,19 @@ class Svd:
         bounds = fixed or {name: break_even(*shapes[name]) for name in stored}
         groups = {name: model.structure.users(name) for name in stored if bounds[name]}
         reads = self.refit or self._fit().needs_text
-        tokens = work.tokens(model, self.samples, at_most=True) if reads else None
-        factors, removal = factor_blocks(model, groups, bounds, self._fit(), tokens, work)
+        tokens = None
+        if reads and has_encoder(model.config):
+            from edgec.compress.encoder_factors import factor_encoder
+            from edgec.compress.encoder_texts import calibration_texts
+
+            texts = calibration_texts(model, work, self.samples)
+            factors, removal = factor_encoder(model, groups, bounds, self._fit(), texts, work)
+            work.notes["samples"] = len(texts)
+        else:
+            tokens = work.tokens(model, self.samples, at_most=True) if reads else None
+            factors, removal = factor_blocks(model, groups, bounds, self._fit(), tokens, work)
         if self.budget:
-            ranks = self._ranks_of_budget(model, groups, factors, removal, work)
+            ranks = ranks_of_budget(self, model, groups, factors, removal, work)
         elif self.energy:
             ranks = {name: rank_of_energy(each.sizes, self.energy, self.multiple) for name, each in factors.items()}
         else:
@@ -173,14 +182,22 @@ class Svd:
             for layer in blocks
         )
 
-    def encoder_refusal(self) -> str:
-        """Which of its options read a text, which no model with an encoder does yet."""
-        read = "the calibration text, which is for models that continue text"
-        if self.basis != "plain" or self.refit:
-            asked = "refit" if self.refit else f'basis "{self.basis}"'
-            return f'svd with {asked} reads {read}; give an encoder basis = "plain" alone.'
-        if self.budget and self.sensitivity != "none":
-            return f'svd with sensitivity "{self.sensitivity}" reads {read}; give an encoder sensitivity = "none".'
+    def encoder_refusal(self, config: ModelConfig) -> str:
+        """Which of its options a model with an encoder cannot have."""
+        by_loss = [
+            (self.basis == "fisher", 'basis "fisher"', 'basis "whitened", "drone" or "asvd"'),
+            (self.guided and self.basis in ("whitened", "drone"), f'basis "{self.basis}" and guided', "guided = false"),
+            (bool(self.budget) and self.sensitivity == "gradient", 'sensitivity "gradient"', 'sensitivity = "none"'),
+        ]
+        for asked, what, instead in by_loss if not seq2seq(config) else ():
+            if asked:
+                return f"svd with {what} needs a loss, which an encoder alone has none of; give {instead}."
+        for asked, what in (
+            (self.refit, "refit"),
+            (self.budget > 0 and self.sensitivity == "measured", "measured losses"),
+        ):
+            if asked:
+                return f"svd with {what} runs single blocks, which is for models that continue text; leave it out."
         return ""
 
     def _stored(self, structure: Structure) -> list[str]:
@@ -196,42 +213,6 @@ class Svd:
     def _fit(self) -> Fit:
         removal = bool(self.budget) and self.sensitivity == "gradient"
         return Fit(self.basis, self.alpha, self.damp, self.guided, self.side, removal)
-
-    def _ranks_of_budget(
-        self,
-        model: Checkpoint,
-        groups: dict[str, list[str]],
-        factors: dict[str, Factors],
-        removal: dict[str, float],
-        work: Work,
-    ) -> dict[str, int]:
-        """Ranks of the least estimated loss; a unit of dropped energy loses what `sensitivity` says."""
-        shapes = model.config.tensor_shapes()
-        energy = {name: float((each.sizes**2).sum()) for name, each in factors.items()}
-        weights = dict.fromkeys(groups, 1.0)
-        if self.sensitivity == "gradient":
-            weights = {name: removal[name] / max(energy[name], TINY) for name in groups}
-        elif self.sensitivity == "measured":
-            from edgec.compress.sensitivity import loss_of_probe
-
-            # Every probe drops a good part of its energy: a loss that is lost in the noise would say nothing of it.
-            cut = {n: min(rank_of_energy(factors[n].sizes, PROBED), break_even(*shapes[n])) for n in groups}
-            probes = {name: factors[name].of_rank(cut[name]) for name in groups}
-            lost = loss_of_probe(model, work.tokens(model, self.probe_samples, at_most=True), groups, probes, work)
-            # A matrix whose loss the few windows cannot tell from none still counts for a little.
-            least = max(max(lost.values()), TINY) * 1e-3
-            left = {name: energy[name] * (1 - factors[name].kept(cut[name])) for name in groups}
-            weights = {name: max(lost[name], least) / max(left[name], TINY) for name in groups}
-        curves = {name: Curve(shapes[name], factors[name].sizes, weights[name]) for name in groups}
-        total = sum(n * k for n, k in map(shapes.__getitem__, groups))
-        found = allocate(curves, int(self.budget * total), self.multiple)
-        figures = {"estimated_loss": found.loss, "least_possible": found.bound}
-        work.notes["budget"] = {
-            "dense_parameters": total,
-            "parameters": found.parameters,
-            **{name: float(f"{value:.6g}") for name, value in figures.items()},
-        }
-        return found.ranks
 
 
 def _relative_error(w: FloatArray, product: LowRank) -> float:

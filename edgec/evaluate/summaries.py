@@ -8,7 +8,7 @@ and least cosine of the encoder's last rows, row by row.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
+from edgec.compress.encoder_texts import summary_pairs
 from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
@@ -34,7 +35,6 @@ from edgec.verify.original import original
 from edgec.verify.quality import closeness, rounded
 
 KINDS = ("rouge1", "rouge2", "rougeL")
-SOURCES, SUMMARIES = ("source", "article", "document"), ("summary", "highlights")
 NO_SUMMARIES = "{} writes no text about another; measure it with --task {}."
 LONGEST = 512  # positions of what is no built project, at most
 
@@ -69,21 +69,6 @@ class Writer:
                 break
             token = runner.decode(token)
         return self.tokenizer.decode(made).strip()
-
-
-def summary_pairs(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[str, str]]:
-    """(source, summary) of every row. Raises EdgecError for one that lacks either."""
-    found = []
-    for number, row in enumerate(rows, 1):
-        pair = [
-            next((row[key] for key in keys if isinstance(row.get(key), str)), None) for keys in (SOURCES, SUMMARIES)
-        ]
-        if not all(pair):
-            raise EdgecError(
-                f"{name}, line {number}: a source and a summary are wanted ({', '.join(SOURCES)}; summary)."
-            )
-        found.append((str(pair[0]), str(pair[1])))
-    return found
 
 
 def rouge(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:

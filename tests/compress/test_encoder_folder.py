@@ -118,19 +118,22 @@ def test_blocks_are_counted_in_each_half() -> None:
         Svd(rank=7, basis="plain", blocks=("2:3",)).shape(source.config)
 
 
-@pytest.mark.parametrize("source", [tiny_encoders.config(), tiny_seq2seq.config()])
 @pytest.mark.parametrize(
-    ("stage", "words"),
+    ("stage", "words", "bart"),
     [
-        (Svd(rank=4), 'svd with basis "whitened" reads the calibration text'),
-        (Svd(rank=4, basis="plain", refit=True), "svd with refit reads"),
-        (Svd(budget=0.5, basis="plain"), 'sensitivity "gradient" reads'),
+        (Svd(rank=4), 'svd with basis "whitened" and guided needs a loss', False),
+        (Svd(rank=4, basis="fisher"), 'svd with basis "fisher" needs a loss', False),
+        (Svd(budget=0.5, basis="plain"), 'svd with sensitivity "gradient" needs a loss', False),
+        (Svd(rank=4, basis="plain", refit=True), "svd with refit runs single blocks", True),
+        (Svd(budget=0.5, basis="plain", sensitivity="measured"), "svd with measured losses runs", True),
     ],
 )
-def test_what_reads_a_text_is_refused(source: Any, stage: Svd, words: str) -> None:
-    for check in (dry_run, lambda config, recipe: planned_model(config, [], recipe)):
-        with pytest.raises(RecipeError, match=words):
-            check(source, _recipe(stage))
+def test_what_they_cannot_have_is_refused(stage: Svd, words: str, bart: bool) -> None:
+    for source, refused in ((tiny_encoders.config(), True), (tiny_seq2seq.config(), bart)):
+        assert bool(stage.encoder_refusal(source)) == refused
+        for check in (dry_run, lambda config, recipe: planned_model(config, [], recipe)) if refused else ():
+            with pytest.raises(RecipeError, match=words):
+                check(source, _recipe(stage))
 
 
 def test_parts_are_of_models_with_two() -> None:

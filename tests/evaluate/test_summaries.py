@@ -14,10 +14,11 @@ import tiny_seq2seq
 from click.testing import CliRunner
 
 from edgec.cli import cli
+from edgec.compress.encoder_texts import summary_pairs
 from edgec.compress.pipeline import compress
 from edgec.compress.svd import Svd
 from edgec.errors import EdgecError
-from edgec.evaluate.summaries import Writer, evaluate_summaries, rouge, summary_pairs
+from edgec.evaluate.summaries import Writer, evaluate_summaries, rouge
 from edgec.evaluate.tasks import evaluate_embeddings, evaluate_text
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.seq2seq_config import decoder_start

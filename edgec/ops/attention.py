@@ -280,8 +280,10 @@ def _whole_work(a: dict[str, Any]) -> Work:
     macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 16 * int(a["head_dim"]) + 10)
     if seen < 4:  # element by element
         flops += heads * 4 * int(a["head_dim"]) * seen
-    cores = int(a["cores"])
-    shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, int(a["n_kv_heads"]), cores)
+    cores, kv = int(a["cores"]), int(a["n_kv_heads"])
+    shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
+    if shared and heads >= 3 * kv:  # three heads load a key once and transpose a value once
+        flops -= heads * int(a["head_dim"]) * seen // 5
     return Work(macs, flops, heads * CORES if shared else heads)
 
 

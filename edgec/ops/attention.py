@@ -33,12 +33,16 @@ MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^
 
 
 CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
-SPLIT = 8  # positions a core, from which on cores share the heads of a row
 
 
 def splits(heads: int, cores: int) -> bool:
     """Whether heads fill the cores so unevenly that these rather share the positions of all heads of a row."""
     return heads % cores != 0 and heads < 4 * cores
+
+
+def split_from(heads: int, kv_heads: int, cores: int) -> int:
+    """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
+    return (7 if heads >= 3 * kv_heads else 8) * cores
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -273,8 +277,13 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 def _whole_work(a: dict[str, Any]) -> Work:
     heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
-    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 7 * int(a["head_dim"]) + 10)
-    shared = a["m"] == 1 and splits(heads, int(a["cores"])) and a["pos"] >= SPLIT * a["cores"]
+    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 16 * int(a["head_dim"]) + 10)
+    if seen < 4:  # element by element
+        flops += heads * 4 * int(a["head_dim"]) * seen
+    cores, kv = int(a["cores"]), int(a["n_kv_heads"])
+    shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
+    if shared and heads >= 3 * kv:  # three heads load a key once and transpose a value once
+        flops -= heads * int(a["head_dim"]) * seen // 5
     return Work(macs, flops, heads * CORES if shared else heads)
 
 

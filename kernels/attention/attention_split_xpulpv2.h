@@ -1,4 +1,5 @@
-/* One row whose heads do not fill the cores, or not evenly, in five phases: the cores share positions, or elements.
+/* One row whose heads do not fill the cores, or not evenly, in five phases: the cores share positions, or elements. They work
+ * as a team (edgec_fork.h), so that a phase costs no more than a barrier.
  *
  *     phase     what a core has              what it leaves in `found`
  *     queries   some heads                   each head's factor of scores
@@ -7,8 +8,8 @@
  *     bytes     the same                     of some heads: the factor of p . v
  *     values    words of four elements, of all heads that share them
  *
- * Maxima and sums of integers do not depend on the cut, so the bits are those of whole heads. A phase costs a fork: some
- * 80 cycles, where a ninth head on eight cores takes as long as the other eight.
+ * Maxima and sums of integers do not depend on the cut, so the bits are those of whole heads, and a ninth head on eight
+ * cores does not take as long as the other eight. Three heads of the same keys go together (edgec_trio_xpulpv2.h).
  */
 #ifndef EDGEC_ATTENTION_SPLIT_XPULPV2_H
 #define EDGEC_ATTENTION_SPLIT_XPULPV2_H
@@ -18,6 +19,7 @@
 #include "edgec_fork.h"
 #include "edgec_scores_xpulpv2.h"
 #include "edgec_softmax_xpulpv2.h"
+#include "edgec_trio_xpulpv2.h"
 #include "edgec_values_xpulpv2.h"
 
 /* Numbers of a head and core in found [4][rooms][cores]. Factors have place 0 of their head. */
@@ -30,10 +32,24 @@ EDGEC_INLINE float *edgec_found(const edgec_attention_args *a, uint32_t what, ui
 /* The largest of a head's numbers, one of each core. */
 EDGEC_INLINE float edgec_found_top(const float *x, uint32_t n_cores) {
     float top = *x;
+#if defined(EDGEC_PULP_FLOAT)
+    float next;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[n_cores]", "3",
+            EDGEC_P_LW("%[next]", "4", "%[x]")
+            "nop\n\t"
+            "fmax.s %[top], %[top], %[next]\n\t")
+        : [x] "+r"(x), [top] "+r"(top), [next] "=&r"(next)
+        : [n_cores] "r"(n_cores)
+        : "memory");
+    /* clang-format on */
+#else
     EDGEC_UNROLL_1
     while (--n_cores > 0) {
         top = edgec_max(top, *++x);
     }
+#endif
     return top;
 }
 
@@ -44,8 +60,7 @@ EDGEC_INLINE edgec_range edgec_positions(const edgec_attention_args *a, uint32_t
     return (edgec_range){edgec_p_minu(4u * tiles.begin, length), edgec_p_minu(4u * tiles.end, length)};
 }
 
-static void edgec_split_queries(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+EDGEC_INLINE void edgec_split_queries(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim;
     const edgec_range mine = edgec_share(a->n_heads, core, n_cores);
     for (uint32_t head = mine.begin; head < mine.end; head++) {
@@ -56,32 +71,41 @@ static void edgec_split_queries(const void *args, uint32_t core, uint32_t n_core
     }
 }
 
-static void edgec_split_scores(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, kv = a->n_kv_heads;
-    const edgec_range mine = edgec_positions(a, core, n_cores);
+    edgec_range mine = edgec_positions(a, core, n_cores);
+    if (EDGEC_SELDOM(mine.end - mine.begin - 1u < 3u)) {
+        mine.begin =
+            mine.end < 4u ? 0u : mine.end - 4u; /* a whole tile: some positions that another core has too */
+    }
     const uint32_t group = a->n_heads / kv;
     const edgec_keys keys = {(const uint8_t *)a->k + (size_t)mine.begin * kv * d,
                              a->k_scale + mine.begin * kv, kv * d, d, kv};
     edgec_keys of_head = keys;
-    uint32_t in_group = 0;
-    for (uint32_t head = 0; head < a->n_heads; head++) {
-        float top = edgec_float(0xFF800000u); /* minus infinity */
-        if (mine.end > mine.begin) {
-            top = edgec_score_row(8, a->q8 + head * d, of_head, *edgec_found(a, EDGEC_FOUND_FACTOR, head),
-                                  a->s + head * a->lds + mine.begin, mine.end - mine.begin);
+    uint32_t left = group; /* heads with the same keys */
+    for (uint32_t head = 0; head < a->n_heads;) {
+        const uint32_t count = mine.end - mine.begin;
+        const int8_t *q = a->q8 + head * d;
+        const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
+        float *s = a->s + head * a->lds + mine.begin, *top = edgec_found(a, EDGEC_FOUND_SCORE, head) + core;
+        uint32_t heads = 1;
+        if (left >= 3u && edgec_score_trio(q, &of_head, factor, s, a->lds, count, top, a->cores)) {
+            heads = 3;
+        } else {
+            *top = count > 0 ? edgec_score_row(8, q, of_head, *factor, s, count)
+                             : edgec_float(0xFF800000u); /* minus infinity */
         }
-        edgec_found(a, EDGEC_FOUND_SCORE, head)[core] = top;
-        if (++in_group == group) {
-            in_group = 0;
+        head += heads;
+        left -= heads;
+        if (left == 0) {
+            left = group;
             of_head.k += d;
             of_head.k_scale++;
         }
     }
 }
 
-static void edgec_split_weights(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t kv = a->n_kv_heads;
     const edgec_range mine = edgec_positions(a, core, n_cores);
     const uint16_t *v_scale = a->v_scale + mine.begin * kv;
@@ -104,8 +128,7 @@ static void edgec_split_weights(const void *args, uint32_t core, uint32_t n_core
     }
 }
 
-static void edgec_split_bytes(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+EDGEC_INLINE void edgec_split_bytes(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const edgec_range mine = edgec_positions(a, core, n_cores);
     const edgec_range heads = edgec_share(a->n_heads, core, n_cores); /* whose factor it computes */
     for (uint32_t head = 0; head < a->n_heads; head++) {
@@ -124,8 +147,7 @@ static void edgec_split_bytes(const void *args, uint32_t core, uint32_t n_cores)
     }
 }
 
-static void edgec_split_values(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+EDGEC_INLINE void edgec_split_values(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, words = (d + 3u) / 4u, group = a->n_heads / kv;
     const edgec_range mine = edgec_share(kv * words, core, n_cores);
     uint32_t j = mine.begin / words, i = (mine.begin - j * words) * 4u;
@@ -134,10 +156,18 @@ static void edgec_split_values(const void *args, uint32_t core, uint32_t n_cores
         const edgec_values values = {a->v + j * d + i, kv * d, edgec_p_minu(d - i, 4u), a->pos + 1u};
         const uint32_t end = (j + 1u) * group;
         for (uint32_t head = j * group; head < end;) {
-            const uint32_t pair = head + 1u < end;
-            edgec_mix_heads(pair, a->p + (size_t)head * a->lds, a->lds, &values,
-                            edgec_found(a, EDGEC_FOUND_FACTOR, head), a->cores, a->y + head * d + i, d);
-            head += 1u + pair;
+            const uint8_t *p = a->p + (size_t)head * a->lds;
+            const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
+            float *y = a->y + head * d + i;
+            uint32_t heads = end - head;
+            if (heads >= 3u && heads != 4u && values.width == 4u) {
+                heads = 3;
+                edgec_mix_trio(p, a->lds, &values, factor, a->cores, y, d);
+            } else {
+                heads = heads > 1u ? 2u : 1u;
+                edgec_mix_heads(heads - 1u, p, a->lds, &values, factor, a->cores, y, d);
+            }
+            head += heads;
         }
         i += 4u;
         if (i >= d) {
@@ -147,17 +177,28 @@ static void edgec_split_values(const void *args, uint32_t core, uint32_t n_cores
     }
 }
 
-/* Whether phases pay: where the plan has room for them, from 8 positions a core on. */
+/* Whether phases pay (split_from in edgec/ops/attention.py): where the plan has room for them, from 8 positions a core on,
+ * or from 7 where three heads share keys. */
 EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
-    return a->found && a->m == 1u && a->pos >= 8u * a->cores;
+    const uint32_t each = a->n_heads >= 3u * a->n_kv_heads ? 7u : 8u;
+    return a->found && a->m == 1u && a->pos >= each * a->cores;
 }
 
-static void edgec_attention_split(const edgec_attention_args *a) {
-    hal_fork(edgec_split_queries, a);
-    hal_fork(edgec_split_scores, a);
-    hal_fork(edgec_split_weights, a);
-    hal_fork(edgec_split_bytes, a);
-    hal_fork(edgec_split_values, a);
+static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_attention_args *a = args;
+    edgec_split_queries(a, core, n_cores);
+    hal_barrier();
+    edgec_split_scores(a, core, n_cores);
+    hal_barrier();
+    edgec_split_weights(a, core, n_cores);
+    hal_barrier();
+    edgec_split_bytes(a, core, n_cores);
+    hal_barrier();
+    edgec_split_values(a, core, n_cores);
+}
+
+EDGEC_INLINE void edgec_attention_split(const edgec_attention_args *a) {
+    hal_fork_team(edgec_attention_phases, a);
 }
 
 #endif

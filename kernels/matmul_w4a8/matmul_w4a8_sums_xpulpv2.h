@@ -87,7 +87,8 @@ EDGEC_INLINE void edgec_matmul_add(uint32_t channels, const float *a, const floa
 #endif
 }
 
-/* What comes behind the sums [channels]: y = addend + ((sum + bias) + minima). Weights without all that pay nothing. */
+/* What comes behind the sums [channels]: y = addend + ((sum + bias) + minima). Weights without all that pay nothing. sum may
+ * lie in y, unless there is an addend. */
 EDGEC_APART void edgec_matmul_finish(const edgec_matmul_w4a8_args *a, uint32_t bits, uint32_t groups,
                                      uint32_t row, uint32_t n, uint32_t channels, float *sum) {
     if (a->bias) {
@@ -107,9 +108,14 @@ EDGEC_APART void edgec_matmul_finish(const edgec_matmul_w4a8_args *a, uint32_t b
             sum[c] = value;
         }
     }
-    if (a->addend) { /* then the sums are not in y yet */
-        const size_t at = (size_t)row * a->ldy + n;
-        edgec_matmul_add(channels, a->addend + at, sum, a->y + at);
+    float *y = a->y + (size_t)row * a->ldy + n; /* [channels] */
+    if (a->addend) {
+        edgec_matmul_add(channels, a->addend + (size_t)row * a->ldy + n, sum, y);
+    } else if (sum != y) {
+        EDGEC_UNROLL_4
+        for (uint32_t c = 0; c < channels; c++) {
+            y[c] = sum[c];
+        }
     }
 }
 

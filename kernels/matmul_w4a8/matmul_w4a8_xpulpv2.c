@@ -10,6 +10,7 @@
 #include "edgec_unpack.h"
 #include "matmul_w4a8_dots_xpulpv2.h"
 #include "matmul_w4a8_planes_xpulpv2.h"
+#include "matmul_w4a8_strips_xpulpv2.h"
 #include "matmul_w4a8_sums_xpulpv2.h"
 
 /* Sums on a small stack: of a chunk of EDGEC_CHUNK channels and one row, or half of them and two rows. */
@@ -31,6 +32,7 @@ typedef struct {
     edgec_matmul_part last;
     uint32_t begin; /* this core's channels */
     uint32_t end;
+    uint32_t strips; /* whether strips take all groups at once */
 } edgec_matmul_call;
 
 /* pad [rows], a block each: the last `left` inputs of each row and zeros, as behind x nothing may be readable. */
@@ -74,6 +76,9 @@ EDGEC_INLINE void edgec_matmul_begin(uint32_t bits, const edgec_matmul_w4a8_args
     call->last.left = last % block;
     call->begin = mine.begin;
     call->end = mine.end;
+    call->strips = (bits == 4u || bits == 8u) && !call->last.left &&
+                   (groups == 1u || last == a->group_size) && mine.end - mine.begin >= 8u &&
+                   edgec_strips_serve(a->w_zero, a->x_scale, a->m * groups);
 }
 
 /* Channels whose sums are in the buffer at a time. With an addend, which y may be, groups add up in its other half. */
@@ -190,6 +195,81 @@ EDGEC_INLINE void edgec_matmul_rows(uint32_t bits, uint32_t rows, uint32_t strip
     } while (row + rows <= call->a->m);
 }
 
+/* The same where strips serve: each takes all groups at once. */
+EDGEC_INLINE void edgec_matmul_strips(uint32_t bits, uint32_t rows, uint32_t strip,
+                                      const edgec_matmul_call *call, uint32_t row, uint32_t begin,
+                                      uint32_t end) {
+    uint32_t n = begin;
+    EDGEC_UNROLL_1
+    do {
+        const edgec_matmul_w4a8_args *a = call->a;
+        const uint32_t groups = call->groups;
+        float buffer[EDGEC_CHUNK];
+        const int apart = a->addend || a->bias || a->w_min; /* y may be the addend */
+        const uint32_t most = EDGEC_CHUNK / rows;
+        const uint32_t channels = apart && end - n > most ? most : end - n;
+        const uint32_t rest =
+            channels % strip; /* of a last strip, which has some channels of the one before too */
+        float *const sums = apart ? buffer : a->y + (size_t)row * a->ldy + n;
+        float *const tail = apart ? buffer + channels - rest : buffer; /* that strip's sums */
+        edgec_strip d;
+        d.step = call->row_bytes;
+        d.back = 4u - (strip - 1u) * d.step;
+        d.k = a->k;
+        d.k_back = 4u - (rows - 1u) * d.k;
+        d.blocks = call->last.blocks;
+        d.groups = groups;
+        d.next = 4u * groups;
+        d.scales = (uintptr_t)a->x_scale - (uintptr_t)(a->x_sums + 1);
+        d.stride = 2u * groups;
+        d.sums = sums;
+        d.ld = 4u * (apart ? most : a->ldy);
+        d.accs = d.acc;
+        const uint8_t *w = a->w + (size_t)n * d.step;
+        const uint16_t *w_scale = a->w_scale + (size_t)n * groups;
+        EDGEC_UNROLL_1
+        for (uint32_t left = channels; left > 0; left -= strip) {
+            if (EDGEC_SELDOM(left < strip)) {
+                w -= (strip - left) * d.step;
+                w_scale -= (strip - left) * groups;
+                d.sums = tail;
+                d.ld = 4u * most;
+                left = strip;
+            }
+            d.x = call->a->x + row * d.k;
+            d.x_sums = call->a->x_sums + row * groups;
+            d.w = w;
+            d.w_scale = w_scale;
+            if (bits == 4u) {
+                edgec_strip_w4(rows, &d);
+            } else {
+                edgec_strip_w8(rows, &d);
+            }
+            w += strip * d.step;
+            w_scale += strip * groups;
+            d.sums += strip;
+        }
+        if (apart || EDGEC_SELDOM(rest)) {
+            EDGEC_UNROLL_1
+            for (uint32_t r = 0; r < rows; r++) {
+                if (apart && channels > rest) {
+                    edgec_matmul_finish(call->a, bits, call->groups, row + r, n, channels - rest,
+                                        buffer + r * (EDGEC_CHUNK / rows));
+                }
+                if (rest) {
+                    edgec_matmul_finish(call->a, bits, call->groups, row + r, n + channels - rest, rest,
+                                        tail + r * (EDGEC_CHUNK / rows) + strip - rest);
+                }
+            }
+        }
+        n += channels;
+        if (n == end) {
+            n = begin;
+            row += rows;
+        }
+    } while (row + rows <= call->a->m);
+}
+
 /* A function each, so that the registers of one are not taken by what only another one needs. */
 #define EDGEC_ROWS(bits, rows, strip, name)                                                                  \
     EDGEC_APART void edgec_matmul_w##bits##_##name(const edgec_matmul_call *call, uint32_t row, uint32_t n,  \
@@ -198,41 +278,75 @@ EDGEC_INLINE void edgec_matmul_rows(uint32_t bits, uint32_t rows, uint32_t strip
         edgec_matmul_rows(bits, rows, strip, call, row, n, end, pad);                                        \
     }
 
+#define EDGEC_WHOLE(bits, rows, strip, name)                                                                 \
+    EDGEC_APART void edgec_matmul_w##bits##_##name(const edgec_matmul_call *call, uint32_t row, uint32_t n,  \
+                                                   uint32_t end) {                                           \
+        edgec_matmul_strips(bits, rows, strip, call, row, n, end);                                           \
+    }
+
 /* Strips of `strip` channels, and what they leave. */
-#define EDGEC_ALL(bits, rows, strip, name)                                                                   \
+#define EDGEC_ALL(bits, rows, strip, strips, rest)                                                           \
     {                                                                                                        \
         const uint32_t end = call.end - edgec_matmul_rest(&call, rows, strip);                               \
         if (call.begin < end) {                                                                              \
-            edgec_matmul_w##bits##_strips_##name(&call, row, call.begin, end);                               \
+            edgec_matmul_w##bits##_##strips(&call, row, call.begin, end);                                    \
         }                                                                                                    \
         if (end < call.end) {                                                                                \
-            edgec_matmul_w##bits##_rest_##name(&call, row, end, call.end);                                   \
+            edgec_matmul_w##bits##_##rest(&call, row, end, call.end);                                        \
         }                                                                                                    \
     }
 
 /* strip, strip2: channels of a strip for one row and for two. */
-#define EDGEC_MATMUL(bits, strip, strip2)                                                                    \
+#define EDGEC_WALKS(bits, strip, strip2)                                                                     \
     EDGEC_ROWS(bits, 1, strip, strips_one)                                                                   \
     EDGEC_ROWS(bits, 1, 1, rest_one)                                                                         \
     EDGEC_ROWS(bits, 2, strip2, strips_two)                                                                  \
-    EDGEC_ROWS(bits, 2, 1, rest_two)                                                                         \
+    EDGEC_ROWS(bits, 2, 1, rest_two)
+
+#define EDGEC_MATMUL(bits, strip, strip2)                                                                    \
+    EDGEC_WALKS(bits, strip, strip2)                                                                         \
     void edgec_matmul_w##bits##a8(const edgec_matmul_w##bits##a8_args *a, uint32_t core, uint32_t n_cores) { \
         edgec_matmul_call call;                                                                              \
         edgec_matmul_begin(bits, a, core, n_cores, &call);                                                   \
         uint32_t row = 0;                                                                                    \
         if (a->m >= 2u) {                                                                                    \
-            EDGEC_ALL(bits, 2, strip2, two)                                                                  \
+            EDGEC_ALL(bits, 2, strip2, strips_two, rest_two)                                                 \
             row = a->m - a->m % 2u;                                                                          \
         }                                                                                                    \
         if (row < a->m) {                                                                                    \
-            EDGEC_ALL(bits, 1, strip, one)                                                                   \
+            EDGEC_ALL(bits, 1, strip, strips_one, rest_one)                                                  \
+        }                                                                                                    \
+    }
+
+/* The same for widths with strips over all groups: of one row, or of `rows` rows and 4 channels. Of one group only tiles of
+ * four rows are faster than without, and two groups of one row do not pay for more code. */
+#define EDGEC_MATMUL_WHOLE(bits, strip, strip2, rows)                                                        \
+    EDGEC_WALKS(bits, strip, strip2)                                                                         \
+    EDGEC_WHOLE(bits, 1, strip, whole_one)                                                                   \
+    EDGEC_WHOLE(bits, rows, 4, whole_rows)                                                                   \
+    void edgec_matmul_w##bits##a8(const edgec_matmul_w##bits##a8_args *a, uint32_t core, uint32_t n_cores) { \
+        edgec_matmul_call call;                                                                              \
+        edgec_matmul_begin(bits, a, core, n_cores, &call);                                                   \
+        uint32_t row = 0;                                                                                    \
+        if (call.strips && a->m >= rows && (rows == 4 || call.groups > 1u)) {                                \
+            edgec_matmul_w##bits##_whole_rows(&call, 0, call.begin, call.end);                               \
+            row = a->m - a->m % rows;                                                                        \
+        }                                                                                                    \
+        if (a->m - row >= 2u) {                                                                              \
+            EDGEC_ALL(bits, 2, strip2, strips_two, rest_two)                                                 \
+            row = a->m - a->m % 2u;                                                                          \
+        }                                                                                                    \
+        if (row < a->m && call.strips && call.groups > 2u) {                                                 \
+            EDGEC_ALL(bits, 1, strip, whole_one, rest_one)                                                   \
+        } else if (row < a->m) {                                                                             \
+            EDGEC_ALL(bits, 1, strip, strips_one, rest_one)                                                  \
         }                                                                                                    \
     }
 
 EDGEC_MATMUL(2, 4, 4)
 EDGEC_MATMUL(3, 1, 1)
-EDGEC_MATMUL(4, 8, 4)
+EDGEC_MATMUL_WHOLE(4, 8, 4, 2)
 EDGEC_MATMUL(5, 2, 2)
 EDGEC_MATMUL(6, 2, 2)
 EDGEC_MATMUL(7, 1, 1)
-EDGEC_MATMUL(8, 8, 8)
+EDGEC_MATMUL_WHOLE(8, 8, 8, 4)

@@ -242,6 +242,9 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
     def case(rng: Rng) -> Args:
         m, n, k = _int(rng, 1, 4), _int(rng, 1, 20), _int(rng, 1, 300)
         group_size = int(rng.choice([8, 20, 32, 64, 128, 252, 1000]))
+        if rng.random() < 0.5:  # groups alike and strips of channels for several cores, which have loops of their own
+            group_size = int(rng.choice([8, 32, 64]))
+            m, n, k = _int(rng, 1, 9), _int(rng, 8, 100), group_size * _int(rng, 1, 256 // group_size)
         ldy = n + _int(rng, 0, 3)
         x = _i8(rng, m, k)
         sums = sum_groups(x, group_size)
@@ -249,7 +252,7 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
             sums = sums + rng.integers(-50, 50, size=sums.shape).astype(np.int32)
         return {
             "x": x.reshape(-1),
-            "x_scale": _f32(rng, m * n_groups(k, group_size)),
+            "x_scale": _f32(rng, m * n_groups(k, group_size), high=6 if rng.random() < 0.2 else 4),
             "x_sums": sums.reshape(-1),
             **_weights(rng, n, k, bits, group_size),
             "bias": _f32(rng, n) if rng.random() < 0.5 else None,
@@ -406,7 +409,8 @@ def attention(rng: Rng) -> Args:
     """Queries over a whole cache, with room to work in."""
     h, pos = _heads(rng), _int(rng, 0, 40)
     if shared := rng.random() < 0.5:  # heads of one row, long enough for that
-        h["m"], pos = 1, _int(rng, 60, 140)
+        h["m"], pos = 1, _int(rng, 24, 140)
+        h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
     cores = _int(rng, 8, 9)

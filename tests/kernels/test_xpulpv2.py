@@ -39,7 +39,7 @@ def _defined(name: str, text: str) -> bool:
     width = re.fullmatch(r"matmul_w(\d)a8(?:_(\d+)_(\d+))?", name)
     if width is None:
         return f"void edgec_{name}(" in text
-    macro = "EDGEC_NM_PATTERNS" if width[2] else "EDGEC_MATMUL"
+    macro = "EDGEC_NM_PATTERNS" if width[2] else "EDGEC_MATMUL(_WHOLE)?"
     return re.search(rf"^{macro}\({width[1]}\b", text, re.MULTILINE) is not None
 
 
@@ -121,7 +121,7 @@ def test_matmul_in_place(library: Library, bits: int) -> None:
 def test_matmul_shapes_of_models(library: Library, bits: int, n: int, k: int, group_size: int) -> None:
     """More channels than a strip or a buffer holds, and groups as models have them."""
     rng = np.random.default_rng([bits, n, k])
-    for m in (1, 2, 3):
+    for m in (1, 2, 3, 5):
         x = rng.integers(-127, 128, size=(m, k)).astype(np.int8)
         args = {
             "x": x.reshape(-1),

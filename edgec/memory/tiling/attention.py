@@ -14,7 +14,7 @@ from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
-from edgec.ops.attention import SPLIT, cap_of, factor, splits
+from edgec.ops.attention import cap_of, factor, split_from, splits
 
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
 
@@ -43,7 +43,7 @@ def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores
-    shared = splits(heads, cores) and step.context > SPLIT * cores  # by the cores, of one row at a time
+    shared = splits(heads, cores) and step.context > split_from(heads, kv, cores)  # by the cores, of one row at a time
     rooms = max(cores, heads) if shared else cores
     sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a head
     if shared:

@@ -12,12 +12,13 @@ from edgec.memory.tiling.step import StepContext
 Roles = tuple[str, ...]
 ACTIVATIONS, BY_CHANNEL = ("x", "x_scale", "x_sums"), ("w", "w_scale", "w_zero", "w_min", "bias")
 GRAIN = 8  # channels of a tile are a multiple of the cores
+STRIPS = 8 * GRAIN  # or, of a large one, of strips of eight for each: what fills none takes longer
 
 
 def candidates(
     step: StepContext, kernel: str = "", activations: Roles = ACTIVATIONS, by_channel: Roles = BY_CHANNEL
 ) -> Iterator[Callable[[Workspace], list[Tile]]]:
-    """From one tile up, doubling, down to GRAIN channels a tile.
+    """From one tile up, doubling, down to GRAIN channels a tile, rounded to whole strips.
 
     kernel: if it has another name than the op; activations are fetched whole, by_channel in rows of the tile.
     """
@@ -29,6 +30,8 @@ def candidates(
     count = 1
     while True:
         size = -(-n // count)
+        if count > 1 and size >= STRIPS:
+            size = (size + STRIPS // 2) // STRIPS * STRIPS
         size = -(-size // GRAIN) * GRAIN
         yield partial(tile_by, size)
         if size == GRAIN:

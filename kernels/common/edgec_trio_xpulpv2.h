@@ -1,0 +1,248 @@
+/* Three query heads with the same keys and values, for cores with XpulpV2: what is loaded of a key serves three dot
+ * products, and a tile of values is transposed once for all three. Instructions for 4 products, of one head and of three:
+ *
+ *     scores  2.25  1.58        values  4.75  2.42
+ *
+ * Both loops take every register, so what they need is on the stack, and an operand of the asm block in memory.
+ */
+#ifndef EDGEC_TRIO_XPULPV2_H
+#define EDGEC_TRIO_XPULPV2_H
+
+#include "edgec_scores_xpulpv2.h"
+#include "edgec_values_xpulpv2.h"
+
+/* Scores of whole tiles of 4 positions. */
+typedef struct {
+    const uint8_t *k; /* of the first position */
+    uint32_t stride;  /* bytes from position to position */
+    uint32_t back;    /* from the fourth position to the first one's next word */
+    const int8_t *q;  /* [3][d] */
+    uint32_t d;       /* elements of a head: whole words */
+    uint32_t q_back;  /* from the third head to the first one's next word */
+    const uint16_t *k_scale;
+    uint32_t step;  /* bytes from position to position */
+    float *s;       /* of the first position and head */
+    uint32_t lds;   /* bytes from head to head */
+    uint32_t tiles; /* at least 1 */
+    float scale[3]; /* of each head */
+    float top[3];   /* the largest score; what it is at first counts too */
+} edgec_trio_scores;
+
+/* Sums of p times v, over whole tiles of 4 positions. */
+typedef struct {
+    const uint8_t *p; /* of the first head */
+    uint32_t lds;     /* bytes from head to head */
+    const int8_t *v;  /* [..][stride] of which [4] is read */
+    uint32_t stride;
+    uint32_t tiles;  /* at least 1 */
+    int32_t acc[12]; /* [3][4] */
+} edgec_trio_values;
+
+#if defined(EDGEC_PULP_FLOAT)
+
+_Static_assert(offsetof(edgec_trio_scores, q) == 12 && offsetof(edgec_trio_scores, k_scale) == 24 &&
+                   offsetof(edgec_trio_scores, s) == 32 && offsetof(edgec_trio_scores, scale) == 44 &&
+                   offsetof(edgec_trio_scores, top) == 56 && offsetof(edgec_trio_values, stride) == 12 &&
+                   offsetof(edgec_trio_values, acc) == 20,
+               "as the loops below read them");
+
+/* clang-format off */
+#define T(t)            [t] "=&r"(t)
+#define GET(reg, at)    "lw %[" #reg "], " at " + %[of]\n\t"
+#define PUT(reg, at)    "sw %[" #reg "], " at " + %[of]\n\t"
+#define ZERO(reg)       "mv %[" #reg "], zero\n\t"
+#define KEY(reg)        EDGEC_P_LW_R("%[" #reg "]", "%[stride]", "%[k]")
+#define DOTS(a, b, c, key)                          \
+    EDGEC_PV_SDOTSP_B("%[" #a "]", "%[q0]", "%[" #key "]") \
+    EDGEC_PV_SDOTSP_B("%[" #b "]", "%[q1]", "%[" #key "]") \
+    EDGEC_PV_SDOTSP_B("%[" #c "]", "%[q2]", "%[" #key "]")
+/* A position's scores: float instructions take turns with others, as two cores share the unit that executes them. */
+#define SCORES(a, b, c, at, load)                   \
+    "fmul.s %[p], %[t], %[q0]\n\t"                  \
+    "fcvt.s.w %[" #a "], %[" #a "]\n\t"             \
+    "fmul.s %[r], %[t], %[q1]\n\t"                  \
+    "fmul.s %[" #a "], %[" #a "], %[p]\n\t"         \
+    "fcvt.s.w %[" #b "], %[" #b "]\n\t"             \
+    "fmul.s %[p], %[t], %[q2]\n\t"                  \
+    load                                            \
+    "fcvt.s.w %[" #c "], %[" #c "]\n\t"             \
+    "sw %[" #a "], " at "(%[s])\n\t"                \
+    "fmul.s %[" #b "], %[" #b "], %[r]\n\t"         \
+    "slli %[t], %[t], 13\n\t"                       \
+    "fmul.s %[" #c "], %[" #c "], %[p]\n\t"         \
+    "sw %[" #b "], " at "(%[ka])\n\t"               \
+    "sw %[" #c "], " at "(%[kb])\n\t"
+#define KEY_SCALE EDGEC_P_LHU_R("%[t]", "%[step]", "%[ks]")
+#define TOP(a, b, c, e, at)                         \
+    GET(t, at)                                      \
+    "fmax.s %[p], %[" #a "], %[" #b "]\n\t"         \
+    "fmax.s %[r], %[" #c "], %[" #e "]\n\t"         \
+    "fmax.s %[t], %[t], %[p]\n\t"                   \
+    "fmax.s %[t], %[t], %[r]\n\t"                   \
+    PUT(t, at)
+
+EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
+    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, q0, q1, q2, ka, kb, t, p, r;
+    uint32_t at, d, k, stride, back, ks, step, s;
+    __asm__ volatile(
+        GET(k, "0") GET(stride, "4") GET(at, "12") GET(d, "16") GET(ks, "24") GET(step, "28") GET(s, "32") GET(t, "40")
+        EDGEC_HWLOOP("1", "%[t]", "123",
+            ZERO(a0) ZERO(a1) ZERO(a2) ZERO(a3) ZERO(b0) ZERO(b1) ZERO(b2) ZERO(b3) ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3)
+            GET(back, "8") GET(r, "20")
+            "srli %[t], %[d], 2\n\t"
+            EDGEC_HWLOOP_INNER("0", "%[t]", "19",
+                EDGEC_P_LW_R("%[q0]", "%[d]", "%[at]")
+                EDGEC_P_LW_R("%[q1]", "%[d]", "%[at]")
+                EDGEC_P_LW_R("%[q2]", "%[r]", "%[at]")
+                KEY(ka) KEY(kb)
+                DOTS(a0, b0, c0, ka) KEY(ka)
+                DOTS(a1, b1, c1, kb) EDGEC_P_LW_R("%[kb]", "%[back]", "%[k]")
+                DOTS(a2, b2, c2, ka) DOTS(a3, b3, c3, kb))
+            KEY_SCALE
+            "slli %[p], %[stride], 2\n\t"
+            "sub %[p], %[p], %[d]\n\t"
+            "add %[k], %[k], %[p]\n\t"
+            "sub %[at], %[at], %[d]\n\t"
+            GET(ka, "36") GET(q0, "44") GET(q1, "48") GET(q2, "52")
+            "slli %[t], %[t], 13\n\t"
+            "add %[ka], %[s], %[ka]\n\t"
+            "sub %[kb], %[ka], %[s]\n\t"
+            "add %[kb], %[ka], %[kb]\n\t"
+            SCORES(a0, b0, c0, "0", KEY_SCALE) SCORES(a1, b1, c1, "4", KEY_SCALE)
+            SCORES(a2, b2, c2, "8", KEY_SCALE) SCORES(a3, b3, c3, "12", "nop\n\t")
+            TOP(a0, a1, a2, a3, "56") TOP(b0, b1, b2, b3, "60") TOP(c0, c1, c2, c3, "64")
+            "addi %[s], %[s], 16\n\t")
+        : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(q0), T(q1), T(q2), T(ka),
+          T(kb), T(t), T(p), T(r), T(at), T(d), T(k), T(stride), T(back), T(ks), T(step), T(s)
+        : [of] "m"(*of)
+        : "memory");
+}
+
+#define MIX(w, a, b, c, e)                          \
+    EDGEC_PV_SDOTUSP_B("%[" #a "]", "%[" #w "]", "%[r0]") \
+    EDGEC_PV_SDOTUSP_B("%[" #b "]", "%[" #w "]", "%[y]")  \
+    EDGEC_PV_SDOTUSP_B("%[" #c "]", "%[" #w "]", "%[r2]") \
+    EDGEC_PV_SDOTUSP_B("%[" #e "]", "%[" #w "]", "%[r3]")
+
+EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
+    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, w, w2, r0, r1, r2, r3, x, y, high, even, odd;
+    uint32_t p, lds, back, v, stride;
+    __asm__ volatile(
+        GET(p, "0") GET(lds, "4") GET(v, "8") GET(stride, "12") GET(w, "16")
+        ZERO(a0) ZERO(a1) ZERO(a2) ZERO(a3) ZERO(b0) ZERO(b1) ZERO(b2) ZERO(b3) ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3)
+        "slli %[back], %[lds], 1\n\tneg %[back], %[back]\n\taddi %[back], %[back], 4\n\t"
+        EDGEC_TRANSPOSE_MASKS
+        EDGEC_HWLOOP("0", "%[w]", "29",
+            EDGEC_TRANSPOSE
+            EDGEC_P_LW_R("%[w]", "%[lds]", "%[p]")
+            EDGEC_P_LW_R("%[w2]", "%[lds]", "%[p]")
+            MIX(w, a0, a1, a2, a3)
+            EDGEC_P_LW_R("%[w]", "%[back]", "%[p]")
+            MIX(w2, b0, b1, b2, b3) MIX(w, c0, c1, c2, c3))
+        PUT(a0, "20") PUT(a1, "24") PUT(a2, "28") PUT(a3, "32") PUT(b0, "36") PUT(b1, "40") PUT(b2, "44") PUT(b3, "48")
+        PUT(c0, "52") PUT(c1, "56") PUT(c2, "60") PUT(c3, "64")
+        : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(w), T(w2), T(r0), T(r1),
+          T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(lds), T(back), T(v), T(stride)
+        : [of] "m"(*of)
+        : "memory");
+}
+/* clang-format on */
+
+#undef T
+#undef GET
+#undef PUT
+#undef ZERO
+#undef KEY
+#undef DOTS
+#undef SCORES
+#undef KEY_SCALE
+#undef TOP
+#undef MIX
+
+#else
+
+EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
+    for (uint32_t h = 0; h < 3u; h++) {
+        edgec_keys keys = {of->k, of->k_scale, of->stride, of->d, of->step / 2u};
+        float *s = of->s + h * (of->lds / 4u);
+        of->top[h] = edgec_score_tiles(of->q + h * of->d, &keys, of->scale[h], &s, of->tiles, of->top[h]);
+    }
+}
+
+EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
+    for (uint32_t h = 0; h < 3u; h++) {
+        const edgec_mixed sum =
+            edgec_mix_four(of->p + h * of->lds, of->v, of->stride, 4u * of->tiles, (edgec_mixed){0, 0, 0, 0});
+        int32_t *acc = of->acc + 4u * h; /* [4] */
+        acc[0] = sum.a0, acc[1] = sum.a1, acc[2] = sum.a2, acc[3] = sum.a3;
+    }
+}
+
+#endif
+
+/* edgec_score_row of three heads: q [3][d], s [3][lds] of which [count] is written, exact [3 * next]; the largest scores go
+ * to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay finite. */
+EDGEC_INLINE int edgec_score_trio(const int8_t *q, const edgec_keys *keys, const float *exact, float *s,
+                                  uint32_t lds, uint32_t count, float *top, uint32_t next) {
+    edgec_trio_scores of; /* field by field: an initialiser would clear the rest first */
+    if (EDGEC_SELDOM((keys->d % 4u != 0) | (count < 4u))) {
+        return 0;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t h = 0; h < 3u; h++) {
+        if (EDGEC_SELDOM(exact[h * next] >= EDGEC_UP_LIMIT)) {
+            return 0;
+        }
+        of.scale[h] = exact[h * next] * EDGEC_UP;
+        of.top[h] = edgec_float(0xFF800000u); /* minus infinity */
+    }
+    of.k = keys->k;
+    of.stride = keys->stride;
+    of.back = 4u - 3u * keys->stride;
+    of.q = q;
+    of.d = keys->d;
+    of.q_back = 4u - 2u * keys->d;
+    of.k_scale = keys->k_scale;
+    of.step = 2u * keys->kv;
+    of.s = s;
+    of.lds = 4u * lds;
+    of.tiles = count / 4u;
+    edgec_score_trio_tiles(&of);
+    if (count % 4u) { /* the last 4 positions: some of them once more, with the same bits */
+        of.k += (size_t)(count - 4u) * keys->stride;
+        of.k_scale += (size_t)(count - 4u) * keys->kv;
+        of.s += count - 4u;
+        of.tiles = 1;
+        edgec_score_trio_tiles(&of);
+    }
+    for (uint32_t h = 0; h < 3u; h++) {
+        top[h * next] = of.top[h];
+    }
+    return 1;
+}
+
+/* edgec_mix_heads of three heads, at least 4 positions and 4 elements. */
+EDGEC_INLINE void edgec_mix_trio(const uint8_t *p, uint32_t next_p, const edgec_values *values,
+                                 const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
+    const uint32_t whole = values->count & ~3u;
+    edgec_trio_values of;
+    of.p = p;
+    of.lds = next_p;
+    of.v = values->v;
+    of.stride = values->stride;
+    of.tiles = whole / 4u;
+    edgec_mix_trio_tiles(&of);
+    EDGEC_UNROLL_1
+    for (uint32_t h = 0; h < 3u; h++) {
+        if (values->count > whole) {
+            edgec_mix_word(p + whole, values->v + (size_t)whole * values->stride, values->stride,
+                           values->count - whole, of.acc + 4u * h);
+        }
+        edgec_finish_row(of.acc + 4u * h, y, 4, *factor);
+        p += next_p;
+        factor += next_factor;
+        y += next_y;
+    }
+}
+
+#endif

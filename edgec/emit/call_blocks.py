@@ -16,6 +16,7 @@ from edgec.ops import kernel
 
 WORD = 4  # bytes of a field on the chip
 CALLS = "calls"  # the tables' buffer in a plan
+NEAR = ".near"  # ... and their section in the chip's program
 
 
 @dataclass

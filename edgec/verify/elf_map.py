@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from edgec.chip import Memory
-from edgec.emit.call_blocks import CALLS
+from edgec.emit.call_blocks import CALLS, NEAR
 from edgec.emit.model_c import arena_bytes
 from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError
@@ -25,7 +25,7 @@ from edgec.memory.placement import align
 from edgec.memory.plan import Plan
 from edgec.verify.board.symbols import read_symbols
 
-ARENA, NEAR = ".edgec.", ".near"
+ARENA = ".edgec."
 ALLOC, WRITE = 2, 1  # ELF's sh_flags: takes memory, is written
 
 

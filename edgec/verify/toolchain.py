@@ -21,6 +21,7 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+from edgec.emit.call_blocks import NEAR
 from edgec.emit.project import chip_variants, kernel_sources
 from edgec.emit.riscv import chip_flags, riscv_flags
 from edgec.errors import ToolError
@@ -154,14 +155,15 @@ def compile_chip(
 def sizes(elf: Path) -> Sizes:
     """Sizes of an ELF that compile_rv32 or compile_chip built.
 
-    code_bytes is text and read-only data without the arenas; a chip's stacks lie in one, so there stack_bytes is 0.
+    code_bytes is text and read-only data without the arenas, and without arguments of calls, which the plan counts
+    apart; a chip's stacks lie in an arena, so there stack_bytes is 0.
     """
     kinds = {"code": 0, "data": 0, "bss": 0, "stack": 0}
     arenas: dict[str, int] = {}
     with elf.open("rb") as file:
         for section in ELFFile(file).iter_sections():
             flags, size, name = section["sh_flags"], section["sh_size"], section.name
-            if not flags & 2:  # SHF_ALLOC
+            if not flags & 2 or name == NEAR:  # SHF_ALLOC
                 continue
             if name.startswith(".edgec."):
                 arenas[name.removeprefix(".edgec.")] = size

@@ -15,6 +15,7 @@ from edgec.artifact import Artifact
 from edgec.errors import MismatchError, VerifyError
 from edgec.verify.chain import verify
 
+SILU = ("x * edgec_sigmoid(x)", "x * 1.001f * edgec_sigmoid(x)")  # before, after
 KERNELS = {  # file: (text, what it becomes, op that must be named)
     "rmsnorm_quantize/rmsnorm_quantize_generic.c": ("* gain[i]", "* 1.01f * gain[i]", "rmsnorm_quantize"),
     "quantize_dynamic/quantize_dynamic_generic.c": ("= sum;", "= sum + 1;", "quantize_dynamic"),
@@ -25,7 +26,7 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
         "* 1.01f * EDGEC_ONE_65025TH",
         "attention",
     ),
-    "common/edgec_rows.h": ("(1.0f + edgec_exp", "(1.001f + edgec_exp", "silu_mul_quantize"),
+    "common/edgec_silu.h": (*SILU, "silu_mul_quantize"),
     "embed/embed_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "embed"),
     "common/edgec_kv.h": ("1.0f / scale", "0.99f / scale", "rope_append"),
 }
@@ -65,8 +66,8 @@ def test_a_wrong_constant_in_a_kernel(copied: Path, objects: Path, file: str) ->
 
 
 def test_a_wrong_kernel_on_rv32(copied: Path, objects: Path) -> None:
-    path = copied / "project/kernels/common/edgec_rows.h"
-    path.write_text(path.read_text().replace("(1.0f + edgec_exp", "(1.001f + edgec_exp"))
+    path = copied / "project/kernels/common/edgec_silu.h"
+    path.write_text(path.read_text().replace(*SILU))
     assert "rv32 differs from the reference first in silu_mul_quantize l0.silu.q8g32" in str(
         fails(copied, objects, "rv32")
     )
@@ -148,8 +149,8 @@ def test_a_flipped_bit_in_an_image(copied: Path, objects: Path, name: str) -> No
 def test_an_earlier_success_does_not_hide_a_failure(copied: Path, objects: Path) -> None:
     with tiny_models.quick(None, objects):  # type: ignore[arg-type]
         verify(Artifact.load(copied), ["simulator", "host"])
-    path = copied / "project/kernels/common/edgec_rows.h"
-    path.write_text(path.read_text().replace("(1.0f + edgec_exp", "(1.001f + edgec_exp"))
+    path = copied / "project/kernels/common/edgec_silu.h"
+    path.write_text(path.read_text().replace(*SILU))
     fails(copied, objects, "host")
     found = Artifact.load(copied).verification()["backends"]
     assert found["host"]["mismatches"] > 0

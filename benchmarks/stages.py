@@ -16,6 +16,7 @@ import fcntl
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from edgec.recipe import load_recipe
 from edgec.report.stages import measure_on
 
 BUDGETS = (0.9, 0.8, 0.6)
-COMPARED = ("plain", "asvd", "fisher", "drone", "whitened")  # at one ratio; compared before recovery only
+COMPARED = ("plain", "asvd", "fisher", "drone", "whitened")  # at one ratio
+BARE = COMPARED[1:]  # compared before recovery only
 TRAINING = ("abaco", "distill")  # stages that are a training themselves
 
 
@@ -101,7 +103,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the cells")
     parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument("--updates", type=int, default=16, help="of the recovery, 4 x 256 tokens each")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of the recovery")
+    parser.add_argument("--rate", type=float, default=3e-4, help="of the recovery")
+    parser.add_argument("--budget", type=float, action="append", choices=BUDGETS, help="only this one (repeatable)")
     parser.add_argument("--windows", type=int, default=8, help="of 512 tokens, of the text")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is finished to FILE; measures nothing")
     options = parser.parse_args()
@@ -112,7 +115,7 @@ def main() -> None:
         show(found)
         return
     model = replace(load_checkpoint(options.model), packed={})
-    for name, budget, row in cells(model, options.only):
+    for name, budget, row in cells(model, options.only, options.budget or BUDGETS):
         folder = options.out / f"{name.replace(' ', '-')}-{round(100 * budget)}"
         folder.mkdir(exist_ok=True)
         cell = folder / "cell.json"
@@ -132,14 +135,14 @@ def main() -> None:
             print(record(json.loads(cell.read_text())), flush=True)
 
 
-def cells(model: Checkpoint, only: str) -> list[tuple[str, float, dict[str, Any]]]:
+def cells(model: Checkpoint, only: str, budgets: Sequence[float]) -> list[tuple[str, float, dict[str, Any]]]:
     """(row, budget, options) of all that is to be measured, the dense model first."""
     tensors = {name: model.tensor(name).size for name in model.stored_tensors()}
     blocks = {name: size for name, size in tensors.items() if name in set(model.stored_matrices())}
     ffn = sum(size for name, size in blocks.items() if ".mlp." in name)
     config = model.config
     made: list[tuple[str, float, dict[str, Any]]] = [("dense", 1.0, {})]
-    for budget in BUDGETS:
+    for budget in budgets:
         total, inside = sum(tensors.values()), sum(blocks.values())
         share = ffn / inside
         size = Size(total, inside, config.n_layers, config.vocab_size, config.hidden_dim, share, budget)
@@ -149,7 +152,7 @@ def cells(model: Checkpoint, only: str) -> list[tuple[str, float, dict[str, Any]
 
 def run(model: Checkpoint, name: str, row: dict[str, Any], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One cell: the stage and its recovery as `edgec compress` runs them, each with its size and perplexity."""
-    training = {"batch": 4, "accumulate": 1, "steps": options.updates, "save_every": 1 << 30}
+    training = {"batch": 4, "accumulate": 1, "steps": options.updates, "warmup": 0.25, "save_every": 1 << 30}
     recovery = {"method": "distill", "rate": options.rate, "hidden_loss": 0.0, **training}
     method = row.get("method")
     if method == "abaco":
@@ -158,7 +161,7 @@ def run(model: Checkpoint, name: str, row: dict[str, Any], options: argparse.Nam
         chain = [{**recovery, **row}]
     else:
         chain = [row] if row else []
-        chain += [] if name.removeprefix("svd ") in COMPARED else [recovery]
+        chain += [] if name.removeprefix("svd ") in BARE else [recovery]
     file = folder / "recipe.toml"
     text = "".join(f"[[stage]]\n{toml(each)}\n" for each in chain)
     write_file(file, f"{text}[calibration]\n{toml({'file': options.calibration, 'samples': 1024, 'length': 256})}")

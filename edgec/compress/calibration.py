@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgec.compress.stage import Calibration, Tokens
-from edgec.errors import RecipeError
+from edgec.errors import EdgecError, RecipeError
 from edgec.frontend.checkpoint import Checkpoint
 
 
@@ -28,6 +29,20 @@ def read_text(path: str | Path) -> str:
     except (ValueError, KeyError, TypeError):
         raise RecipeError(f'{path} is not JSON lines with a "text" each.') from None
     return text
+
+
+def rows_of(raw: bytes, name: str) -> list[dict[str, Any]]:
+    """Rows of a .jsonl file, or of a .json file with a list. Raises EdgecError if it is neither or empty."""
+    try:
+        text = raw.decode("utf-8")
+        lines = [text] if text.lstrip().startswith("[") else [line for line in text.splitlines() if line.strip()]
+        parsed = [json.loads(line) for line in lines]
+        found = parsed[0] if text.lstrip().startswith("[") else parsed
+    except ValueError as error:
+        raise EdgecError(f"{name} is not JSON, one object a line or a list of them: {error}.") from None
+    if not found or not all(isinstance(row, dict) for row in found):
+        raise EdgecError(f"{name} holds no list of objects.")
+    return list(found)
 
 
 def windows(

@@ -8,13 +8,12 @@ al. 2019, arXiv 1910.13461) without its noise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgec.compress.calibration import windows
+from edgec.compress.calibration import rows_of, windows
 from edgec.compress.stage import Work
 from edgec.errors import EdgecError
 from edgec.frontend.checkpoint import Checkpoint
@@ -60,11 +59,10 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     if file.suffix != ".jsonl":
         return []
     try:
-        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError):
+        found = rows_of(file.read_bytes(), file.name)
+    except (OSError, EdgecError):
         return []  # the reader of texts says what is wrong with it
-    pairs = found and isinstance(found[0], dict) and any(key in found[0] for key in SOURCES)
-    return found if pairs else []
+    return found if any(key in found[0] for key in SOURCES) else []
 
 
 def summary_pairs(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[str, str]]:

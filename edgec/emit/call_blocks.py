@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgec.memory.plan import Call, Plan, Step
+from edgec.memory.plan import Buffer, Call, Plan, Step
 from edgec.ops import kernel
 
 WORD = 4  # bytes of a field on the chip
@@ -51,6 +51,6 @@ def calls_bytes(plan: Plan) -> int:
     return sum(WORD * len(kernel(call.kernel).params) for call in calls)
 
 
-def has_blocks(plan: Plan) -> bool:
-    """Whether the plan has room for the tables."""
-    return any(b.name == CALLS for b in plan.buffers)
+def calls_buffer(plan: Plan) -> Buffer | None:
+    """Where the tables lie; None: the plan has no room for them."""
+    return next((b for b in plan.buffers if b.name == CALLS), None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
-from edgec.emit.call_blocks import CallBlocks, constant_call, has_blocks
+from edgec.emit.call_blocks import CallBlocks, calls_buffer, constant_call
 from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.loops import roll
@@ -72,7 +72,7 @@ def accelerators(plan: Plan) -> set[str]:
 
 def model_c(plan: Plan, title: str) -> str:
     """The text of model.c."""
-    blocks = CallBlocks() if has_blocks(plan) else None
+    blocks = CallBlocks() if calls_buffer(plan) else None
     functions, programs = _programs(plan, blocks)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
     generates = "decode" in plan.programs

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.call_blocks import CALLS
+from edgec.emit.call_blocks import calls_buffer
 from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
 from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
@@ -164,7 +164,7 @@ def _chip_link(plan: Plan, arenas: list[dict[str, Any]], l3: dict[str, Any]) -> 
         stack_level=target.runtime.stack_level,
         program=target.placement.program,
         code=target.runtime.code_level or target.placement.program,
-        near=next((b for b in plan.buffers if b.name == CALLS), None),
+        near=calls_buffer(plan),
         l3=l3,
     )
 

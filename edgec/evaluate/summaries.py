@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.artifact import Artifact
+from edgec.compress.calibration import rows_of
 from edgec.compress.encoder_texts import summary_pairs
 from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
@@ -23,7 +24,7 @@ from edgec.errors import EdgecError
 from edgec.evaluate.float_twin import ROWS, float_programs
 from edgec.evaluate.result import Evaluation
 from edgec.evaluate.scorer import tokenizer_of
-from edgec.evaluate.tasks import built_size, read_bytes, rows_of
+from edgec.evaluate.tasks import built_size, read_bytes
 from edgec.frontend.checkpoint import Checkpoint, TextTokenizer
 from edgec.frontend.load import load_checkpoint
 from edgec.frontend.seq2seq_config import decoder_start, seq2seq

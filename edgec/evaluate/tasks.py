@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgec.artifact import Artifact
-from edgec.compress.calibration import read_text
+from edgec.compress.calibration import read_text, rows_of
 from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import size_of
 from edgec.errors import EdgecError
@@ -202,20 +201,6 @@ def read_bytes(data: str) -> bytes:
         return Path(data).read_bytes()
     except OSError as error:
         raise EdgecError(f"the data file {data} cannot be read: {error.strerror}.") from None
-
-
-def rows_of(raw: bytes, name: str) -> list[dict[str, Any]]:
-    """Rows of a .jsonl file, or of a .json file with a list. Raises EdgecError if it is neither or empty."""
-    try:
-        text = raw.decode("utf-8")
-        lines = [text] if text.lstrip().startswith("[") else [line for line in text.splitlines() if line.strip()]
-        parsed = [json.loads(line) for line in lines]
-        found = parsed[0] if text.lstrip().startswith("[") else parsed
-    except ValueError as error:
-        raise EdgecError(f"{name} is not JSON, one object a line or a list of them: {error}.") from None
-    if not found or not all(isinstance(row, dict) for row in found):
-        raise EdgecError(f"{name} holds no list of objects.")
-    return list(found)
 
 
 def text_evaluation(

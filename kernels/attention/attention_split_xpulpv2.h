@@ -33,17 +33,7 @@ EDGEC_INLINE float *edgec_found(const edgec_attention_args *a, uint32_t what, ui
 EDGEC_INLINE float edgec_found_top(const float *x, uint32_t n_cores) {
     float top = *x;
 #if defined(EDGEC_PULP_FLOAT)
-    float next;
-    /* clang-format off */
-    __asm__ volatile(
-        EDGEC_HWLOOP("0", "%[n_cores]", "3",
-            EDGEC_P_LW("%[next]", "4", "%[x]")
-            "nop\n\t"
-            "fmax.s %[top], %[top], %[next]\n\t")
-        : [x] "+r"(x), [top] "+r"(top), [next] "=&r"(next)
-        : [n_cores] "r"(n_cores)
-        : "memory");
-    /* clang-format on */
+    EDGEC_FOLD("fmax.s %[total], %[total], %[a]\n\t", top, x, n_cores);
 #else
     EDGEC_UNROLL_1
     while (--n_cores > 0) {

@@ -95,81 +95,69 @@ EDGEC_INLINE uint16_t edgec_kv_head(const float *x, const float *shift, int8_t *
     return half;
 }
 
+/* edgec_top of x [k], behind which x is moved; k is a multiple of 4. */
+EDGEC_INLINE float edgec_kv_top(const float **x, uint32_t k) {
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t top = 0, a, b, c, d;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[fours]", "12",
+            EDGEC_P_LW("%[a]", "4", "%[x]")
+            EDGEC_P_LW("%[b]", "4", "%[x]")
+            EDGEC_P_LW("%[c]", "4", "%[x]")
+            EDGEC_P_LW("%[d]", "4", "%[x]")
+            "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
+            "slli %[b], %[b], 1\n\t"
+            "slli %[c], %[c], 1\n\t"
+            "slli %[d], %[d], 1\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[a]")
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[b]")
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[c]")
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[d]"))
+        : [x] "+r"(*x), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+        : [fours] "r"(k / 4u)
+        : "memory");
+    /* clang-format on */
+    return edgec_float(top >> 1);
+#else
+    const float top = edgec_top(*x, k, 0.0f);
+    *x += k;
+    return top;
+#endif
+}
+
+/* edgec_quantize_by without the sum; moves x and q behind the k numbers, a multiple of 4. magic: its bits. */
+EDGEC_INLINE void edgec_kv_bytes(const float **x, int8_t **q, uint32_t k, float inverse, uint32_t magic) {
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b, c, d;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[fours]", "15", EDGEC_FOUR_BYTES)
+        : [x] "+r"(*x), [q] "+r"(*q), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+        : [fours] "r"(k / 4u), [inverse] "r"(inverse), [magic] "r"(magic)
+        : "memory");
+    /* clang-format on */
+#else
+    (void)magic;
+    edgec_quantize_by(*x, *q, k, inverse);
+    *x += k;
+    *q += k;
+#endif
+}
+
 /* The first of `count` heads next to each other, without a shift, of k elements, a multiple of 4, as far as their scales
  * lie between 2^-14 and 65504: returns how many heads are left. No quotient there needs a clamp: it is 127.07 at most. */
 EDGEC_INLINE uint32_t edgec_kv_fours(const float *x, int8_t *q, uint16_t *scale, uint32_t count, uint32_t k) {
-#if defined(EDGEC_PULP_FLOAT)
-    uint32_t magic = EDGEC_MAGIC_BITS, a, b, c, d;
     const float *again = x;
     for (; count > 0; count--) {
-        uint32_t top = 0;
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[fours]", "12",
-                EDGEC_P_LW("%[a]", "4", "%[x]")
-                EDGEC_P_LW("%[b]", "4", "%[x]")
-                EDGEC_P_LW("%[c]", "4", "%[x]")
-                EDGEC_P_LW("%[d]", "4", "%[x]")
-                "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
-                "slli %[b], %[b], 1\n\t"
-                "slli %[c], %[c], 1\n\t"
-                "slli %[d], %[d], 1\n\t"
-                EDGEC_P_MAXU("%[top]", "%[top]", "%[a]")
-                EDGEC_P_MAXU("%[top]", "%[top]", "%[b]")
-                EDGEC_P_MAXU("%[top]", "%[top]", "%[c]")
-                EDGEC_P_MAXU("%[top]", "%[top]", "%[d]"))
-            : [x] "+r"(x), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
-            : [fours] "r"(k / 4u)
-            : "memory");
-        /* clang-format on */
-        uint32_t bits = edgec_bits(edgec_float(top >> 1) * EDGEC_ONE_127TH);
+        uint32_t bits = edgec_bits(edgec_kv_top(&x, k) * EDGEC_ONE_127TH);
         if (EDGEC_SELDOM(bits - 0x38800000u >= 0x477FE000u - 0x38800000u)) {
             break;
         }
         bits = (bits + 0xFFFu + edgec_p_extractu(bits, 1, 13)) >> 13; /* as edgec_f16_from_f32 */
         *scale++ = (uint16_t)(bits - (112u << 10));
-        const float inverse = edgec_reciprocal(edgec_float(bits << 13));
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("0", "%[fours]", "15",
-                EDGEC_P_LW("%[a]", "4", "%[x]")
-                EDGEC_P_LW("%[b]", "4", "%[x]")
-                EDGEC_P_LW("%[c]", "4", "%[x]")
-                EDGEC_P_LW("%[d]", "4", "%[x]")
-                "fmul.s %[a], %[a], %[inverse]\n\t"
-                "fmul.s %[b], %[b], %[inverse]\n\t"
-                "fmul.s %[c], %[c], %[inverse]\n\t"
-                "fmul.s %[d], %[d], %[inverse]\n\t"
-                "fadd.s %[a], %[a], %[magic]\n\t"
-                "fadd.s %[b], %[b], %[magic]\n\t"
-                "fadd.s %[c], %[c], %[magic]\n\t"
-                "fadd.s %[d], %[d], %[magic]\n\t"
-                EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")
-                EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")
-                EDGEC_P_SW("%[a]", "4", "%[q]"))
-            : [x] "+r"(again), [q] "+r"(q), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
-            : [fours] "r"(k / 4u), [inverse] "r"(inverse), [magic] "r"(magic)
-            : "memory");
-        /* clang-format on */
+        edgec_kv_bytes(&again, &q, k, edgec_reciprocal(edgec_float(bits << 13)), EDGEC_MAGIC_BITS);
     }
-#else
-    for (; count > 0; count--) {
-        uint32_t top = 0;
-        for (uint32_t i = 0; i < k; i++) {
-            top = edgec_p_maxu(top, edgec_bits(x[i]) << 1);
-        }
-        uint32_t bits = edgec_bits(edgec_float(top >> 1) * EDGEC_ONE_127TH);
-        if (bits - 0x38800000u >= 0x477FE000u - 0x38800000u) {
-            break;
-        }
-        bits = (bits + 0xFFFu + edgec_p_extractu(bits, 1, 13)) >> 13;
-        *scale++ = (uint16_t)(bits - (112u << 10));
-        const float inverse = edgec_reciprocal(edgec_float(bits << 13));
-        for (uint32_t i = 0; i < k; i++) {
-            *q++ = (int8_t)edgec_rint_i32(*x++ * inverse);
-        }
-    }
-#endif
     return count;
 }
 

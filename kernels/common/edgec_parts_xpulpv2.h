@@ -144,22 +144,11 @@ EDGEC_INLINE float edgec_parts_inverse(const edgec_parts *c, uint32_t j, float *
     const uint32_t group = j >> c->log;
     const uint32_t *tops = c->tops + (group << c->log);
     const int first = tops == c->tops + j;
-    uint32_t each = 1u << c->log, doubled;
+    uint32_t each = 1u << c->log, doubled = 0;
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t a;
-    /* clang-format off */
-    __asm__ volatile(
-        "li %[top], 0\n\t"
-        EDGEC_HWLOOP("0", "%[each]", "3",
-            EDGEC_P_LW("%[a]", "4", "%[tops]")
-            "nop\n\t"
-            EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
-        : [tops] "+r"(tops), [top] "=&r"(doubled), [a] "=&r"(a)
-        : [each] "r"(each)
-        : "memory");
-    /* clang-format on */
+    EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, tops, each);
 #else
-    for (doubled = 0; each > 0; each--) {
+    for (; each > 0; each--) {
         doubled = edgec_p_maxu(doubled, *tops++);
     }
 #endif
@@ -202,22 +191,11 @@ EDGEC_INLINE void edgec_parts_sums(const edgec_parts *c, int32_t *sums) {
     uint32_t groups = c->groups;
     EDGEC_UNROLL_1
     do {
-        uint32_t each = 1u << c->log, sum;
+        uint32_t each = 1u << c->log, sum = 0;
 #if defined(EDGEC_PULP_FLOAT)
-        uint32_t a;
-        /* clang-format off */
-        __asm__ volatile(
-            "li %[sum], 0\n\t"
-            EDGEC_HWLOOP("0", "%[each]", "3",
-                EDGEC_P_LW("%[a]", "4", "%[part]")
-                "nop\n\t"
-                "add %[sum], %[sum], %[a]\n\t")
-            : [part] "+r"(part), [sum] "=&r"(sum), [a] "=&r"(a)
-            : [each] "r"(each)
-            : "memory");
-        /* clang-format on */
+        EDGEC_FOLD("add %[total], %[total], %[a]\n\t", sum, part, each);
 #else
-        for (sum = 0; each > 0; each--) {
+        for (; each > 0; each--) {
             sum += *part++;
         }
 #endif

@@ -74,6 +74,20 @@ EDGEC_INLINE float edgec_quotient(float n, float d) {
     return n / d;
 }
 
+#if defined(EDGEC_PULP_FLOAT)
+/* `instruction` for each of `count` words from `from` on, at least one, in %[a]: what it takes into %[total]. A float
+ * instruction right behind its load would wait. */
+#define EDGEC_FOLD(instruction, total_, from, count_)                                                        \
+    do {                                                                                                     \
+        uint32_t word_;                                                                                      \
+        __asm__ volatile(                                                                                    \
+            EDGEC_HWLOOP("0", "%[count]", "3", EDGEC_P_LW("%[a]", "4", "%[at]") "nop\n\t" instruction)       \
+            : [at] "+r"(from), [total] "+r"(total_), [a] "=&r"(word_)                                        \
+            : [count] "r"(count_)                                                                            \
+            : "memory");                                                                                     \
+    } while (0)
+#endif
+
 /* The larger of max |x| over x [count] and `top`. */
 EDGEC_INLINE float edgec_top(const float *x, uint32_t count, float top) {
     uint32_t doubled = edgec_bits(top) << 1; /* without the sign, numbers are in the order of their bits */
@@ -103,6 +117,28 @@ EDGEC_INLINE float edgec_top(const float *x, uint32_t count, float top) {
     return edgec_float(doubled >> 1);
 }
 
+#if defined(EDGEC_PULP_FLOAT)
+/* rint(x * inverse) of four numbers to q; %[a] has the four bytes. 15 instructions. */
+/* clang-format off */
+#define EDGEC_FOUR_BYTES                       \
+    EDGEC_P_LW("%[a]", "4", "%[x]")            \
+    EDGEC_P_LW("%[b]", "4", "%[x]")            \
+    EDGEC_P_LW("%[c]", "4", "%[x]")            \
+    EDGEC_P_LW("%[d]", "4", "%[x]")            \
+    "fmul.s %[a], %[a], %[inverse]\n\t"        \
+    "fmul.s %[b], %[b], %[inverse]\n\t"        \
+    "fmul.s %[c], %[c], %[inverse]\n\t"        \
+    "fmul.s %[d], %[d], %[inverse]\n\t"        \
+    "fadd.s %[a], %[a], %[magic]\n\t"          \
+    "fadd.s %[b], %[b], %[magic]\n\t"          \
+    "fadd.s %[c], %[c], %[magic]\n\t"          \
+    "fadd.s %[d], %[d], %[magic]\n\t"          \
+    EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")  \
+    EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")  \
+    EDGEC_P_SW("%[a]", "4", "%[q]")
+/* clang-format on */
+#endif
+
 /* rint(x * inverse) of x [count] to q [count]; returns their sum. */
 EDGEC_INLINE int32_t edgec_quantize_by(const float *x, int8_t *q, uint32_t count, float inverse) {
     int32_t sum = 0;
@@ -114,21 +150,7 @@ EDGEC_INLINE int32_t edgec_quantize_by(const float *x, int8_t *q, uint32_t count
             "lui %[magic], %[magic_] >> 12\n\t"
             "li %[ones], 0x01010101\n\t"
             EDGEC_HWLOOP("0", "%[fours]", "16",
-                EDGEC_P_LW("%[a]", "4", "%[x]")
-                EDGEC_P_LW("%[b]", "4", "%[x]")
-                EDGEC_P_LW("%[c]", "4", "%[x]")
-                EDGEC_P_LW("%[d]", "4", "%[x]")
-                "fmul.s %[a], %[a], %[inverse]\n\t"
-                "fmul.s %[b], %[b], %[inverse]\n\t"
-                "fmul.s %[c], %[c], %[inverse]\n\t"
-                "fmul.s %[d], %[d], %[inverse]\n\t"
-                "fadd.s %[a], %[a], %[magic]\n\t"
-                "fadd.s %[b], %[b], %[magic]\n\t"
-                "fadd.s %[c], %[c], %[magic]\n\t"
-                "fadd.s %[d], %[d], %[magic]\n\t"
-                EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")
-                EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")
-                EDGEC_P_SW("%[a]", "4", "%[q]")
+                EDGEC_FOUR_BYTES
                 EDGEC_PV_SDOTSP_B("%[sum]", "%[a]", "%[ones]"))
             : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),
               [d] "=&r"(d), [magic] "=&r"(magic), [ones] "=&r"(ones)

@@ -113,8 +113,8 @@ EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
             TOP(a0, a1, a2, a3, "56") TOP(b0, b1, b2, b3, "60") TOP(c0, c1, c2, c3, "64")
             "addi %[s], %[s], 16\n\t")
         : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(q0), T(q1), T(q2), T(ka),
-          T(kb), T(t), T(p), T(r), T(at), T(d), T(k), T(stride), T(back), T(ks), T(step), T(s)
-        : [of] "m"(*of)
+          T(kb), T(t), T(p), T(r), T(at), T(d), T(k), T(stride), T(back), T(ks), T(step), T(s), [of] "+m"(*of)
+        :
         : "memory");
 }
 
@@ -142,8 +142,8 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
         PUT(a0, "20") PUT(a1, "24") PUT(a2, "28") PUT(a3, "32") PUT(b0, "36") PUT(b1, "40") PUT(b2, "44") PUT(b3, "48")
         PUT(c0, "52") PUT(c1, "56") PUT(c2, "60") PUT(c3, "64")
         : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(w), T(w2), T(r0), T(r1),
-          T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(lds), T(back), T(v), T(stride)
-        : [of] "m"(*of)
+          T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(lds), T(back), T(v), T(stride), [of] "+m"(*of)
+        :
         : "memory");
 }
 /* clang-format on */

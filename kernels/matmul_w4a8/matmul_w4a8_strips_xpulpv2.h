@@ -154,8 +154,8 @@ _Static_assert(offsetof(edgec_strip, blocks) == 8 && offsetof(edgec_strip, step)
         SW(s4, "16", back) SW(s5, "20", back) SW(s6, "24", back) SW(s7, "28", back)                    \
         : T(a0), T(a1), T(a2), T(a3), T(a4), T(a5), T(a6), T(a7), T(s0), T(s1), T(s2), T(s3), T(s4),   \
           T(s5), T(s6), T(s7), T(x), T(w), T(step), T(back), T(x0), T(x1), T(wa), T(wb), T(low),       \
-          T(sum), T(mask)                                                                              \
-        : [d] "m"(*d)                                                                                  \
+          T(sum), T(mask), [d] "+m"(*d)                                                                \
+        :                                                                                              \
         : "memory")
 
 /* Two rows and 4 channels of 4 bits. */
@@ -222,8 +222,8 @@ _Static_assert(offsetof(edgec_strip, blocks) == 8 && offsetof(edgec_strip, step)
         SW(s4, "0", back) SW(s5, "4", back) SW(s6, "8", back) SW(s7, "12", back)                       \
         : T(a0), T(a1), T(a2), T(a3), T(a4), T(a5), T(a6), T(a7), T(s0), T(s1), T(s2), T(s3), T(s4),   \
           T(s5), T(s6), T(s7), T(x), T(w), T(step), T(back), T(k), T(x0), T(x1), T(x2), T(x3), T(wa),  \
-          T(wb), T(low)                                                                                \
-        : [d] "m"(*d)                                                                                  \
+          T(wb), T(low), [d] "+m"(*d)                                                                  \
+        :                                                                                              \
         : "memory")
 
 /* Four rows and 4 channels of 8 bits: 24 instructions for 64 products, with every register. So sums stay in memory, and
@@ -322,8 +322,8 @@ _Static_assert(offsetof(edgec_strip, blocks) == 8 && offsetof(edgec_strip, step)
             "sw %[wa], " F_W_SCALE "\n\t")                                                             \
         : T(a0), T(a1), T(a2), T(a3), T(a4), T(a5), T(a6), T(a7), T(a8), T(a9), T(a10), T(a11),        \
           T(a12), T(a13), T(a14), T(a15), T(x), T(w), T(step), T(back), T(k), T(k_back), T(x0), T(x1), \
-          T(x2), T(x3), T(wa), T(wb)                                                                   \
-        : [d] "m"(*d)                                                                                  \
+          T(x2), T(x3), T(wa), T(wb), [d] "+m"(*d)                                                     \
+        :                                                                                              \
         : "memory")
 
 /* d, on the stack, is used up. 1 row and 8 channels, or 2 and 4. */

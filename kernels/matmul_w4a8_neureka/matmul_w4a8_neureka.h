@@ -8,9 +8,8 @@
  * Not forked: core 0 starts the engine's jobs, and forks the scaling of what the engine has done while it works on more
  * (matmul_w4a8_neureka_tiles.h). A job has a row's inputs of one group and at most `tile` channels, or in 1x1 form those
  * of all rows; w holds the encoded weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of
- * `size` inputs, all equal, or ceil(size / 32) * 32 bytes in 1x1 form. acc holds
- * the accumulators of `slots` tiles: all, but at most three; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and
- * not used.
+ * `size` inputs, all equal, or ceil(size / 32) * 32 bytes in 1x1 form. acc holds the accumulators of `slots` tiles: all,
+ * but at most three; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and not used.
  */
 #ifndef EDGEC_MATMUL_W4A8_NEUREKA_H
 #define EDGEC_MATMUL_W4A8_NEUREKA_H

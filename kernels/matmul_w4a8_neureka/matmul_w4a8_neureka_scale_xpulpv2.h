@@ -150,63 +150,43 @@ EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_spa
         /* clang-format on */
         return;
     }
-    const uint32_t stride = (uint32_t)sizeof(float) * c->a->tile, back = 4u - groups * stride;
+    const uint32_t stride = (uint32_t)sizeof(float) * c->a->tile;
     float units[UNITS];
     const float *x;
     uint32_t s;
-    if (!EDGEC_SELDOM(!units_of(x_scale, groups, units))) {
-        /* clang-format off */
-        __asm__ volatile(
-            EDGEC_HWLOOP("1", "%[count]", "16",
-                "mv %[x], %[units]\n\t"
-                "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
-                EDGEC_HWLOOP_INNER("0", "%[groups]", "9",
-                    EDGEC_P_LH("%[h]", "2", "%[w]")
-                    EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
-                    "slli %[h], %[h], 13\n\t"
-                    "fcvt.s.w %[q], %[q]\n\t"
-                    EDGEC_P_LW("%[s]", "4", "%[x]")
-                    "and %[h], %[h], %[mask]\n\t"
-                    "fmul.s %[h], %[h], %[s]\n\t"
-                    "fmul.s %[q], %[q], %[h]\n\t"
-                    "fadd.s %[v], %[v], %[q]\n\t")
-                EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
-                "add %[acc], %[acc], %[back]\n\t"
-                "fadd.s %[v], %[h], %[v]\n\t"
-                EDGEC_P_SW("%[v]", "4", "%[y]"))
-            : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
-              [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
-            : [count] "r"(count), [groups] "r"(groups), [units] "r"(units), [stride] "r"(stride), [back] "r"(back),
-              [step] "r"(step), [mask] "r"(F16_MASK)
-            : "memory");
-        /* clang-format on */
-        return;
-    }
     /* clang-format off */
-    __asm__ volatile(
-        EDGEC_HWLOOP("1", "%[count]", "17",
-            "mv %[x], %[x_scale]\n\t"
-            "lui %[v], 0x80000\n\t"
-            EDGEC_HWLOOP_INNER("0", "%[groups]", "10",
-                EDGEC_P_LH("%[h]", "2", "%[w]")
-                EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
-                "slli %[h], %[h], 13\n\t"
-                "fcvt.s.w %[q], %[q]\n\t"
-                "and %[h], %[h], %[mask]\n\t"
-                EDGEC_P_LW("%[s]", "4", "%[x]")
-                "fmul.s %[h], %[h], %[unit]\n\t"
-                "fmul.s %[h], %[h], %[s]\n\t"
-                "fmul.s %[q], %[q], %[h]\n\t"
-                "fadd.s %[v], %[v], %[q]\n\t")
-            EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")
-            "add %[acc], %[acc], %[back]\n\t"
-            "fadd.s %[v], %[h], %[v]\n\t"
-            EDGEC_P_SW("%[v]", "4", "%[y]"))
-        : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),
-          [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)
-        : [count] "r"(count), [groups] "r"(groups), [x_scale] "r"(x_scale), [stride] "r"(stride), [back] "r"(back),
-          [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)
-        : "memory");
+    /* scales: [groups]; of all that is in the loops `lift` takes one instruction, or none. */
+#define SCALE_GROUPS(all, each, scales, lift)                                                                      \
+    __asm__ volatile(                                                                                              \
+        EDGEC_HWLOOP("1", "%[count]", all,                                                                         \
+            "mv %[x], %[from]\n\t"                                                                                 \
+            "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */                                                  \
+            EDGEC_HWLOOP_INNER("0", "%[groups]", each,                                                             \
+                EDGEC_P_LH("%[h]", "2", "%[w]")                                                                    \
+                EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")                                                        \
+                "slli %[h], %[h], 13\n\t"                                                                          \
+                "fcvt.s.w %[q], %[q]\n\t"                                                                          \
+                EDGEC_P_LW("%[s]", "4", "%[x]")                                                                    \
+                "and %[h], %[h], %[mask]\n\t"                                                                      \
+                lift                                                                                               \
+                "fmul.s %[h], %[h], %[s]\n\t"                                                                      \
+                "fmul.s %[q], %[q], %[h]\n\t"                                                                      \
+                "fadd.s %[v], %[v], %[q]\n\t")                                                                     \
+            EDGEC_P_LW_R("%[h]", "%[step]", "%[added]")                                                            \
+            "add %[acc], %[acc], %[back]\n\t"                                                                      \
+            "fadd.s %[v], %[h], %[v]\n\t"                                                                          \
+            EDGEC_P_SW("%[v]", "4", "%[y]"))                                                                       \
+        : [w] "+r"(w), [acc] "+r"(acc), [added] "+r"(added), [y] "+r"(y), [x] "=&r"(x), [h] "=&r"(h),              \
+          [v] "=&r"(v), [q] "=&r"(q), [s] "=&r"(s)                                                                 \
+        : [count] "r"(count), [groups] "r"(groups), [from] "r"(scales), [stride] "r"(stride),                      \
+          [back] "r"(4u - groups * stride), [step] "r"(step), [mask] "r"(F16_MASK), [unit] "r"(F16_UNIT)           \
+        : "memory")
+    if (!EDGEC_SELDOM(!units_of(x_scale, groups, units))) {
+        SCALE_GROUPS("16", "9", units, "");
+    } else {
+        SCALE_GROUPS("17", "10", x_scale, "fmul.s %[h], %[h], %[unit]\n\t");
+    }
+#undef SCALE_GROUPS
     /* clang-format on */
 }
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny_models
 
-from edgec.emit.call_blocks import CALLS, WORD, CallBlocks, calls_bytes, constant_call, has_blocks
+from edgec.emit.call_blocks import CALLS, WORD, CallBlocks, calls_buffer, calls_bytes, constant_call
 from edgec.emit.model_c import model_c
 from edgec.emit.phase_text import phase_text
 from edgec.memory.plan import Extent, Phase, Plan, Step
@@ -70,7 +70,7 @@ def test_tables_need_room(plan: Plan) -> None:
     assert "_calls" not in model_c(plan, "t")
     full = replace(plan, buffers=[*plan.buffers])
     add_calls(full, CALLS, full.target.memory_by_name[level].capacity_bytes)
-    assert not has_blocks(full)
+    assert calls_buffer(full) is None
     add_calls(plan, CALLS, size)
     table = next(b for b in plan.buffers if b.name == CALLS)
     assert (table.level, table.size) == (level, size)

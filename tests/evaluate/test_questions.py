@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgec.compress.calibration import rows_of
 from edgec.errors import EdgecError
 from edgec.evaluate.generation import greedy
 from edgec.evaluate.lm_tasks import lm_task, local_splits
 from edgec.evaluate.perplexity import log_softmax
 from edgec.evaluate.scorer import FloatScorer, Scorer, quantised_scorer
-from edgec.evaluate.tasks import evaluate_questions, rows_of
+from edgec.evaluate.tasks import evaluate_questions
 from edgec.evaluate.triviaqa import documents, normalised, tier_of, triviaqa
 from edgec.frontend.checkpoint import TextTokenizer
 from tests.tiny_models import checkpoint, config

@@ -3,77 +3,26 @@
 #include "edgec_math.h"
 #include "edgec_silu.h"
 
-void math_rint_i32(const float *x, int32_t *y, uint32_t n);
-void math_exp(const float *x, float *y, uint32_t n);
-void math_gelu_tanh(const float *x, float *y, uint32_t n);
-void math_gelu_erf(const float *x, float *y, uint32_t n);
-void math_silu(const float *x, float *y, uint32_t n);
-void math_sigmoid(const float *x, float *y, uint32_t n);
-void math_rsqrt(const float *x, float *y, uint32_t n);
-void math_exp2_q15(const int32_t *x, int32_t *y, uint32_t n);
-void math_f16_to_f32(const uint16_t *x, float *y, uint32_t n);
-void math_f16_from_f32(const float *x, uint16_t *y, uint32_t n);
+#define EACH(name, from, to, expression)                         \
+    void math_##name(const from *x, to *y, uint32_t n);          \
+    void math_##name(const from *x, to *y, uint32_t n) {         \
+        for (uint32_t i = 0; i < n; i++) {                       \
+            y[i] = expression;                                   \
+        }                                                        \
+    }
+
+EACH(rint_i32, float, int32_t, edgec_rint_i32(x[i]))
+EACH(exp, float, float, edgec_exp(x[i]))
+EACH(gelu_tanh, float, float, edgec_gelu_of_tanh(x[i]))
+EACH(gelu_erf, float, float, edgec_gelu_of_erf(x[i]))
+EACH(silu, float, float, edgec_silu(x[i]))
+EACH(sigmoid, float, float, edgec_sigmoid(x[i]))
+EACH(rsqrt, float, float, edgec_rsqrt(x[i]))
+EACH(exp2_q15, int32_t, int32_t, (int32_t)edgec_exp2_q15(x[i]))
+EACH(f16_to_f32, uint16_t, float, edgec_f16_to_f32(x[i]))
+EACH(f16_from_f32, float, uint16_t, edgec_f16_from_f32(x[i]))
+
 void math_constants(float *y);
-
-void math_rint_i32(const float *x, int32_t *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_rint_i32(x[i]);
-    }
-}
-
-void math_exp(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_exp(x[i]);
-    }
-}
-
-void math_gelu_tanh(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_gelu_of_tanh(x[i]);
-    }
-}
-
-void math_gelu_erf(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_gelu_of_erf(x[i]);
-    }
-}
-
-void math_silu(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_silu(x[i]);
-    }
-}
-
-void math_sigmoid(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_sigmoid(x[i]);
-    }
-}
-
-void math_rsqrt(const float *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_rsqrt(x[i]);
-    }
-}
-
-void math_exp2_q15(const int32_t *x, int32_t *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = (int32_t)edgec_exp2_q15(x[i]);
-    }
-}
-
-void math_f16_to_f32(const uint16_t *x, float *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_f16_to_f32(x[i]);
-    }
-}
-
-void math_f16_from_f32(const float *x, uint16_t *y, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = edgec_f16_from_f32(x[i]);
-    }
-}
 
 /* y: [4] */
 void math_constants(float *y) {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from edgec.emit.call_blocks import CallBlocks
-from edgec.emit.code_text import HOLE, CodeText
+from edgec.emit.code_text import HOLE, CodeText, float_literal
+from edgec.emit.kernel_copies import KernelCopies
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
 
@@ -55,13 +54,11 @@ def symbol(level: str) -> str:
     return f"edgec_{level.lower()}"
 
 
-def float_literal(value: float) -> str:
-    """The float32 nearest to value, as a hexadecimal literal: exact and locale-free."""
-    return f"{float(np.float32(value)).hex()}f"
+def phase_text(phase: Phase, blocks: CallBlocks | None = None, copies: KernelCopies | None = None) -> CodeText:
+    """A phase as C: start transfers, run the call beside them, wait.
 
-
-def phase_text(phase: Phase, blocks: CallBlocks | None = None) -> CodeText:
-    """A phase as C: start transfers, run the call beside them, wait. blocks: that get the call's arguments."""
+    blocks: that get the call's arguments; copies: of kernels, of which the call may have one.
+    """
     w = _Writer()
     for transfer in phase.transfers:
         _transfer(w, transfer)
@@ -70,7 +67,7 @@ def phase_text(phase: Phase, blocks: CallBlocks | None = None) -> CodeText:
             w.put("if (")
             w.number(phase.when)
             w.put(" > 0) ")
-        _call(w, phase.call, blocks)
+        _call(w, phase.call, blocks, copies)
     if phase.transfers:
         w.put("hal_dma_wait();\n")
     return CodeText("".join(w.text), tuple(w.integers))
@@ -138,23 +135,23 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
         w.hole(row_bytes)
 
 
-def _call(w: _Writer, call: Call, blocks: CallBlocks | None) -> None:
+def _call(w: _Writer, call: Call, blocks: CallBlocks | None, copies: KernelCopies | None) -> None:
     """Arguments are a row of the kernel's table, or a block, so that all of a step lie at one place of the stack."""
+    function = f"edgec_{call.kernel}" if copies is None else copies.function(call)
     if blocks is not None:
         arguments = _Writer()
         _arguments(arguments, call)
         row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
-        w.put(_forked(call, f"{call.kernel}_calls + {HOLE}") + "\n")
+        w.put(_forked(call, function, f"{call.kernel}_calls + {HOLE}") + "\n")
         w.integers.append(row)
         return
     w.put(f"{{\nedgec_{call.kernel}_args args = ")
     _arguments(w, call)
-    w.put(f";\n{_forked(call, '&args')}\n}}\n")
+    w.put(f";\n{_forked(call, function, '&args')}\n}}\n")
 
 
-def _forked(call: Call, args: str) -> str:
-    name = f"edgec_{call.kernel}"
-    return f"{name}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({name}, {args});"
+def _forked(call: Call, function: str, args: str) -> str:
+    return f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});"
 
 
 def _arguments(w: _Writer, call: Call) -> None:

@@ -58,11 +58,11 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
     hal_barrier();
     edgec_parts *p = &((call *)(uintptr_t)args)->parts;
     const edgec_matmul_w4a8_silu_neureka_args *a = p->a;
-    if (EDGEC_SELDOM(p->groups == 0)) {
+    if (EDGEC_SELDOM(p->cut.groups == 0)) {
         quantize_groups(a, core, n_cores);
         return;
     }
-    edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
+    edgec_parts_quantize(&p->cut, p, a->y, a->q, a->scale, core, n_cores);
 }
 
 EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
@@ -70,12 +70,10 @@ EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     c.call.addend = NULL;
     edgec_neureka_begin(&c.call, (const edgec_neureka_args *)a, 2);
     c.parts.a = a;
-    if (!edgec_parts_cut(&c.parts, a->m, a->n / 2u, a->out_group, EDGEC_GROUPS)) {
-        c.parts.groups = 0;
-    }
+    c.parts.cut = edgec_parts_cut(a->m, a->n / 2u, a->out_group, EDGEC_GROUPS);
     hal_fork_team(team, &c);
-    if (c.parts.groups > 0) {
-        edgec_parts_sums(&c.parts, a->sums);
+    if (c.parts.cut.groups > 0) {
+        edgec_parts_sums(&c.parts.cut, &c.parts, a->sums);
     }
 }
 

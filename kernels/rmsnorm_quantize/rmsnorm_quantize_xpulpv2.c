@@ -128,36 +128,39 @@ EDGEC_INLINE void edgec_normalise_groups(const edgec_rmsnorm_quantize_args *a, u
 }
 
 static void edgec_normalise_rows(const void *args, uint32_t core, uint32_t n_cores) {
-    edgec_normalise_groups(args, core, n_cores, 0.0f);
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, args);
+    edgec_normalise_groups(a, core, n_cores, 0.0f);
 }
 
 /* One row, by a team: lanes of the sum of squares (element i is in lane i % 8, each lane ascending), then the tops of
  * parts, then their values; or whole groups behind the lanes, where the row is not cut into parts. */
 static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
     edgec_parts *c = edgec_parts_of(args);
-    const edgec_rmsnorm_quantize_args *a = c->a;
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, c->a);
+    const edgec_cut cut = edgec_parts_known(c, a->k, a->group_size, EDGEC_GROUPS);
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
         c->lanes[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
     }
     hal_barrier();
     const float r = edgec_rsqrt_steps(edgec_lanes_sum(c->lanes) * a->inv_k + a->eps);
-    if (EDGEC_SELDOM(c->groups == 0)) {
+    if (EDGEC_SELDOM(cut.groups == 0)) {
         edgec_normalise_groups(a, core, n_cores, r);
         return;
     }
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(&cut, j);
         c->tops[j] = p.count > 0 ? edgec_normal_top(a->x + p.begin, a->gain + p.begin, p.count, r) : 0u;
     }
     hal_barrier();
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(&cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) {
-            const float inverse = edgec_parts_inverse(c, j, a->scale);
+            const float inverse = edgec_parts_inverse(&cut, c, j, a->scale);
             sum = (uint32_t)edgec_normal_quantize(a->x + p.begin, a->gain + p.begin, a->q + p.begin, p.count,
                                                   r, inverse);
         }
@@ -165,21 +168,20 @@ static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_core
     }
 }
 
-void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *args, uint32_t core, uint32_t n_cores) {
     (void)core;
     (void)n_cores;
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, args);
     if (EDGEC_SELDOM(a->rows > 1u)) {
-        hal_fork(edgec_normalise_rows, a);
+        hal_fork(edgec_normalise_rows, args);
         return;
     }
     edgec_parts c;
-    c.a = a;
-    const int parts = edgec_parts_cut(&c, 1, a->k, a->group_size, EDGEC_GROUPS);
-    if (EDGEC_SELDOM(!parts)) {
-        c.groups = 0;
-    }
+    c.a = args;
+    c.cut = edgec_parts_cut(1, a->k, a->group_size, EDGEC_GROUPS);
     hal_fork_team(edgec_normalise_row, &c);
-    if (!EDGEC_SELDOM(!parts)) {
-        edgec_parts_sums(&c, a->sums);
+    const edgec_cut cut = edgec_parts_known(&c, a->k, a->group_size, EDGEC_GROUPS);
+    if (!EDGEC_SELDOM(cut.groups == 0)) {
+        edgec_parts_sums(&cut, &c, a->sums);
     }
 }

@@ -152,8 +152,10 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     return (uint32_t)sum;
 }
 
-/* 127 / top of the group that part j belongs to; the first part's core writes the group's scale. */
-EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float *scale) {
+/* 127 / top of the group that part j belongs to, whose parts' tops are to be multiplied by r > 0; the first part's core
+ * writes the group's scale. */
+EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float r,
+                                       float *scale) {
     const uint32_t group = j >> cut->log;
     const uint32_t *tops = c->tops + (group << cut->log);
     const int first = tops == c->tops + j;
@@ -165,11 +167,11 @@ EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *
         doubled = edgec_p_maxu(doubled, *tops++);
     }
 #endif
-    const float top = edgec_float(doubled >> 1);
+    const float top = edgec_float(doubled >> 1) * r;
     if (first) {
         scale[group] = top * EDGEC_ONE_127TH;
     }
-    return doubled ? edgec_quotient(127.0f, top) : 0.0f;
+    return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
 }
 
 /* A core's parts of the row x quantised to q, when the tops of all parts are there. */
@@ -180,7 +182,7 @@ EDGEC_INLINE void edgec_parts_under_tops(const edgec_cut *cut, edgec_parts *c, c
         const edgec_part p = edgec_parts_at(cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) { /* may lie behind the last group */
-            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(cut, c, j, scale));
+            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(cut, c, j, 1.0f, scale));
         }
         c->sums[j] = sum;
     }

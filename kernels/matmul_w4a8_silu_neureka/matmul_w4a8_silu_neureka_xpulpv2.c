@@ -48,8 +48,12 @@ EDGEC_APART void quantize_groups(const edgec_matmul_w4a8_silu_neureka_args *a, u
         const uint32_t first = (unit - row * groups) * size;
         const uint32_t count = edgec_p_minu(width - first, size);
         const float *v = a->y + (size_t)row * a->n + first;
+        int32_t sum;
         a->scale[unit] = edgec_quantize_under(edgec_top(v, count, 0.0f), v,
-                                              a->q + (size_t)row * width + first, count, &a->sums[unit]);
+                                              a->q + (size_t)row * width + first, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
+        }
     }
 }
 
@@ -72,7 +76,7 @@ EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     c.parts.a = a;
     c.parts.cut = edgec_parts_cut(a->m, a->n / 2u, a->out_group, EDGEC_GROUPS);
     hal_fork_team(team, &c);
-    if (c.parts.cut.groups > 0) {
+    if (a->sums && c.parts.cut.groups > 0) {
         edgec_parts_sums(&c.parts.cut, &c.parts, a->sums);
     }
 }

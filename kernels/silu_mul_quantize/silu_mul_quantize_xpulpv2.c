@@ -24,8 +24,11 @@ static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores)
         const size_t at = (size_t)row * a->ldx + first;
         float *gate = a->gate + at; /* [count] */
         const float top = edgec_silu_some(gate, a->up + at, count);
-        a->scale[unit] =
-            edgec_quantize_under(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
+        int32_t sum;
+        a->scale[unit] = edgec_quantize_under(top, gate, a->q + (size_t)row * a->k + first, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
+        }
     }
 }
 
@@ -67,5 +70,7 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
         return;
     }
     hal_fork_team(edgec_silu_parts, &c);
-    edgec_parts_sums(&c.cut, &c, a->sums);
+    if (a->sums) {
+        edgec_parts_sums(&c.cut, &c, a->sums);
+    }
 }

@@ -70,7 +70,9 @@ class StepContext:
         return part if self.resident(role) else Load(part, size, 1)
 
     def deliver(self, role: str) -> Operand:
-        """An output as a whole: written in place, or stored from a slot."""
+        """An output as a whole: written in place, or stored from a slot. None if nobody wants it."""
+        if role not in self.node.outputs:
+            return None
         kind, home = self.type(role), self.home(role)
         return home if self.resident(role) else Store(home, kind.row_bytes, self.rows(role))
 

@@ -71,6 +71,13 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #define EDGEC_KNOWN(type, name, from) const type *const name = (from)
 #endif
 
+/* What the kernels of a file share is a function of its own, but in a copy, which is of one of them. */
+#if defined(EDGEC_FIXED)
+#define EDGEC_SHARED EDGEC_INLINE
+#else
+#define EDGEC_SHARED EDGEC_APART
+#endif
+
 /* In such a copy the number of cores that a fork has is known too. */
 #if defined(EDGEC_FIXED) && defined(EDGEC_CORES)
 #define EDGEC_ALL_CORES(n_cores) ((n_cores) = EDGEC_CORES)

@@ -56,7 +56,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
 }
 #endif
 
-EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *args) {
+EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {

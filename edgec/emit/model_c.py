@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
-from edgec.emit.call_blocks import CallBlocks, calls_buffer, constant_call
+from edgec.emit.call_blocks import CallBlocks, calls_buffer, tabled_call
 from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.kernel_copies import KernelCopies
@@ -164,7 +164,7 @@ def _programs(
 def _step_code(
     step: Step, ids: dict[str, int], blocks: CallBlocks | None, copies: KernelCopies | None
 ) -> CodeText:
-    given = None if constant_call(step) is None else blocks
+    given = None if tabled_call(step) is None else blocks
     code = roll([phase_text(phase, given, copies) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:
         code += trace_text(ids[value], region, rows, row_bytes)

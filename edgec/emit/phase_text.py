@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgec.emit.call_blocks import CallBlocks
+from collections.abc import Collection
+
+from edgec.emit.call_blocks import CallBlocks, written
 from edgec.emit.code_text import HOLE, CodeText, float_literal
 from edgec.emit.kernel_copies import KernelCopies
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
@@ -139,9 +141,15 @@ def _call(w: _Writer, call: Call, blocks: CallBlocks | None, copies: KernelCopie
     """Arguments are a row of the kernel's table, or a block, so that all of a step lie at one place of the stack."""
     function = f"edgec_{call.kernel}" if copies is None else copies.function(call)
     if blocks is not None:
-        arguments = _Writer()
-        _arguments(arguments, call)
+        arguments, later = _Writer(), written(call)
+        _arguments(arguments, call, later)
         row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
+        for name in later:
+            w.put(f"{call.kernel}_calls[")
+            w.hole(row)
+            w.put(f"].{name} = ")
+            _argument(w, call, name)
+            w.put(";\n")
         w.put(_forked(call, function, f"{call.kernel}_calls + {HOLE}") + "\n")
         w.integers.append(row)
         return
@@ -154,22 +162,27 @@ def _forked(call: Call, function: str, args: str) -> str:
     return f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});"
 
 
-def _arguments(w: _Writer, call: Call) -> None:
+def _arguments(w: _Writer, call: Call, later: Collection[str] = ()) -> None:
+    """An initialiser; 0 for those that are written later."""
     w.put("{\n")
     for p in kernel(call.kernel).params:
-        w.put(f".{p.name} = ")
-        if p.is_pointer:
-            region = call.regions[p.name]
-            const = "const " if p.kind == "in" else ""
-            if region is None:
-                w.put("NULL")
-            else:
-                w.put(f"({const}{C_TYPES[p.dtype]} *)(")
-                w.address(region)
-                w.put(")")
-        elif p.kind == "f32":
-            w.put(float_literal(float(call.numbers[p.name])))  # type: ignore[arg-type]
-        else:
-            w.number(call.numbers[p.name])
-        w.put(",\n")
+        if p.name not in later:
+            w.put(f".{p.name} = ")
+            _argument(w, call, p.name)
+            w.put(",\n")
     w.put("}")
+
+
+def _argument(w: _Writer, call: Call, name: str) -> None:
+    p = next(p for p in kernel(call.kernel).params if p.name == name)
+    if not p.is_pointer:
+        if p.kind == "f32":
+            w.put(float_literal(float(call.numbers[name])))  # type: ignore[arg-type]
+        else:
+            w.number(call.numbers[name])
+    elif (region := call.regions[name]) is None:
+        w.put("NULL")
+    else:
+        w.put(f"({'const ' if p.kind == 'in' else ''}{C_TYPES[p.dtype]} *)(")
+        w.address(region)
+        w.put(")")

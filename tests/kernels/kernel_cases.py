@@ -311,6 +311,7 @@ def attention_softmax(rng: Rng) -> Args:
         **h,
         "pos": pos,
         "lds": lds,
+        "window": int(rng.choice([0, 0, 1, 9, 40])),
     }
 
 
@@ -328,7 +329,7 @@ def attention_softmax_full(rng: Rng) -> Args:
     """attention_softmax's rows, of which a part of the positions belongs to the text."""
     args = attention_softmax(rng)
     whole = positions(args)
-    del args["pos"]
+    del args["pos"], args["window"]
     return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
 
 

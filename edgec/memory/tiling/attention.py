@@ -114,6 +114,7 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
         everything = span(0, step.context)
         operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
         numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}
+        numbers["window"] = limits.get("window", 0)
         tiles.append(Tile("attention_softmax", operands, numbers, guard))
         for t in range(0, step.context, positions):
             count = span(t, min(positions, step.context - t))

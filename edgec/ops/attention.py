@@ -49,6 +49,12 @@ def split_from(heads: int, kv_heads: int, cores: int) -> int:
     return (7 if heads >= 3 * kv_heads else 8) * cores
 
 
+def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
+    """How many rows and heads a core does together: as many as share loads of their keys and values, or come to it."""
+    alike, each = rows * heads // kv_heads, -(-rows * heads // cores)
+    return min(4 if head_dim == 4 else 3, each, alike if alike > 1 else each)
+
+
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
     """log2(e) times scale (0: 1 / sqrt(head_dim)), so that softmax is a power of two."""
     return f32(math.log2(math.e) * scale if scale else math.log2(math.e) / math.sqrt(head_dim))
@@ -229,10 +235,11 @@ def run_finish(a: dict[str, Any]) -> None:
 def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
-    t, rooms = a["pos"] + m, a["rooms"]
-    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"]), ("found", 4 * a["cores"])):  # that a head needs
+    t, rooms, cores, lds = a["pos"] + m, a["rooms"], a["cores"], a["lds"]
+    sizes = {"q8": rooms * d, "s": rooms * lds, "p": rooms * lds, "r": cores * lds, "found": 4 * rooms * cores}
+    for role, size in sizes.items():
         if a[role] is not None:
-            a[role][: rooms * size].reshape(rooms, size)[:] = 0
+            a[role][:size] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -367,15 +374,16 @@ KERNELS = (
             Param("q8", "out", "i8"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
+            Param("r", "out", "f16", optional=True),
             Param("found", "out", "f32", optional=True),
             Param("y", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "rooms"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "lanes", "rooms"),
             Param("factor", "f32"),
         ),
         run_whole,
         _whole_work,
         directed=True,
-        scratch=("q8", "s", "p", "found"),
+        scratch=("q8", "s", "p", "r", "found"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

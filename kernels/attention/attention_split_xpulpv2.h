@@ -80,7 +80,7 @@ EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t cor
         const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
         float *s = a->s + head * a->lds + mine.begin, *top = edgec_found(a, EDGEC_FOUND_SCORE, head) + core;
         uint32_t heads = 1;
-        if (left >= 3u && edgec_score_trio(q, &of_head, factor, s, a->lds, count, top, a->cores)) {
+        if (left >= 3u && edgec_score_trio(q, &of_head, factor, s, a->lds, count, count, top, a->cores)) {
             heads = 3;
         } else {
             *top = count > 0 ? edgec_score_row(8, q, of_head, *factor, s, count)
@@ -155,7 +155,12 @@ EDGEC_INLINE void edgec_split_values(const edgec_attention_args *a, uint32_t cor
             uint32_t heads = end - head;
             if (heads >= 3u && heads != 4u && values.width == 4u) {
                 heads = 3;
-                edgec_mix_trio(p, a->lds, &values, factor, a->cores, y, d);
+                edgec_trio_values sums;
+                edgec_mix_trio(&sums, p, a->lds, &values);
+                EDGEC_UNROLL_1
+                for (uint32_t h = 0; h < 3u; h++) {
+                    edgec_finish_row(sums.acc + 4u * h, y + h * d, 4, factor[h * a->cores]);
+                }
             } else {
                 heads = heads > 1u ? 2u : 1u;
                 edgec_mix_heads(heads - 1u, p, a->lds, &values, factor, a->cores, y, d);

@@ -189,7 +189,9 @@ class _Walk:
         if call.numbers.get("cores", cores) != cores:
             self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
         rooms, heads = call.numbers.get("rooms", cores), call.numbers.get("n_heads", 0)
-        needed = max(cores, heads if isinstance(heads, int) and call.regions.get("found") else 0)
+        lanes = call.numbers.get("lanes", 1)
+        needed = cores * lanes if isinstance(lanes, int) else cores
+        needed = max(needed, heads if isinstance(heads, int) and call.regions.get("found") else 0)
         if not isinstance(rooms, int) or rooms < needed:
             self.fail(step, f"{call.kernel} has {rooms} rooms, {needed} are needed")
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}

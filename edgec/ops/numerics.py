@@ -60,7 +60,7 @@ def _sigmoid_lines() -> F32:
 SIGMOID_LINES = _sigmoid_lines()
 
 ONE_127TH = f32(1.0 / 127.0)
-ONE_65025TH = f32(1.0 / 255.0**2)
+ONE_255TH = f32(1.0 / 255.0)
 F16_MAX = f32(65504.0)
 
 

@@ -15,7 +15,7 @@
 #endif
 
 /* A loop that runs once or twice should not prepare for many rounds: what its rounds derive from `a` is derived anew. */
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(EDGEC_FIXED)
 #define EDGEC_ANEW(a) __asm__("" : "+r"(a))
 #else
 #define EDGEC_ANEW(a) ((void)0)

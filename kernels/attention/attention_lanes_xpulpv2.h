@@ -1,11 +1,11 @@
-/* Rows and heads that one core does together, for cores with XpulpV2: lanes. Each step is done for all of them before the
- * next one, so its code is fetched once, and lanes with the same keys and values share what is loaded of those: three of
- * them, or four of heads of 4 elements. They are neighbours, so a later one sees the same positions and a few more.
+/* Rows and heads with the same keys and values that one core does together, for cores with XpulpV2: lanes. Three of them,
+ * or four of heads of 4 elements, share what is loaded of keys and values. They are neighbours, so a later one sees the same
+ * positions and a few more.
  */
 #ifndef EDGEC_ATTENTION_LANES_XPULPV2_H
 #define EDGEC_ATTENTION_LANES_XPULPV2_H
 
-#include "attention.h"
+#include "attention_one_xpulpv2.h"
 
 #include "edgec_quad_xpulpv2.h"
 #include "edgec_ratios_xpulpv2.h"
@@ -15,47 +15,23 @@
 
 typedef struct {
     uint32_t count;
+    uint32_t kv;                  /* key/value head */
     uint32_t unit[EDGEC_LANES];   /* row * n_heads + head */
     uint32_t length[EDGEC_LANES]; /* positions that it sees, ascending */
-    uint32_t kv[EDGEC_LANES];     /* key/value head: the same one, or all have others */
     float factor[EDGEC_LANES];    /* of scores, then of p . v */
     float top[EDGEC_LANES];       /* the largest score */
     int8_t *q8;                   /* [EDGEC_LANES][head_dim] */
     float *s;                     /* [EDGEC_LANES][lds] */
     uint8_t *p;                   /* [EDGEC_LANES][lds]; of four lanes together [lds / 4][4][4] */
-    uint16_t *r;                  /* [lds], of the same key/value head */
+    uint16_t *r;                  /* [lds] */
     edgec_ratios ratios;
 } edgec_lanes;
 
-EDGEC_INLINE void edgec_lanes_quantize(const edgec_attention_args *a, edgec_lanes *of) {
-    const uint32_t d = a->head_dim;
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < of->count; l++) {
-        const float *q = a->q + (size_t)of->unit[l] * d; /* [head_dim] */
-        int32_t sum;
-        of->factor[l] = edgec_quantize_under(edgec_top(q, d, 0.0f), q, of->q8 + l * d, d, &sum) * a->factor;
-    }
-}
-
 /* The lanes one by one. */
 EDGEC_INLINE void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *of) {
-    const uint32_t d = a->head_dim, kv = a->n_kv_heads;
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
-        const uint32_t j = of->kv[l];
-        const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
-        of->top[l] =
-            edgec_score_row(8, of->q8 + l * d, keys, of->factor[l], of->s + l * a->lds, of->length[l]);
-    }
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < of->count; l++) {
-        of->factor[l] = edgec_softmax_row(of->s + l * a->lds, of->p + l * a->lds, a->v_scale + of->kv[l], kv,
-                                          of->length[l], 0, of->top[l]);
-    }
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < of->count; l++) {
-        edgec_mix_head(of->p + l * a->lds, a->v + of->kv[l] * d, kv * d, d, of->length[l], of->factor[l],
-                       a->y + (size_t)of->unit[l] * d);
+        edgec_attend(a, of->unit[l], of->kv, of->length[l], of->q8, of->s, of->p);
     }
 }
 
@@ -99,7 +75,7 @@ EDGEC_INLINE void edgec_lanes_hide(const edgec_attention_args *a, edgec_lanes *o
 EDGEC_INLINE void edgec_lanes_weigh(const edgec_attention_args *a, edgec_lanes *of, uint32_t step,
                                     uint32_t next) {
     const uint32_t kv = a->n_kv_heads, most = of->length[of->count - 1u];
-    const uint16_t *v_scale = a->v_scale + of->kv[0];
+    const uint16_t *v_scale = a->v_scale + of->kv;
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
         if (EDGEC_SELDOM(of->ratios.length <
@@ -115,7 +91,7 @@ EDGEC_INLINE void edgec_lanes_weigh(const edgec_attention_args *a, edgec_lanes *
 
 /* Three or four lanes of heads of 4 elements; three have the last one twice. Whether their factors allow it. */
 EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of) {
-    const uint32_t kv = a->n_kv_heads, stride = 4u * kv, j = of->kv[0];
+    const uint32_t kv = a->n_kv_heads, stride = 4u * kv, j = of->kv;
     const uint32_t all = of->length[0], most = of->length[of->count - 1u];
     edgec_quad_scores scores;
     edgec_quad_values sums;
@@ -157,11 +133,15 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
     return 1;
 }
 
-/* Three lanes of heads of more elements, when their queries are quantised. Whether that was possible. */
+/* Three lanes of heads of more elements. Whether that was possible. */
 EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of) {
-    const uint32_t d = a->head_dim, kv = a->n_kv_heads, j = of->kv[0];
+    const uint32_t d = a->head_dim, kv = a->n_kv_heads, j = of->kv;
     const uint32_t all = of->length[0], most = of->length[2];
     const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
+    EDGEC_UNROLL_1
+    for (uint32_t l = 0; l < 3u; l++) {
+        of->factor[l] = edgec_query(a, of->unit[l], of->q8 + l * d);
+    }
     if (!edgec_score_trio(of->q8, &keys, of->factor, of->s, a->lds, all, most, of->top, 1)) {
         return 0;
     }
@@ -203,34 +183,30 @@ static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_co
     lanes.ratios.length = 0;
     while (left > 0) {
         uint32_t count = 0, unit = row * a->n_heads + j * group + head;
+        lanes.kv = j;
         do {
             lanes.unit[count] = unit;
             lanes.length[count] = a->pos + row + 1u;
-            lanes.kv[count] = j;
             count++;
             left--;
             unit++;
             if (++head == group) {
                 head = 0;
                 unit += a->n_heads - group;
-                if (++row == a->m) {
-                    row = 0;
-                    j++;
-                    unit = j * group;
-                    if (each > 1u) {
-                        break;
-                    }
-                }
+                row++;
             }
-        } while (count < a->lanes && left > 0);
+        } while (count < a->lanes && left > 0 && row < a->m);
         lanes.count = count;
-        if (count < 3u || each == 1u || a->head_dim != 4u || !edgec_lanes_quad(a, &lanes)) {
-            edgec_lanes_quantize(a, &lanes);
-            if (count < 3u || each == 1u || a->head_dim == 4u || !edgec_lanes_trio(a, &lanes)) {
-                edgec_lanes_apart(a, &lanes);
-            }
+        int done = 0;
+        if (count >= 3u) {
+            done = a->head_dim == 4u ? edgec_lanes_quad(a, &lanes) : edgec_lanes_trio(a, &lanes);
         }
-        if (row + head == 0) {
+        if (!done) {
+            edgec_lanes_apart(a, &lanes);
+        }
+        if (row == a->m) {
+            row = 0;
+            j++;
             lanes.ratios.length = 0; /* other values */
         }
     }

@@ -10,6 +10,6 @@ void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_co
     if (EDGEC_SELDOM(edgec_splits(a))) {
         edgec_attention_split(a);
     } else {
-        hal_fork(edgec_attention_lanes, a);
+        hal_fork(a->lanes < 3u ? edgec_attention_heads : edgec_attention_lanes, a);
     }
 }

@@ -11,6 +11,6 @@ void edgec_attention(const edgec_attention_args *args, uint32_t core, uint32_t n
     if (EDGEC_SELDOM(edgec_splits(a))) {
         edgec_attention_split(args);
     } else {
-        hal_fork(edgec_attention_lanes, args);
+        hal_fork(a->lanes < 3u ? edgec_attention_heads : edgec_attention_lanes, args);
     }
 }

@@ -176,6 +176,21 @@ EDGEC_INLINE float edgec_quantize_under(float top, const float *x, int8_t *q, ui
     return top * EDGEC_ONE_127TH;
 }
 
+/* x [4] quantised to the bytes of a word: 127 / max |x| of each. scale: max |x| / 127 */
+EDGEC_INLINE uint32_t edgec_quantize_four(const float *x, float *scale) {
+    const float a = x[0], b = x[1], c = x[2], d = x[3];
+    const uint32_t low = edgec_p_maxu(edgec_bits(a) << 1, edgec_bits(b) << 1); /* as edgec_top */
+    const uint32_t high = edgec_p_maxu(edgec_bits(c) << 1, edgec_bits(d) << 1);
+    const float top = edgec_float(edgec_p_maxu(low, high) >> 1);
+    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+    *scale = top * EDGEC_ONE_127TH;
+    const uint32_t first = edgec_bits(a * inverse + EDGEC_MAGIC),
+                   second = edgec_bits(b * inverse + EDGEC_MAGIC);
+    const uint32_t third = edgec_bits(c * inverse + EDGEC_MAGIC),
+                   last = edgec_bits(d * inverse + EDGEC_MAGIC);
+    return (uint32_t)edgec_packhi_b(edgec_packlo_b(first, second, first), last, third);
+}
+
 /* edgec_sum_squares. */
 EDGEC_INLINE float edgec_sum_squares_lanes(const float *x, uint32_t k) {
 #if defined(EDGEC_PULP_FLOAT)

@@ -1,9 +1,13 @@
-/* The kernels of matmul_w4a8_silu_neureka.h for cores with XpulpV2. */
+/* The kernels of matmul_w4a8_silu_neureka.h for cores with XpulpV2.
+ *
+ * Where each channel has one scale and no bias, as a rule, a loop goes from the engine's sums to v (..._gate_xpulpv2.h),
+ * with w_scale as floats, which the cores make while the engine multiplies the first tile. The loop also finds the tops,
+ * so that what is left behind the last tile is to quantise. Rows are shared by the channels of a tile, or, where the cores
+ * have as many each, by rows: then nothing waits. All other calls scale gate and up, then multiply them. */
 #include "matmul_w4a8_silu_neureka_call.h"
 
-#include "../matmul_w4a8_neureka/matmul_w4a8_neureka_scale_xpulpv2.h"
 #include "edgec_parts_xpulpv2.h"
-#include "edgec_silu_xpulpv2.h"
+#include "matmul_w4a8_silu_neureka_gate_xpulpv2.h"
 
 #define EDGEC_GROUPS 4u /* that a row in parts has at most */
 
@@ -65,6 +69,103 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
     edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
 }
 
+#if defined(EDGEC_PULP_FLOAT)
+/* Whether gate_times_up can be used for all rows. */
+EDGEC_INLINE int is_plain_call(const edgec_matmul_w4a8_silu_neureka_args *a) {
+    if (EDGEC_SELDOM(a->groups > 1u || a->bias)) {
+        return 0;
+    }
+    uint32_t row = 0;
+    EDGEC_UNROLL_1
+    while (row < a->m && edgec_abs(a->x_scale[row]) < F16_UNIT_LIMIT) {
+        row++;
+    }
+    return row == a->m;
+}
+
+/* Where the scales of gate's channels are as floats, and how far behind them those of up's: in y, where a row's v does
+ * not come, or, of a single row, where it comes behind their use. */
+EDGEC_INLINE float *widened(const edgec_neureka_args *a) {
+    return a->m > 1u ? a->y + a->n / 2u : a->y;
+}
+
+EDGEC_INLINE uint32_t widened_step(const edgec_neureka_args *a) {
+    return a->m > 1u ? a->n : a->n / 2u;
+}
+
+/* A core's share of the scales. All have theirs when the cores meet for the first tile. */
+EDGEC_INLINE void widen_share(const edgec_neureka_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t width = a->n / 2u;
+    const edgec_range mine = edgec_share(width, core, n_cores);
+    if (!EDGEC_SELDOM(mine.begin == mine.end)) {
+        const uint16_t *from = a->w_scale + mine.begin;
+        float *to = widened(a) + mine.begin;
+        EDGEC_UNROLL_1
+        for (uint32_t part = 0; part < 2u; part++) {
+            widen(from, to, mine.end - mine.begin);
+            from += width;
+            to += widened_step(a);
+        }
+    }
+}
+
+/* `count` channels of a row of a tile, from the tile's `begin` on. */
+EDGEC_INLINE uint32_t gate_channels(const edgec_neureka_args *a, const edgec_neureka_tile *t, uint32_t row,
+                                    uint32_t begin, uint32_t count, uint32_t top) {
+    const int32_t *acc = t->acc + row * a->tile + begin;
+    const uint32_t channel = t->first + begin;
+    const float *w = widened(a) + channel;
+    const edgec_gate_span span = {acc, acc + a->m * a->tile, w, w + widened_step(a),
+                                  a->y + row * a->n + channel};
+    return gate_times_up(span, count, a->x_scale[row] * F16_UNIT, top);
+}
+
+/* A single row: tops of cores' channels are those of a row that is one group. */
+static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
+    call *const own = (call *)(uintptr_t)args;
+    edgec_neureka_call *const c = &own->call; /* core 0 writes to it */
+    const edgec_matmul_w4a8_silu_neureka_args *a = own->parts.a;
+    const edgec_neureka_tile *t = c->tiles;
+    uint32_t end, top = 0;
+    if (core == 0) {
+        edgec_neureka_feed(c);
+    }
+    widen_share(c->a, core, n_cores);
+    for (;;) {
+        edgec_neureka_meet(c, core);
+        const edgec_range mine = edgec_share(t->count, core, n_cores);
+        if (!EDGEC_SELDOM(mine.begin == mine.end)) {
+            top = gate_channels(c->a, t, 0, mine.begin, mine.end - mine.begin, top);
+        }
+        end = t->first + t->count;
+        if (end == c->width) {
+            break;
+        }
+        t = edgec_neureka_after(c, t);
+        if (core == 0) {
+            edgec_neureka_feed(c);
+        }
+    }
+    edgec_parts *p = &own->parts;
+    if (EDGEC_SELDOM(p->groups != 1u || n_cores > EDGEC_PARTS)) {
+        hal_barrier();
+        if (p->groups == 0) {
+            quantize_groups(a, core, n_cores);
+        } else {
+            edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
+        }
+        return;
+    }
+    EDGEC_UNROLL_1
+    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) { /* fewer cores than tops: the others are 0 */
+        p->tops[j] = top;
+        top = 0;
+    }
+    hal_barrier();
+    edgec_parts_under_tops(p, a->y, a->q, a->scale, core, n_cores);
+}
+#endif
+
 EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     call c;
     c.call.addend = NULL;
@@ -73,7 +174,13 @@ EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     if (!edgec_parts_cut(&c.parts, a->m, a->n / 2u, a->out_group, EDGEC_GROUPS)) {
         c.parts.groups = 0;
     }
-    hal_fork_team(team, &c);
+    hal_kernel members = team;
+#if defined(EDGEC_PULP_FLOAT)
+    if (is_plain_call(a) && a->m == 1u) {
+        members = team_of_row;
+    }
+#endif
+    hal_fork_team(members, &c);
     if (c.parts.groups > 0) {
         edgec_parts_sums(&c.parts, a->sums);
     }

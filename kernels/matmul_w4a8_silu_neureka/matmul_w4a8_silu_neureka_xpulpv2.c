@@ -41,32 +41,34 @@ EDGEC_INLINE void share(const edgec_neureka_call *c, const edgec_neureka_tile *t
     }
 }
 
-/* Whole groups, of any number of rows. */
-EDGEC_APART void quantize_groups(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t core,
-                                 uint32_t n_cores) {
-    const uint32_t width = a->n / 2u, size = a->out_group;
-    const uint32_t groups = edgec_groups(width, size);
-    const edgec_range mine = edgec_share(a->m * groups, core, n_cores);
-    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+/* Units of v quantised, groups of rows one after the other. tops: whether theirs are where their scales will be. */
+EDGEC_APART void quantize_units(const edgec_matmul_w4a8_silu_neureka_args *a, edgec_range units, int tops) {
+    const uint32_t width = a->n / 2u, size = a->out_group, groups = edgec_groups(width, size);
+    for (uint32_t unit = units.begin; unit < units.end; unit++) {
         const uint32_t row = a->m > 1u ? unit / groups : 0u;
         const uint32_t first = (unit - row * groups) * size;
         const uint32_t count = edgec_p_minu(width - first, size);
         const float *v = a->y + (size_t)row * a->n + first;
-        a->scale[unit] = edgec_quantize_under(edgec_top(v, count, 0.0f), v,
-                                              a->q + (size_t)row * width + first, count, &a->sums[unit]);
+        const float top = tops ? a->scale[unit] : edgec_top(v, count, 0.0f);
+        a->scale[unit] =
+            edgec_quantize_under(top, v, a->q + (size_t)row * width + first, count, &a->sums[unit]);
+    }
+}
+
+/* A core's part in quantising v. */
+EDGEC_INLINE void quantize(edgec_parts *p, uint32_t core, uint32_t n_cores) {
+    const edgec_matmul_w4a8_silu_neureka_args *a = p->a;
+    if (EDGEC_SELDOM(p->groups == 0)) {
+        quantize_units(a, edgec_share(a->m * edgec_groups(a->n / 2u, a->out_group), core, n_cores), 0);
+    } else {
+        edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
     }
 }
 
 static void team(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_NEUREKA_TEAM(args, core, n_cores, share);
     hal_barrier();
-    edgec_parts *p = &((call *)(uintptr_t)args)->parts;
-    const edgec_matmul_w4a8_silu_neureka_args *a = p->a;
-    if (EDGEC_SELDOM(p->groups == 0)) {
-        quantize_groups(a, core, n_cores);
-        return;
-    }
-    edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
+    quantize(&((call *)(uintptr_t)args)->parts, core, n_cores);
 }
 
 #if defined(EDGEC_PULP_FLOAT)
@@ -109,36 +111,33 @@ EDGEC_INLINE void widen_share(const edgec_neureka_args *a, uint32_t core, uint32
     }
 }
 
-/* `count` channels of a row of a tile, from the tile's `begin` on. */
+/* `count` channels of a row of a tile, from `channel` on. */
 EDGEC_INLINE uint32_t gate_channels(const edgec_neureka_args *a, const edgec_neureka_tile *t, uint32_t row,
-                                    uint32_t begin, uint32_t count, uint32_t top) {
-    const int32_t *acc = t->acc + row * a->tile + begin;
-    const uint32_t channel = t->first + begin;
+                                    uint32_t channel, uint32_t count, uint32_t top) {
+    const int32_t *acc = t->acc + row * a->tile + (channel - t->first);
     const float *w = widened(a) + channel;
     const edgec_gate_span span = {acc, acc + a->m * a->tile, w, w + widened_step(a),
                                   a->y + row * a->n + channel};
     return gate_times_up(span, count, a->x_scale[row] * F16_UNIT, top);
 }
 
-/* A single row: tops of cores' channels are those of a row that is one group. */
-static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
-    call *const own = (call *)(uintptr_t)args;
-    edgec_neureka_call *const c = &own->call; /* core 0 writes to it */
-    const edgec_matmul_w4a8_silu_neureka_args *a = own->parts.a;
+/* Shared by the channels of tiles. Of a single row that is one group, the tops of cores' channels are the row's. */
+EDGEC_INLINE void by_channels(call *own, uint32_t core, uint32_t n_cores) {
+    edgec_neureka_call *const c = &own->call;
+    edgec_parts *const p = &own->parts;
+    const edgec_matmul_w4a8_silu_neureka_args *a = p->a;
     const edgec_neureka_tile *t = c->tiles;
-    uint32_t end, top = 0;
-    if (core == 0) {
-        edgec_neureka_feed(c);
-    }
-    widen_share(c->a, core, n_cores);
+    uint32_t top = 0;
     for (;;) {
         edgec_neureka_meet(c, core);
         const edgec_range mine = edgec_share(t->count, core, n_cores);
         if (!EDGEC_SELDOM(mine.begin == mine.end)) {
-            top = gate_channels(c->a, t, 0, mine.begin, mine.end - mine.begin, top);
+            EDGEC_UNROLL_1
+            for (uint32_t row = 0; row < a->m; row++) {
+                top = gate_channels(c->a, t, row, t->first + mine.begin, mine.end - mine.begin, top);
+            }
         }
-        end = t->first + t->count;
-        if (end == c->width) {
+        if (t->first + t->count == c->width) {
             break;
         }
         t = edgec_neureka_after(c, t);
@@ -146,14 +145,9 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
             edgec_neureka_feed(c);
         }
     }
-    edgec_parts *p = &own->parts;
     if (EDGEC_SELDOM(p->groups != 1u || n_cores > EDGEC_PARTS)) {
         hal_barrier();
-        if (p->groups == 0) {
-            quantize_groups(a, core, n_cores);
-        } else {
-            edgec_parts_quantize(p, a->y, a->q, a->scale, core, n_cores);
-        }
+        quantize(p, core, n_cores);
         return;
     }
     EDGEC_UNROLL_1
@@ -163,6 +157,64 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     }
     hal_barrier();
     edgec_parts_under_tops(p, a->y, a->q, a->scale, core, n_cores);
+}
+
+/* Shared by rows: a core has all channels of its own, their groups' tops where their scales will be, and quantises them
+ * without waiting for others. */
+EDGEC_INLINE void by_rows(call *own, edgec_range rows, uint32_t core) {
+    edgec_neureka_call *const c = &own->call;
+    const edgec_matmul_w4a8_silu_neureka_args *a = own->parts.a;
+    const edgec_neureka_tile *t = c->tiles;
+    const uint32_t width = c->width, groups = edgec_groups(width, a->out_group);
+    float *const tops = a->scale + rows.begin * groups;
+    uint32_t group = 0, left = edgec_p_minu(a->out_group, width); /* of the group */
+    for (uint32_t i = 0; i < (rows.end - rows.begin) * groups; i++) {
+        tops[i] = 0.0f;
+    }
+    for (;;) {
+        edgec_neureka_meet(c, core);
+        uint32_t channel = t->first;
+        const uint32_t end = channel + t->count;
+        do {
+            const uint32_t count = edgec_p_minu(end - channel, left);
+            float *top = tops + group;
+            for (uint32_t row = rows.begin; row < rows.end; row++) {
+                *top = edgec_float(
+                    gate_channels(c->a, t, row, channel, count, edgec_bits(*top) << 1) >> 1);
+                top += groups;
+            }
+            channel += count;
+            left -= count;
+            if (left == 0) {
+                group++;
+                left = edgec_p_minu(a->out_group, width - channel);
+            }
+        } while (channel < end);
+        if (end == width) {
+            break;
+        }
+        t = edgec_neureka_after(c, t);
+        if (core == 0) {
+            edgec_neureka_feed(c);
+        }
+    }
+    quantize_units(a, (edgec_range){rows.begin * groups, rows.end * groups}, 1);
+}
+
+static void plain_team(const void *args, uint32_t core, uint32_t n_cores) {
+    call *const own = (call *)(uintptr_t)args; /* cores write to it */
+    const uint32_t m = own->call.a->m;
+    if (core == 0) {
+        edgec_neureka_feed(&own->call);
+    }
+    widen_share(own->call.a, core, n_cores);
+    const edgec_range rows = edgec_share(m, core, n_cores);
+    const uint32_t most = edgec_share(m, 0, n_cores).end;
+    if (m > 1u && 4u * most * n_cores <= 5u * m) { /* hardly a core is idle */
+        by_rows(own, rows, core);
+    } else {
+        by_channels(own, core, n_cores);
+    }
 }
 #endif
 
@@ -176,8 +228,8 @@ EDGEC_APART void product(const edgec_matmul_w4a8_silu_neureka_args *a) {
     }
     hal_kernel members = team;
 #if defined(EDGEC_PULP_FLOAT)
-    if (is_plain_call(a) && a->m == 1u) {
-        members = team_of_row;
+    if (is_plain_call(a)) {
+        members = plain_team;
     }
 #endif
     hal_fork_team(members, &c);

@@ -7,9 +7,12 @@ key/value head j:
     s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) * scale
     s[t]     = capped(s[t], log2(e) * softcap)                                where there is a soft cap
     e[t]     = exp2_bytes(s[t], max s)                                        integer in [0, 255]
-    w[t]     = float32(e[t]) * v_scale[t, j];   top = max w
-    p[t]     = rint(w[t] * (255 / top))                                       integer in [0, 255]
-    y        = float32(sum over t of p[t] * v[t, j]) * ((top * (255 / float32(sum of e))) * 1/255^2)
+    r[t]     = rint(v_scale[t, j] * ((1 / most) * 2^15))                      most = max of the v_scale that it sees
+    p[t]     = (e[t] * r[t] + 2^14) >> 15                                     integer in [0, 255]
+    y        = float32(sum over t of p[t] * v[t, j]) * ((most * (255 / float32(sum of e))) * 1/255)
+
+Where all v_scale are alike, p is e. r belongs to the row's positions and the key/value head, so heads that share
+those share it too.
 
 The attribute `scale` is 1 / sqrt(head_dim) unless it is given; `window` and `softcap` are absent where there is none.
 Sums run over integers, maxima are order-free: the result does not depend on tiles, cores or chunks.
@@ -25,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import Attr, TensorType
-from edgec.ops.numerics import F32, ONE_65025TH, Array, capped, exp2_bytes, f32, rint_i32
+from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_bytes, f32, rint_i32
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
+RATIO_ONE = f32(2**15)  # r of the largest v_scale
 MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^16 sums of p*v fit 31 bits
 
 
@@ -43,6 +47,12 @@ def splits(heads: int, cores: int) -> bool:
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
     """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
     return (7 if heads >= 3 * kv_heads else 8) * cores
+
+
+def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
+    """How many rows and heads a core does together: as many as share loads of their keys and values, or come to it."""
+    alike, each = rows * heads // kv_heads, -(-rows * heads // cores)
+    return min(4 if head_dim == 4 else 3, each, alike if alike > 1 else each)
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -92,21 +102,24 @@ def limited(s: F32, pos: int, window: int, cap: np.float32) -> F32:
     return s
 
 
-def softmax(s: F32, v_scale: Array, pos: int) -> tuple[NDArray[np.uint8], F32]:
-    """p [m, heads, t] and the factor of p . v, from scores [m, heads, t] of which row r sees pos + r + 1."""
+def softmax(s: F32, v_scale: Array, pos: int, window: int = 0) -> tuple[NDArray[np.uint8], F32]:
+    """p [m, heads, t] and the factor of p . v, from scores [m, heads, t] of which row r sees the last `window` (0: all)
+    of pos + r + 1.
+    """
     m, heads, t = s.shape
-    kv = v_scale.shape[1]
-    hidden = np.arange(t)[None, :] > pos + np.arange(m)[:, None]
-    s = np.where(hidden[:, None, :], f32(-np.inf), s)
+    per_kv = heads // v_scale.shape[1]
+    before = pos + np.arange(m)[:, None] - np.arange(t)[None, :]  # how far a position lies before the row's own
+    hidden = ((before < 0) | ((before >= window) & (window > 0)))[:, None, :]
+    s = np.where(hidden, f32(-np.inf), s)
     top = s.max(axis=-1, keepdims=True)
-    e = np.where(hidden[:, None, :], 0, exp2_bytes(s, top))
+    e = np.where(hidden, 0, exp2_bytes(s, top))
     total = e.sum(axis=-1, dtype=np.int32)
-    scales = np.repeat(v_scale.astype(np.float32).T, heads // kv, axis=0)  # heads, t
-    w = e.astype(np.float32) * scales[None]
-    wmax = w.max(axis=-1)
-    inv = np.divide(f32(255.0), wmax, out=np.zeros_like(wmax), where=wmax > 0)
-    p = rint_i32(w * inv[..., None]).astype(np.uint8)
-    return p, (wmax * (f32(255.0) / total.astype(np.float32))) * ONE_65025TH
+    scales = np.where(hidden, f32(0), v_scale.astype(np.float32).T[None])  # m, kv, t
+    most = scales.max(axis=-1)
+    ratio = np.divide(f32(1), most, out=np.zeros_like(most), where=most > 0) * RATIO_ONE
+    r = np.repeat(rint_i32(scales * ratio[..., None]), per_kv, axis=1)
+    p = ((e * r + (1 << 14)) >> 15).astype(np.uint8)
+    return p, np.repeat(most, per_kv, axis=1) * (f32(255.0) / total.astype(np.float32)) * ONE_255TH
 
 
 def mix(p: NDArray[np.uint8], v: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -137,8 +150,9 @@ def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
     q8, qs = quantize_rows(q.reshape(m, heads, d))
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
     s = scores(q8, qs * times, k, inputs["k_scale"][:t], heads)
-    s = limited(s, pos, int(attrs.get("window", 0)), cap_of(attrs))
-    p, p_scale = softmax(s, inputs["v_scale"][:t], pos)
+    window = int(attrs.get("window", 0))
+    s = limited(s, pos, window, cap_of(attrs))
+    p, p_scale = softmax(s, inputs["v_scale"][:t], pos, window)
     y: F32 = mix(p, v).astype(np.float32) * p_scale[..., None]
     return y.reshape(m, heads * d)
 
@@ -194,7 +208,7 @@ def run_softmax(a: dict[str, Any]) -> None:
     pos, lds = a["pos"], a["lds"]
     t = pos + m
     s = a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, :t]
-    p, p_scale = softmax(s, a["v_scale"][: t * kv].reshape(t, kv), pos)
+    p, p_scale = softmax(s, a["v_scale"][: t * kv].reshape(t, kv), pos, a["window"])
     a["p"][: m * heads * lds].reshape(m, heads, lds)[:, :, :t] = p
     a["p_scale"][: m * heads] = p_scale.reshape(-1)
 
@@ -221,10 +235,11 @@ def run_finish(a: dict[str, Any]) -> None:
 def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
-    t, rooms = a["pos"] + m, a["rooms"]
-    for role, size in (("q8", d), ("s", a["lds"]), ("p", a["lds"]), ("found", 4 * a["cores"])):  # that a head needs
+    t, rooms, cores, lds = a["pos"] + m, a["rooms"], a["cores"], a["lds"]
+    sizes = {"q8": rooms * d, "s": rooms * lds, "p": rooms * lds, "r": cores * lds, "found": 4 * rooms * cores}
+    for role, size in sizes.items():
         if a[role] is not None:
-            a[role][: rooms * size].reshape(rooms, size)[:] = 0
+            a[role][:size] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -321,7 +336,7 @@ KERNELS = (
             Param("v_scale", "in", "f16"),
             Param("p", "out", "u8"),
             Param("p_scale", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "pos", "lds"),
+            *_u32("m", "n_heads", "n_kv_heads", "pos", "lds", "window"),
         ),
         run_softmax,
         lambda a: Work(flops=16 * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]),
@@ -359,15 +374,16 @@ KERNELS = (
             Param("q8", "out", "i8"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
+            Param("r", "out", "f16", optional=True),
             Param("found", "out", "f32", optional=True),
             Param("y", "out", "f32"),
-            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "rooms"),
+            *_u32("m", "n_heads", "n_kv_heads", "head_dim", "pos", "lds", "cores", "lanes", "rooms"),
             Param("factor", "f32"),
         ),
         run_whole,
         _whole_work,
         directed=True,
-        scratch=("q8", "s", "p", "found"),
+        scratch=("q8", "s", "p", "r", "found"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

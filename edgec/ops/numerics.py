@@ -60,7 +60,7 @@ def _sigmoid_lines() -> F32:
 SIGMOID_LINES = _sigmoid_lines()
 
 ONE_127TH = f32(1.0 / 127.0)
-ONE_65025TH = f32(1.0 / 255.0**2)
+ONE_255TH = f32(1.0 / 255.0)
 F16_MAX = f32(65504.0)
 
 
@@ -102,10 +102,13 @@ def silu(x: F32) -> F32:
 
 
 def rsqrt(x: F32) -> F32:
-    """1/sqrt(x) for normal positive x: an integer first guess and four Newton steps."""
+    """1/sqrt(x) for normal positive x: an integer first guess and three Newton steps.
+
+    The guess is off by 3.5 % at most, the steps by 1.8e-3, 4.7e-6 and 3.4e-11: what is left is rounding.
+    """
     y = (np.int32(0x5F3759DF) - (x.view(np.int32) >> 1)).view(np.float32)
     half = f32(0.5) * x
-    for _ in range(4):
+    for _ in range(3):
         y = y * (f32(1.5) - (half * y) * y)
     return y
 

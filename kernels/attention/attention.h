@@ -40,7 +40,7 @@ typedef struct {
 void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core, uint32_t n_cores);
 
 /* Over the positions t <= pos + r of a row: s[t] = -infinity where t + window <= pos + r, and edgec_capped(s[t], cap)
- * elsewhere. window = 0 and cap = 0 do nothing. After a score of minus infinity softmax has e = w = p = 0. */
+ * elsewhere. window = 0 and cap = 0 do nothing. */
 typedef struct {
     float *s; /* [m][n_heads][lds] */
     uint32_t m;
@@ -55,11 +55,12 @@ void edgec_attention_limits(const edgec_attention_limits_args *a, uint32_t core,
 
 /* Over the positions t that a row sees, all of them at once:
  *
- *     e[t] = exp2_bytes(s[t], max s), 0 .. 255       w[t] = float32(e[t]) * v_scale[t]
- *     p[t] = rint(w[t] * (255 / max w))              p_scale = (max w * (255 / float32(sum of e))) * (1/255^2)
+ *     e[t] = exp2_bytes(s[t], max s), 0 .. 255       r[t] = rint(v_scale[t] * ((1 / most) * 2^15)), most = max v_scale
+ *     p[t] = (e[t] * r[t] + 2^14) >> 15              p_scale = (most * (255 / float32(sum of e))) * (1/255)
  *
- * p is 0 at the positions below pos + m that the row does not see. max w = 0 gives p and p_scale 0.
- * s is used up: its first pos + m elements per row hold w afterwards, or nothing of meaning. */
+ * A row sees the last `window` positions up to its own, all of them where window is 0. p is 0 at the positions below
+ * pos + m that it does not see. most = 0 gives p and p_scale 0. s is used up: its first pos + m elements per row hold
+ * nothing of meaning afterwards. */
 typedef struct {
     float *s;                /* [m][n_heads][lds] */
     const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16, >= 0 */
@@ -70,6 +71,7 @@ typedef struct {
     uint32_t n_kv_heads;
     uint32_t pos;
     uint32_t lds;
+    uint32_t window;
 } edgec_attention_softmax_args;
 
 void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t core, uint32_t n_cores);
@@ -102,9 +104,10 @@ typedef struct {
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
 
 /* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Directed: core 0 calls it alone.
- * q8, s, p and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
- * `cores`, and rooms are at least as many: each core does a head after the other. Where found is given, rooms are also at
- * least n_heads: cores may share the heads of a row. */
+ * q8, s, p, r and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
+ * `cores`, and each of them does up to `lanes` rows and heads together: 1 to 3, or 4 where head_dim is 4. Rooms are at
+ * least cores * lanes. Where found is given, rooms are also at least n_heads: cores may share the heads of a row. lds is
+ * a multiple of 4. */
 typedef struct {
     const float *q;          /* [m][n_heads][head_dim] */
     const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
@@ -114,6 +117,7 @@ typedef struct {
     int8_t *q8;              /* [rooms][head_dim] */
     float *s;                /* [rooms][lds] */
     uint8_t *p;              /* [rooms][lds] */
+    uint16_t *r;             /* [cores][lds], or NULL where lanes is less than 3 */
     float *found;            /* [4][rooms][cores], or NULL */
     float *y;                /* [m][n_heads][head_dim] */
     uint32_t m;
@@ -123,6 +127,7 @@ typedef struct {
     uint32_t pos;
     uint32_t lds;
     uint32_t cores;
+    uint32_t lanes;
     uint32_t rooms;
     float factor;
 } edgec_attention_args;

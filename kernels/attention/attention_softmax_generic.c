@@ -9,8 +9,12 @@ void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t cor
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
         const uint32_t row = unit / a->n_heads;
         const uint32_t j = unit % a->n_heads / per_kv;
+        const uint32_t length = a->pos + row + 1u;
+        const uint32_t before = a->window && length > a->window ? length - a->window : 0u;
         const size_t at = (size_t)unit * a->lds;
-        a->p_scale[unit] = edgec_softmax_of_row(a->s + at, a->p + at, a->v_scale + j, a->pos + row + 1u,
-                                                a->m - row - 1u, kv);
+        memset(a->p + at, 0, before);
+        a->p_scale[unit] =
+            edgec_softmax_of_row(a->s + at + before, a->p + at + before, a->v_scale + (size_t)before * kv + j,
+                                 length - before, a->m - row - 1u, kv);
     }
 }

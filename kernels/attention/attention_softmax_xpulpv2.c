@@ -9,14 +9,21 @@ void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t cor
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
         const uint32_t row = unit / a->n_heads;
         const uint32_t j = unit % a->n_heads * kv / a->n_heads;
-        const uint32_t length = a->pos + row + 1u;
-        float *s = a->s + (size_t)unit * a->lds;   /* [length] */
+        float *s = a->s + (size_t)unit * a->lds;   /* [pos + row + 1] */
         uint8_t *p = a->p + (size_t)unit * a->lds; /* [pos + m] */
+        const uint16_t *v_scale = a->v_scale + j;  /* [pos + row + 1][kv] */
+        uint32_t length = a->pos + row + 1u;       /* that the row sees */
+        EDGEC_UNROLL_1
+        for (; EDGEC_SELDOM(a->window != 0 && length > a->window); length--) {
+            *p++ = 0;
+            s++;
+            v_scale += kv;
+        }
         float top = *s;
         EDGEC_UNROLL_4
         for (uint32_t t = 1; t < length; t++) {
             top = edgec_max(top, s[t]);
         }
-        a->p_scale[unit] = edgec_softmax_row(s, p, a->v_scale + j, kv, length, a->m - row - 1u, top);
+        a->p_scale[unit] = edgec_softmax_row(s, p, v_scale, kv, length, a->m - row - 1u, top);
     }
 }

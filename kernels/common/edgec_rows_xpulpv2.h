@@ -225,7 +225,7 @@ EDGEC_INLINE float edgec_rsqrt_steps(float x) {
     const float half = 0.5f * x;
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP_I("0", "4", "4",
+        EDGEC_HWLOOP_I("0", "3", "4",
             "fmul.s %[t], %[half], %[y]\n\t"
             "fmul.s %[t], %[t], %[y]\n\t"
             "fsub.s %[t], %[c], %[t]\n\t"

@@ -180,12 +180,13 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
 
 #endif
 
-/* edgec_score_row of three heads: q [3][d], s [3][lds] of which [count] is written, exact [3 * next]; the largest scores go
- * to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay finite. */
+/* edgec_score_row of three heads: q [3][d], s [3][lds] of which [most] is written, exact [3 * next]; the largest scores of
+ * the first `all` positions go to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay
+ * finite. */
 EDGEC_INLINE int edgec_score_trio(const int8_t *q, const edgec_keys *keys, const float *exact, float *s,
-                                  uint32_t lds, uint32_t count, float *top, uint32_t next) {
+                                  uint32_t lds, uint32_t all, uint32_t most, float *top, uint32_t next) {
     edgec_trio_scores of; /* field by field: an initialiser would clear the rest first */
-    if (EDGEC_SELDOM((keys->d % 4u != 0) | (count < 4u))) {
+    if (EDGEC_SELDOM((keys->d % 4u != 0) | (all < 4u))) {
         return 0;
     }
     EDGEC_UNROLL_1
@@ -194,54 +195,61 @@ EDGEC_INLINE int edgec_score_trio(const int8_t *q, const edgec_keys *keys, const
             return 0;
         }
         of.scale[h] = exact[h * next] * EDGEC_UP;
-        of.top[h] = edgec_float(0xFF800000u); /* minus infinity */
     }
-    of.k = keys->k;
     of.stride = keys->stride;
     of.back = 4u - 3u * keys->stride;
     of.q = q;
     of.d = keys->d;
     of.q_back = 4u - 2u * keys->d;
-    of.k_scale = keys->k_scale;
     of.step = 2u * keys->kv;
-    of.s = s;
     of.lds = 4u * lds;
-    of.tiles = count / 4u;
-    edgec_score_trio_tiles(&of);
-    if (count % 4u) { /* the last 4 positions: some of them once more, with the same bits */
-        of.k += (size_t)(count - 4u) * keys->stride;
-        of.k_scale += (size_t)(count - 4u) * keys->kv;
-        of.s += count - 4u;
-        of.tiles = 1;
+    /* First, if there are more positions, the last tile, whose largest scores are not wanted; then whole tiles; then the
+     * last 4 of all, some of them once more, with the same bits. */
+    uint32_t from = most > all ? most - 4u : 0u;
+    of.tiles = most > all ? 1u : all / 4u;
+    EDGEC_UNROLL_1
+    for (;;) {
+        of.k = keys->k + (size_t)from * keys->stride;
+        of.k_scale = keys->k_scale + (size_t)from * keys->kv;
+        of.s = s + from;
+        EDGEC_UNROLL_1
+        for (uint32_t h = 0; from == 0 && h < 3u; h++) {
+            of.top[h] = edgec_float(0xFF800000u); /* minus infinity */
+        }
         edgec_score_trio_tiles(&of);
+        if (most > all) {
+            most = all;
+            from = 0;
+            of.tiles = all / 4u;
+        } else if (from == 0 && all % 4u) {
+            from = all - 4u;
+            of.tiles = 1;
+        } else {
+            break;
+        }
     }
+    EDGEC_UNROLL_1
     for (uint32_t h = 0; h < 3u; h++) {
         top[h * next] = of.top[h];
     }
     return 1;
 }
 
-/* edgec_mix_heads of three heads, at least 4 positions and 4 elements. */
-EDGEC_INLINE void edgec_mix_trio(const uint8_t *p, uint32_t next_p, const edgec_values *values,
-                                 const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
+/* acc = the sums over t of p[t] * v[t] of three heads, at least 4 positions and 4 elements. p: [3][next_p] */
+EDGEC_INLINE void edgec_mix_trio(edgec_trio_values *of, const uint8_t *p, uint32_t next_p,
+                                 const edgec_values *values) {
     const uint32_t whole = values->count & ~3u;
-    edgec_trio_values of;
-    of.p = p;
-    of.lds = next_p;
-    of.v = values->v;
-    of.stride = values->stride;
-    of.tiles = whole / 4u;
-    edgec_mix_trio_tiles(&of);
+    of->p = p;
+    of->lds = next_p;
+    of->v = values->v;
+    of->stride = values->stride;
+    of->tiles = whole / 4u;
+    edgec_mix_trio_tiles(of);
     EDGEC_UNROLL_1
-    for (uint32_t h = 0; h < 3u; h++) {
-        if (values->count > whole) {
-            edgec_mix_word(p + whole, values->v + (size_t)whole * values->stride, values->stride,
-                           values->count - whole, of.acc + 4u * h);
-        }
-        edgec_finish_row(of.acc + 4u * h, y, 4, *factor);
+    for (uint32_t h = 0; values->count > whole && h < 3u; h++) {
+        edgec_mix_word(p + whole, values->v + (size_t)whole * values->stride, values->stride,
+                       values->count - whole, of->acc + 4u * h);
         p += next_p;
-        factor += next_factor;
-        y += next_y;
     }
 }
 

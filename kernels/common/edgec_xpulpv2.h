@@ -52,8 +52,10 @@
 #define EDGEC_P_MAX(rd, a, b)               EDGEC_INSN_R("0x33", "6", "0x02", rd, a, b)
 #define EDGEC_P_MAXU(rd, a, b)              EDGEC_INSN_R("0x33", "7", "0x02", rd, a, b)
 #define EDGEC_P_ABS(rd, a)                  EDGEC_INSN_R("0x33", "0", "0x02", rd, a, "x0")
-/* a * b of the 16 low bits of both, unsigned; a - b; both shifted right by 0 .. 31, a number. */
+/* a * b of the 16 low bits of both, unsigned; the same with half a unit added (rn); a - b; all shifted right by 0 .. 31, a
+ * number. */
 #define EDGEC_P_MULUN(rd, a, b, shift)      EDGEC_INSN_R("0x5b", "0", shift, rd, a, b)
+#define EDGEC_P_MULURN(rd, a, b, shift)     EDGEC_INSN_R("0x5b", "4", shift, rd, a, b)
 #define EDGEC_P_SUBUN(rd, a, b, shift)      EDGEC_INSN_R("0x5b", "3", "0x40 + " shift, rd, a, b)
 /* a between -2^(bits-1) and 2^(bits-1) - 1; bits is a number of 1 .. 31. An x<bits> names the 5 bits of a register. */
 #define EDGEC_P_CLIP(rd, a, bits)           EDGEC_INSN_R("0x33", "1", "0x0a", rd, a, "x" bits)

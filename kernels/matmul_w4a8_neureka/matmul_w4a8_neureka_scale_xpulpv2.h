@@ -122,8 +122,8 @@ EDGEC_INLINE int units_of(const float *x_scale, uint32_t groups, float *units) {
  *
  * Two cores share a float unit: their instructions for it go on without waiting where others lie between. x_scale takes
  * 2^112, which w_scale's bits lack as a float's, in advance. */
-EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_span *span) {
-    const uint32_t groups = c->a->groups, count = span->count, step = span->step;
+EDGEC_INLINE void scale_span(uint32_t groups, uint32_t tile, const edgec_neureka_span *span) {
+    const uint32_t count = span->count, step = span->step;
     const int32_t *acc = span->acc;
     const uint16_t *w = span->w;
     const float *x_scale = span->x_scale, *added = span->added;
@@ -150,7 +150,7 @@ EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_spa
         /* clang-format on */
         return;
     }
-    const uint32_t stride = (uint32_t)sizeof(float) * c->a->tile;
+    const uint32_t stride = (uint32_t)sizeof(float) * tile;
     float units[UNITS];
     const float *x;
     uint32_t s;
@@ -190,10 +190,10 @@ EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_spa
     /* clang-format on */
 }
 
-EDGEC_INLINE void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
                             uint32_t count) {
     const edgec_neureka_span span = span_of(c, acc, row, channel, count);
-    scale_span(c, &span);
+    scale_span(c->a->groups, c->a->tile, &span);
 }
 
 EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,

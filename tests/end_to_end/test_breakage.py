@@ -22,8 +22,8 @@ KERNELS = {  # file: (text, what it becomes, op that must be named)
     "matmul_w4a8/matmul_w4a8_generic.c": ("1 << (bits - 1u)", "1 << (bits - 2u)", "matmul_w4a8"),
     "rope_append/rope_append_generic.c": ("(float)table[i] * a", "(float)table[i] * 1.001f * a", "rope_append"),
     "common/edgec_softmax.h": (
-        "* EDGEC_ONE_65025TH",
-        "* 1.01f * EDGEC_ONE_65025TH",
+        "* EDGEC_ONE_255TH",
+        "* 1.01f * EDGEC_ONE_255TH",
         "attention",
     ),
     "common/edgec_silu.h": (*SILU, "silu_mul_quantize"),

@@ -311,6 +311,7 @@ def attention_softmax(rng: Rng) -> Args:
         **h,
         "pos": pos,
         "lds": lds,
+        "window": int(rng.choice([0, 0, 1, 9, 40])),
     }
 
 
@@ -328,7 +329,7 @@ def attention_softmax_full(rng: Rng) -> Args:
     """attention_softmax's rows, of which a part of the positions belongs to the text."""
     args = attention_softmax(rng)
     whole = positions(args)
-    del args["pos"]
+    del args["pos"], args["window"]
     return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
 
 
@@ -408,13 +409,15 @@ def attention_finish(rng: Rng) -> Args:
 def attention(rng: Rng) -> Args:
     """Queries over a whole cache, with room to work in."""
     h, pos = _heads(rng), _int(rng, 0, 40)
-    if shared := rng.random() < 0.5:  # heads of one row, long enough for that
+    if rng.random() < 0.6:  # rows of a prompt, of heads whose words are whole
+        h |= {"m": _int(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
+    if shared := rng.random() < 0.4:  # heads of one row, long enough for that
         h["m"], pos = 1, _int(rng, 24, 140)
         h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
-    lds, kv = length + _int(rng, 0, 4), h["n_kv_heads"]
-    cores = _int(rng, 8, 9)
-    rooms = max(cores, h["n_heads"]) + _int(rng, 0, 2) if shared else cores
+    lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
+    cores, lanes = _int(rng, 8, 9), _int(rng, 1, 4 if d == 4 else 3)
+    rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
     return {
         "q": _f32(rng, units * d, -2, 1),
         "k": _i8(rng, length * kv * d),
@@ -424,12 +427,14 @@ def attention(rng: Rng) -> Args:
         "q8": _junk(rng, rooms * d + 1, np.int8),
         "s": _junk(rng, rooms * lds + 3, f32),
         "p": _junk(rng, rooms * lds + 3, np.uint8),
+        "r": _junk(rng, cores * lds + 1, np.float16) if lanes > 2 else None,
         "found": _junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
         "y": _junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
         "cores": cores,
+        "lanes": lanes,
         "rooms": rooms,
         "factor": factor(d, float(rng.choice([0.0, 0.3]))),
     }

@@ -28,6 +28,6 @@ void math_constants(float *y);
 void math_constants(float *y) {
     y[0] = EDGEC_LOG2E;
     y[1] = EDGEC_ONE_127TH;
-    y[2] = EDGEC_ONE_65025TH;
+    y[2] = EDGEC_ONE_255TH;
     y[3] = EDGEC_F16_MAX;
 }

@@ -95,6 +95,7 @@ def test_attention_in_tiles(library: ctypes.CDLL, seed: int) -> None:
     s = call(library, "attention_limits", args, _cores(rng))["s"]
     args = {"s": s, "v_scale": flat["v_scale"][: length * kv], "p": p, "p_scale": np.zeros(units, f32)}
     args |= {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": example.pos, "lds": lds}
+    args["window"] = limits["window"]
     weights = call(library, "attention_softmax", args, _cores(rng))
     for first, count in _tiles(rng, length):
         tile = {"first": first, "count": count, "lds": lds}

@@ -23,8 +23,8 @@ def test_rows() -> None:
 
 
 def test_close_to_softmax() -> None:
-    """Of int8 queries and the stored cache. In units of the largest weight a p is off by half of 1/255 and, before
-    that, e by half of 1/255 and by the two roundings of its argument to 1/64.
+    """Of int8 queries and the stored cache. In units of the largest scale that a row sees a p is off by half of 1/255
+    and 1/256 of that and, before that, e by half of 1/255 and by the two roundings of its argument to 1/64.
     """
     for op, example in examples("attention"):
         heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
@@ -47,9 +47,9 @@ def test_close_to_softmax() -> None:
         e = np.exp(s - s.max(-1, keepdims=True))
         want = np.einsum("mht,thd->mhd", e / e.sum(-1, keepdims=True), v)
         largest = np.abs(v).max(-1).T[None]  # heads, t
-        weights = e * i["v_scale"][:t].astype(np.float64).T.repeat(heads // kv, 0)[None]
         seen = np.isfinite(s)
-        steps = 0.5 / 255 * weights.max(-1, keepdims=True) * 127 * seen
+        scales = np.where(seen, i["v_scale"][:t].astype(np.float64).T.repeat(heads // kv, 0)[None], 0)
+        steps = (0.5 + 1 / 256) / 255 * scales.max(-1, keepdims=True) * 127 * seen
         relative = 2 ** (1 / 64) - 1 + 1e-5 * np.maximum(1, np.abs(np.where(seen, s, 0)).max())
         bound = (steps + 2 * (relative * e + 0.5 / 255) * seen * largest).sum(-1) / e.sum(-1) * 1.01 + 1e-9
         error = np.abs(run(op, example)["y"].reshape(m, heads, d) - want).max(-1)

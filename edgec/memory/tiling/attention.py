@@ -15,6 +15,7 @@ from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
 from edgec.ops.attention import cap_of, factor, split_from, splits
+from edgec.ops.attention import lanes as lanes_of
 
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
 
@@ -26,7 +27,8 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
     """
     block = step.graph.rows
     if not suffix and step.choices.attention and not _limits(step):
-        yield partial(_whole, step)
+        for lanes in sorted({_lanes(step), 1}, reverse=True):
+            yield partial(_whole, step, lanes)
     while True:
         positions = step.context
         while True:
@@ -39,25 +41,32 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
         block = -(-block // 2)
 
 
-def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
+def _lanes(step: StepContext) -> int:
+    heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
+    return lanes_of(step.graph.rows, heads, kv, d, step.target.engines[0].cores)
+
+
+def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores
     shared = splits(heads, cores) and step.context > split_from(heads, kv, cores)  # by the cores, of one row at a time
-    rooms = max(cores, heads) if shared else cores
-    sizes = {"q8": d, "s": lds * 4, "p": lds}  # of a head
+    rooms = max(cores * lanes, heads) if shared else cores * lanes
+    sizes = {"q8": rooms * d, "s": rooms * lds * 4, "p": rooms * lds}
+    if lanes >= 3:
+        sizes["r"] = cores * lds * 2
     if shared:
-        sizes["found"] = 16 * cores
+        sizes["found"] = rooms * cores * 16
     operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
     everything = Extent(rows, 0, step.context, from_start=True)
     for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
         operands[role] = _cache(step, cache, 0, everything)
     for part, size in sizes.items():
-        operands[part] = workspace.allocate(f"{name}.{part}", rooms * size, "scratch")
-    operands.setdefault("found", None)
+        operands[part] = workspace.allocate(f"{name}.{part}", size, "scratch")
+    operands |= {part: None for part in ("r", "found") if part not in operands}
     m: Number = Extent(rows, 0, rows) if rows > 1 else 1
     numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
-    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "rooms": rooms, "factor": _factor(step)}
+    numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "lanes": lanes, "rooms": rooms, "factor": _factor(step)}
     return [Tile("attention", operands, numbers)]
 
 
@@ -114,6 +123,7 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
         everything = span(0, step.context)
         operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
         numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}
+        numbers["window"] = limits.get("window", 0)
         tiles.append(Tile("attention_softmax", operands, numbers, guard))
         for t in range(0, step.context, positions):
             count = span(t, min(positions, step.context - t))

@@ -164,7 +164,8 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_cut cut = edgec_parts_known(p, a->n / 2u, a->out_group, EDGEC_GROUPS);
     const int plain = is_plain_for(a, 1);
     const float unit = a->x_scale[0] * F16_UNIT;
-    edgec_neureka_list list = edgec_neureka_listed((const edgec_neureka_next *)p->a, &shape);
+    edgec_neureka_list list;
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)p->a, &shape);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES, top = 0;
     const int32_t *acc = a->acc;
     if (core == 0) {

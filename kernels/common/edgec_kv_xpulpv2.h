@@ -17,7 +17,8 @@ EDGEC_INLINE float edgec_shifted_top(const float *x, const float *shift, uint32_
             "fsub.s %[a], %[a], %[b]\n\t"
             "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
             EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
-        : [x] "+r"(x), [shift] "+r"(shift), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
+        /* top is 0 as step may be: without the & both could get one register */
+        : [x] "+r"(x), [shift] "+r"(shift), [top] "+&r"(top), [a] "=&r"(a), [b] "=&r"(b)
         : [k] "r"(k), [step] "r"(step)
         : "memory");
     /* clang-format on */

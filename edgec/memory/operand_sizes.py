@@ -49,7 +49,13 @@ SHAPES: dict[str, Shapes] = {
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
         **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q8": "[rooms][head_dim]", "s": "[rooms][lds]", "p": "[rooms][lds]", "r": "[cores][lds]", "found": "[4][rooms][cores]"},
+        **{
+            "q8": "[rooms][head_dim]",
+            "s": "[rooms][lds]",
+            "p": "[rooms][lds]",
+            "r": "[cores][lds]",
+            "found": "[4][rooms][cores]",
+        },
         **{"y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},

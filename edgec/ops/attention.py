@@ -50,7 +50,7 @@ def split_from(heads: int, kv_heads: int, cores: int) -> int:
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
-    """How many rows and heads with the same keys and values a core does together; 1 where fewer than three come to it."""
+    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three."""
     together = min(rows * heads // kv_heads, -(-rows * heads // cores), 4 if head_dim == 4 else 3)
     return together if together >= 3 and head_dim % 4 == 0 else 1
 
@@ -236,10 +236,10 @@ def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
     t, rooms, cores, lds = a["pos"] + m, a["rooms"], a["cores"], a["lds"]
-    sizes = {"q8": rooms * d, "s": rooms * lds, "p": rooms * lds, "r": cores * lds, "found": 4 * rooms * cores}
-    for role, size in sizes.items():
+    sizes = {"q8": (rooms, d), "s": (rooms, lds), "p": (rooms, lds), "r": (cores, lds), "found": (rooms, 4 * cores)}
+    for role, (rows, size) in sizes.items():
         if a[role] is not None:
-            a[role][:size] = 0
+            a[role][: rows * size].reshape(rows, size)[:] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -291,15 +291,19 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 
 def _whole_work(a: dict[str, Any]) -> Work:
-    heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
-    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 16 * int(a["head_dim"]) + 10)
-    if seen < 4:  # element by element
-        flops += heads * 4 * int(a["head_dim"]) * seen
-    cores, kv = int(a["cores"]), int(a["n_kv_heads"])
-    shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
-    if shared and heads >= 3 * kv:  # three heads load a key once and transpose a value once
-        flops -= heads * int(a["head_dim"]) * seen // 5
-    return Work(macs, flops, heads * CORES if shared else heads)
+    """float operations: what instructions a position and head take beside half an instruction a product."""
+    m, heads, kv, d, cores = (int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "cores"))
+    seen = m * int(a["pos"]) + m * (m + 1) // 2  # by all rows
+    shared = m == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
+    each = 13 if d == 4 else 17  # where three or four rows and heads load a key once and transpose a value once
+    if shared and heads >= 3 * kv:
+        each = 22
+    elif shared or a["lanes"] == 1:
+        each = 23 + 3 * d // 4
+    if a["pos"] + m < 4:  # element by element
+        each += 4 * d
+    flops = heads * (each * seen + 12 * m * d)
+    return Work(2 * heads * d * seen, flops, heads * CORES if shared else heads * m)
 
 
 KERNELS = (

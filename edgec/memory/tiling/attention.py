@@ -42,8 +42,11 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
 
 
 def _lanes(step: StepContext) -> int:
+    engine = step.target.engines[0]
+    if not engine.isa:  # plain C does one after the other
+        return 1
     heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
-    return lanes_of(step.graph.rows, heads, kv, d, step.target.engines[0].cores)
+    return lanes_of(step.graph.rows, heads, kv, d, engine.cores)
 
 
 def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:

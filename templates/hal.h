@@ -50,7 +50,7 @@ void hal_fork_team(hal_kernel kernel, const void *args);
  */
 void hal_barrier(void);
 
-/* Puts a constant near the cores, where the program is a chip's own: its link script has a place for a section `.near`. */
+/* Puts arguments of calls near the cores, where the program is a chip's own: its link script has a place for a section `.near`. */
 #if defined(EDGEC_CORES)
 #define HAL_NEAR __attribute__((section(".near"), aligned(4)))
 #else

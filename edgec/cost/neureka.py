@@ -38,7 +38,9 @@ TWO_ROWS = (
 CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a single row, and each of its groups
 ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
 RETURN = 90
-SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it
+SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
+WIDEN = 8.6  # of a core: a channel's two scales made ready, where it has one of gate and one of up
+GATE_ROW, GATE = 60, 23.2  # there: a row of a tile, a channel of it from the engine's sums to what is quantised
 QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
@@ -99,19 +101,26 @@ def _matmul_cycles(
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
     one_row = m == 1 and not out_group
+    gated = bool(out_group) and groups == 1
+    apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
+    by_rows = gated and m > 1 and 4 * apiece * cores <= 5 * m
     clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
     for index, size in enumerate(sizes):
         done = jobs * (index + 1)
         start(done + 1)
         clock += SHARE if one_row else 0
+        clock += WIDEN * -(-n // parts // cores) if gated and not index else 0
         clock = max(clock, ends[done]) + unit.wait_cycles
         start(done + 2)
         share = -(-size // cores)
         if one_row:
             clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
+        elif gated:
+            rows, count = (apiece, size) if by_rows else (m, share)
+            clock += TILE + rows * (GATE_ROW + count * GATE)
         else:
             clock += TILE + parts * m * (ROW + share * channel)
-        clock += m * (SILU_ROW + share * SILU) if out_group else 0
+            clock += m * (SILU_ROW + share * SILU) if out_group else 0
     return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
 
 

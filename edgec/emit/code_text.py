@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 HOLE = "\0"  # stands for one integer in a shape
 
 
@@ -26,3 +28,8 @@ class CodeText:
         """The lines with C expressions in the holes, by default the integers themselves."""
         given = [f"{v}u" for v in self.integers] if expressions is None else expressions
         return "".join(p + e for p, e in zip(self.shape.split(HOLE), [*given, ""], strict=True))
+
+
+def float_literal(value: float) -> str:
+    """The float32 nearest to value, as a hexadecimal literal: exact and locale-free."""
+    return f"{float(np.float32(value)).hex()}f"

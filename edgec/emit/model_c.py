@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
-from edgec.emit.call_blocks import CallBlocks, calls_buffer, constant_call
+from edgec.emit.call_blocks import CallBlocks, calls_buffer, tabled_call
 from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
+from edgec.emit.kernel_copies import KernelCopies
 from edgec.emit.loops import roll
 from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
@@ -70,10 +71,10 @@ def accelerators(plan: Plan) -> set[str]:
     return {kernel(p.call.kernel).engine for p in phases if p.call is not None} - {""}
 
 
-def model_c(plan: Plan, title: str) -> str:
-    """The text of model.c."""
+def model_c(plan: Plan, title: str, copies: KernelCopies | None = None) -> str:
+    """The text of model.c. copies: gets the kernels that calls of a token have of their own."""
     blocks = CallBlocks() if calls_buffer(plan) else None
-    functions, programs = _programs(plan, blocks)
+    functions, programs = _programs(plan, blocks, copies)
     calls = {p.call.kernel for g in plan.programs.values() for s in g.steps for p in s.phases if p.call is not None}
     generates = "decode" in plan.programs
     modules = called_modules(plan) | ({"sample_params"} if generates else set())
@@ -85,9 +86,10 @@ def model_c(plan: Plan, title: str) -> str:
         version=__version__,
         target=plan.target.name,
         headers=sorted(f"{m}.h" for m in modules),
-        kernels=sorted(name for name in calls if not kernel(name).directed),
+        kernels=sorted(name for name in calls if f"HAL_FORK(edgec_{name}," in bodies),
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
+        copies=copies.listed() if copies else [],
         tables={name: [_indent(row) for row in rows] for name, rows in blocks.tables.items()} if blocks else {},
         used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
@@ -133,11 +135,14 @@ def _address(region: Region) -> str:
     return f"{symbol(region.level)} + {region.offset}u"
 
 
-def _programs(plan: Plan, blocks: CallBlocks | None) -> tuple[list[Function], list[dict[str, Any]]]:
+def _programs(
+    plan: Plan, blocks: CallBlocks | None, copies: KernelCopies | None
+) -> tuple[list[Function], list[dict[str, Any]]]:
     """The functions that all programs share, and for each program its steps and its table of numbers."""
     ids = value_ids(plan)
     steps = [(program, step) for program in plan.programs.values() for step in program.steps]
-    shared = share([(step.op, _step_code(step, ids, blocks)) for _, step in steps])
+    of_token = {"decode": copies}  # a prompt has many rows, and pays little for a call
+    shared = share([(step.op, _step_code(step, ids, blocks, of_token.get(p.name))) for p, step in steps])
     programs = []
     at = 0
     for program in plan.programs.values():
@@ -156,9 +161,11 @@ def _programs(plan: Plan, blocks: CallBlocks | None) -> tuple[list[Function], li
     return shared.functions, programs
 
 
-def _step_code(step: Step, ids: dict[str, int], blocks: CallBlocks | None) -> CodeText:
-    given = None if constant_call(step) is None else blocks
-    code = roll([phase_text(phase, given) for phase in step.phases])
+def _step_code(
+    step: Step, ids: dict[str, int], blocks: CallBlocks | None, copies: KernelCopies | None
+) -> CodeText:
+    given = None if tabled_call(step) is None else blocks
+    code = roll([phase_text(phase, given, copies) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:
         code += trace_text(ids[value], region, rows, row_bytes)
     return code

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Collection
 
-from edgec.emit.call_blocks import CallBlocks
-from edgec.emit.code_text import HOLE, CodeText
+from edgec.emit.call_blocks import CallBlocks, written
+from edgec.emit.code_text import HOLE, CodeText, float_literal
+from edgec.emit.kernel_copies import KernelCopies
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
 
@@ -55,13 +56,11 @@ def symbol(level: str) -> str:
     return f"edgec_{level.lower()}"
 
 
-def float_literal(value: float) -> str:
-    """The float32 nearest to value, as a hexadecimal literal: exact and locale-free."""
-    return f"{float(np.float32(value)).hex()}f"
+def phase_text(phase: Phase, blocks: CallBlocks | None = None, copies: KernelCopies | None = None) -> CodeText:
+    """A phase as C: start transfers, run the call beside them, wait.
 
-
-def phase_text(phase: Phase, blocks: CallBlocks | None = None) -> CodeText:
-    """A phase as C: start transfers, run the call beside them, wait. blocks: that get the call's arguments."""
+    blocks: that get the call's arguments; copies: of kernels, of which the call may have one.
+    """
     w = _Writer()
     for transfer in phase.transfers:
         _transfer(w, transfer)
@@ -70,7 +69,7 @@ def phase_text(phase: Phase, blocks: CallBlocks | None = None) -> CodeText:
             w.put("if (")
             w.number(phase.when)
             w.put(" > 0) ")
-        _call(w, phase.call, blocks)
+        _call(w, phase.call, blocks, copies)
     if phase.transfers:
         w.put("hal_dma_wait();\n")
     return CodeText("".join(w.text), tuple(w.integers))
@@ -138,41 +137,52 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
         w.hole(row_bytes)
 
 
-def _call(w: _Writer, call: Call, blocks: CallBlocks | None) -> None:
+def _call(w: _Writer, call: Call, blocks: CallBlocks | None, copies: KernelCopies | None) -> None:
     """Arguments are a row of the kernel's table, or a block, so that all of a step lie at one place of the stack."""
+    function = f"edgec_{call.kernel}" if copies is None else copies.function(call)
     if blocks is not None:
-        arguments = _Writer()
-        _arguments(arguments, call)
+        arguments, later = _Writer(), written(call)
+        _arguments(arguments, call, later)
         row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
-        w.put(_forked(call, f"{call.kernel}_calls + {HOLE}") + "\n")
+        for name in later:
+            w.put(f"{call.kernel}_calls[")
+            w.hole(row)
+            w.put(f"].{name} = ")
+            _argument(w, call, name)
+            w.put(";\n")
+        w.put(_forked(call, function, f"{call.kernel}_calls + {HOLE}") + "\n")
         w.integers.append(row)
         return
     w.put(f"{{\nedgec_{call.kernel}_args args = ")
     _arguments(w, call)
-    w.put(f";\n{_forked(call, '&args')}\n}}\n")
+    w.put(f";\n{_forked(call, function, '&args')}\n}}\n")
 
 
-def _forked(call: Call, args: str) -> str:
-    name = f"edgec_{call.kernel}"
-    return f"{name}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({name}, {args});"
+def _forked(call: Call, function: str, args: str) -> str:
+    return f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});"
 
 
-def _arguments(w: _Writer, call: Call) -> None:
+def _arguments(w: _Writer, call: Call, later: Collection[str] = ()) -> None:
+    """An initialiser; 0 for those that are written later."""
     w.put("{\n")
     for p in kernel(call.kernel).params:
-        w.put(f".{p.name} = ")
-        if p.is_pointer:
-            region = call.regions[p.name]
-            const = "const " if p.kind == "in" else ""
-            if region is None:
-                w.put("NULL")
-            else:
-                w.put(f"({const}{C_TYPES[p.dtype]} *)(")
-                w.address(region)
-                w.put(")")
-        elif p.kind == "f32":
-            w.put(float_literal(float(call.numbers[p.name])))  # type: ignore[arg-type]
-        else:
-            w.number(call.numbers[p.name])
-        w.put(",\n")
+        if p.name not in later:
+            w.put(f".{p.name} = ")
+            _argument(w, call, p.name)
+            w.put(",\n")
     w.put("}")
+
+
+def _argument(w: _Writer, call: Call, name: str) -> None:
+    p = next(p for p in kernel(call.kernel).params if p.name == name)
+    if not p.is_pointer:
+        if p.kind == "f32":
+            w.put(float_literal(float(call.numbers[name])))  # type: ignore[arg-type]
+        else:
+            w.number(call.numbers[name])
+    elif (region := call.regions[name]) is None:
+        w.put("NULL")
+    else:
+        w.put(f"({'const ' if p.kind == 'in' else ''}{C_TYPES[p.dtype]} *)(")
+        w.address(region)
+        w.put(")")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgec import __version__
 from edgec.emit.call_blocks import calls_buffer
+from edgec.emit.kernel_copies import COPIES, copies_for
 from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
 from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
@@ -65,8 +66,9 @@ def project_files(
     stack = rv32_stack_bytes(plan.target)
     chip, l3 = plan.target.runtime.hal, _off_chip(plan, arenas)
     encodes, seq2seq = "decode" not in plan.programs, {"encode", "decode"} <= plan.programs.keys()
+    copies = copies_for(plan.target, chip_variants(plan.target))
     files: dict[str, str | bytes | NDArray[np.uint8]] = {
-        "model.c": model_c(plan, title),
+        "model.c": model_c(plan, title, copies),
         "model.h": model_h(plan, title, vocab, plan_hash, golden.prompt if seq2seq else ()),
         "arenas.S": render("arenas.S.j2", memories=arenas),
         "link.ld": render("link.ld.j2", memories=arenas, stack_bytes=stack),
@@ -82,6 +84,8 @@ def project_files(
             seq2seq=seq2seq,
         ),
     }
+    own = {f"{chip}/{COPIES}/{name}": text for name, text in copies.files().items()} if copies else {}
+    files.update(own)
     if chip:
         files[f"{chip}/link.ld"] = _chip_link(plan, arenas, l3)
         for path in (folder("templates") / chip).iterdir():
@@ -90,7 +94,7 @@ def project_files(
     kernels = _kernel_files(plan)
     kinds = {"images": sorted(f"{level.lower()}.bin" for level in images)}
     kinds["kernels"] = kernel_sources(kernels)
-    kinds["chip_kernels"] = kernel_sources(kernels, chip_variants(plan.target))
+    kinds["chip_kernels"] = [*kernel_sources(kernels, chip_variants(plan.target)), *sorted(own)]
     kinds["folders"] = sorted({str(Path(p).parent) for p in kernels})
     core, rv32 = plan.target.runtime.float_abi, rv32_float_abi(plan.target)
     words = {
@@ -120,9 +124,9 @@ def rv32_stack_bytes(target: Target) -> int:
     return max(target.runtime.stack_bytes, RV32_STACK_BYTES) if target.runtime.hal else target.runtime.stack_bytes
 
 
-def chip_variants(target: Target) -> set[str]:
+def chip_variants(target: Target) -> frozenset[str]:
     """Which kernels' files the target's own program is built from, where there is a choice."""
-    return {target.engines[0].isa, *(a.kind for a in target.accelerators)} - {""}
+    return frozenset({target.engines[0].isa, *(a.kind for a in target.accelerators)} - {""})
 
 
 def kernel_sources(paths: Iterable[str], variants: Collection[str] = ()) -> list[str]:

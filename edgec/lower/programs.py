@@ -16,6 +16,7 @@ from edgec.memory.choices import ALL, Choices
 from edgec.passes.fuse import fuse
 from edgec.passes.join_projections import join_projections
 from edgec.passes.to_neureka import to_neureka
+from edgec.passes.unused_outputs import unused_outputs
 from edgec.target import Target
 
 Consts = Mapping[str, NDArray[Any]]
@@ -47,7 +48,8 @@ def programs(
     model: as `ready` gives it for the target; layers: of the first so many blocks only.
     """
     lowered = {name: lower(model, dict(consts), name, rows, context, layers) for name, rows in rows_of.items()}
-    return {name: fuse(graph, target, lambda which: bool(getattr(choices, which))) for name, graph in lowered.items()}
+    fused = (fuse(graph, target, lambda which: bool(getattr(choices, which))) for graph in lowered.values())
+    return dict(zip(lowered, map(unused_outputs, fused), strict=True))
 
 
 def on_shapes(

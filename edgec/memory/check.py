@@ -15,11 +15,24 @@ from typing import Any
 
 from edgec.memory.contents import ByOffset, Contents
 from edgec.memory.operand_sizes import most_bytes
-from edgec.memory.plan import ALIGN, Buffer, Call, Extent, Phase, Plan, Program, Region, Step, Transfer, most
+from edgec.memory.plan import (
+    ALIGN,
+    Buffer,
+    Call,
+    Extent,
+    Phase,
+    Plan,
+    Program,
+    Region,
+    Step,
+    Transfer,
+    most,
+    rows_at_run,
+)
 from edgec.neureka.engine import LINE
 from edgec.ops import kernel
 
-PERMANENT = ("weight", "scale", "table", "kv", "state")
+CONSTANT = ("weight", "scale", "table")
 
 
 class PlanError(Exception):
@@ -83,8 +96,9 @@ class _Walk:
     def __init__(self, plan: Plan, program: Program) -> None:
         self.plan, self.program = plan, program
         self.contents = {level: Contents() for level in plan.target.memory_by_name}
+        self.constants = {b.name for b in plan.buffers if b.kind in CONSTANT}
         for b in plan.buffers:
-            if b.kind in PERMANENT:
+            if b.kind in (*CONSTANT, "kv", "state"):
                 self.contents[b.level].write(Region(b.level, b.offset, b.size, b.name))
         self.permanent = {
             level: ByOffset([b for b in plan.buffers if b.level == level]) for level in plan.target.memory_by_name
@@ -265,6 +279,9 @@ class _Walk:
             self.fail(step, f"transfer turns {t.source.value}+{t.source.at} into {t.target.value}+{t.target.at}")
         if t.start and t.source.value == t.target.value:
             self.fail(step, f"transfer of rows of {t.source.value} chosen at run time keeps the name of the whole")
+        name = t.source.value
+        if t.start == "source_pos" and name in self.constants and t.target.value != rows_at_run(name):
+            self.fail(step, f"rows of {name} at the run's position become {t.target.value}")
         rows = {"source_pos": t.source, "target_pos": t.target}.get(t.start)
         if rows is not None:
             first = t.rows.first if isinstance(t.rows, Extent) else 0  # a later part of a split transfer

@@ -23,6 +23,7 @@ class Choices:
     in_place       results in the buffer of an input that nothing reads any more
     tiling         the fastest of a step's tilings, rather than the coarsest that fits
     early_loads    a step's first weights during the step before
+    kept_rows      the rows of a table by position loaded once a run, not by every layer (edgec/memory/kept_rows.py)
     compaction     all buffers placed again once every step is planned
     """
 
@@ -40,6 +41,7 @@ class Choices:
     in_place: bool = True
     tiling: bool = True
     early_loads: bool = True
+    kept_rows: bool = True
     compaction: bool = True
 
 

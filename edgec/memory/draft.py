@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from edgec.cost.estimate import phases_usage
 from edgec.ir.graph import Graph
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.compaction import packed, relocate
 from edgec.memory.homes import place_permanent
+from edgec.memory.kept_rows import Kept, keep_rows, unchanged
 from edgec.memory.placement import align
 from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region
-from edgec.memory.prefetch import find_early, prefetched
+from edgec.memory.prefetch import CONSTANT, find_early, prefetched
 from edgec.memory.repeat import Decisions
 from edgec.memory.steps import Steps
 from edgec.target import Target
@@ -61,7 +64,7 @@ class Draft:
         return Plan(self.target, self.context, self.permanent, programs)
 
     def finished(self) -> Plan:
-        """Loads of constants begin early where there is room for them, and all buffers are placed anew together."""
+        """Loads begin early and rows of tables stay where there is room, and all buffers are placed anew together."""
         made = self.plan()
         for name, program in made.programs.items():
             made.programs[name] = self._compacted(program)
@@ -70,20 +73,60 @@ class Draft:
     def _compacted(self, program: Program) -> Program:
         if not self.choices.compaction:
             return relocate(program, program.buffers)
+        constants = {b.name for b in self.permanent if b.kind in CONSTANT}
+        kept = keep_rows(program, constants, self.target.compute) if self.choices.kept_rows else None
+        once = self._with_rows(program, kept) if kept else None
+        if once and not once.refused:
+            return once.program  # nothing gave way to the rows
+        again = self._with_early_loads(program, unchanged(program))
+        made = again.program if again else self._repacked(program)
+        return min((once.program, made), key=self._cycles) if once else made
+
+    def _with_rows(self, program: Program, kept: Kept) -> Fitted | None:
+        """The program with rows that stay, and with early loads as far as both have room; None if that is too much."""
+        found = self._with_early_loads(program, kept)
+        if found:
+            return found
+        buffers, how = packed(kept.program.buffers, self.permanent)
+        return Fitted(kept.brought(kept.placed(program, buffers, how)), 1) if self._fits(buffers) else None
+
+    def _with_early_loads(self, program: Program, kept: Kept) -> Fitted | None:
+        """The program with loads a step early, in as much of the free room as buffers can be placed in; None if in
+        none."""
         permanent, target = self.permanent, self.target
-        alone = Plan(target, self.context, permanent, {program.name: program})
+        alone = Plan(target, self.context, permanent, {program.name: kept.program})
         fits = all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in target.memories)  # loads take room too
         for share in ROOM_TO_TRY if self.choices.early_loads and fits else ():
             room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
-            found = find_early(program, permanent, target, self.context, room)
+            found = find_early(kept.program, permanent, target, self.context, room)
             buffers, how = packed(found.buffers, permanent)
-            if all(_end(buffers, m.name) <= m.capacity_bytes for m in target.memories):
-                return prefetched(relocate(program, buffers, how), found.early)
-        buffers, how = packed(program.buffers, permanent)
-        if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in target.memories):
+            if self._fits(buffers):
+                early = prefetched(kept.placed(program, buffers, how), found.early)
+                return Fitted(kept.brought(early), found.refused)
+        return None
+
+    def _repacked(self, program: Program) -> Program:
+        """The program as it is, placed anew where that takes no memory more; it need not fit."""
+        buffers, how = packed(program.buffers, self.permanent)
+        if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in self.target.memories):
             buffers, how = program.buffers, {}
-        copies = all(_end([*permanent, *buffers], m.name) <= m.capacity_bytes for m in target.memories)
-        return relocate(program, buffers, how, copies)
+        return relocate(program, buffers, how, copies=self._fits([*self.permanent, *buffers]))
+
+    def _fits(self, buffers: list[Buffer]) -> bool:
+        return all(_end(buffers, m.name) <= m.capacity_bytes for m in self.target.memories)
+
+    def _cycles(self, program: Program) -> float:
+        """Predicted cycles of the program's longest run at the end of the context."""
+        phases = (step.phases for step in program.steps)
+        at = (program.rows, self.context - program.rows)
+        return sum(phases_usage(self.target, each, *at).cycles for each in phases)
+
+
+class Fitted(NamedTuple):
+    """A program that fits, and how many steps could not load early for lack of room."""
+
+    program: Program
+    refused: int
 
 
 def _end(buffers: list[Buffer], level: str) -> int:

@@ -14,7 +14,7 @@ from edgec.cost.estimate import phases_usage, program_usage
 from edgec.ir.graph import Graph
 from edgec.memory.draft import Draft
 from edgec.memory.placement import align
-from edgec.memory.plan import Plan, Program
+from edgec.memory.plan import Phase, Plan, Program, rows_at_run
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
 
@@ -74,13 +74,17 @@ def _planned_cycles(graph: Graph, made: Plan) -> list[float]:
     """Cycles of each node's step of a token as planned; what its loads cost the step before it is its own."""
     cycles = [0.0] * len(graph.nodes)
     following = [*graph.nodes[1:], None]
-    for step, node, after in zip(made.programs["decode"].steps, graph.nodes, following, strict=True):
+    steps = made.programs["decode"].steps
+    once = [t for p in steps[0].phases for t in p.transfers if rows_at_run(t.source.value) == t.target.value]
+    for step, node, after in zip(steps, graph.nodes, following, strict=True):
         early = set(after.inputs.values()) - set(node.inputs.values()) if after else ()
         own = tuple(
             replace(p, transfers=tuple(t for t in p.transfers if t.source.value not in early)) for p in step.phases
         )
         whole, alone = (phases_usage(made.target, phases, 1, made.context - 1).cycles for phases in (step.phases, own))
-        cycles[step.index] += alone
+        # By itself, to which it is compared, a step loads its rows of a table that here were loaded once for all.
+        kept = tuple(Phase((t,)) for t in once if step.index and t.source.value in node.inputs.values())
+        cycles[step.index] += alone + phases_usage(made.target, kept, 1, made.context - 1).cycles
         if after:
             cycles[step.index + 1] += whole - alone
     return cycles

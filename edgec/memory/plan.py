@@ -68,6 +68,11 @@ def evaluate(number: Number, m: int, pos: int) -> int | float:
     return number.at(m, pos) if isinstance(number, (Extent, Position)) else number
 
 
+def rows_at_run(table: str) -> str:
+    """What the rows of a table at the positions of a run are called where they were brought to."""
+    return f"{table}.rows"
+
+
 def most(number: Number) -> int:
     """The largest value of a row count."""
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]

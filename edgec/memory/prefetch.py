@@ -21,10 +21,14 @@ Early = list[set[int]]  # for each phase before a step's first call, which of it
 
 @dataclass
 class Prefetch:
-    """By step, the transfers that move into the step before it; and the program's buffers as long as they then live."""
+    """By step, the transfers that move into the step before it; and the program's buffers as long as they then live.
+
+    refused: steps whose loads would have saved time there, but have no room.
+    """
 
     early: dict[int, Early]
     buffers: list[Buffer]
+    refused: int = 0
 
 
 def find_early(
@@ -67,6 +71,8 @@ def find_early(
             for number in moved:
                 result.buffers[number] = replace(program.buffers[number], start=step.index - 1)
             head, skip = first, depth
+        else:
+            result.refused += 1
     return result
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, overload
 
 from edgec.errors import TargetError
 from edgec.memory.placement import free_gaps
-from edgec.memory.plan import Buffer, Call, Phase, Region, Transfer
+from edgec.memory.plan import Buffer, Call, Phase, Region, Transfer, rows_at_run
 from edgec.memory.tiling.step import StepContext
 from edgec.target import Target
 
@@ -190,10 +190,14 @@ class _Rename:
         self.done: dict[int, Region] = {}
 
     def value(self, name: str) -> str:
-        """A value, or what a step keeps under its own name."""
+        """A value, rows of one, or what a step keeps under its own name."""
         known = self.names.get(name)
         if known is None:
-            known = self.new + name[len(self.old) :] if name.startswith(self.old) else name
+            table = name.rpartition(".")[0]
+            if table in self.names and name == rows_at_run(table):
+                known = rows_at_run(self.names[table])
+            else:
+                known = self.new + name[len(self.old) :] if name.startswith(self.old) else name
             self.names[name] = known
         return known
 

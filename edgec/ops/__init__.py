@@ -52,6 +52,11 @@ def _kernel_modules() -> dict[str, str]:
     return {kernel.name: op.module for op in _table().values() for kernel in op.kernels}
 
 
+def kernels_of(module: str) -> tuple[str, ...]:
+    """The names of a folder's kernels, sorted."""
+    return tuple(sorted(name for name, found in _kernel_modules().items() if found == module))
+
+
 def kernels() -> list[Kernel]:
     """All kernels, sorted by name."""
     return [_kernels()[name] for name in sorted(_kernels())]

@@ -24,7 +24,7 @@ import numpy as np
 from edgec.ir.graph import TensorType
 from edgec.neureka.encode import decode_1x1, decode_3x3, encode_1x1, encode_3x3
 from edgec.neureka.engine import CIN, COUT, gemv_cin, weight_bytes
-from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, rows_job
+from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, gemv_job, rows_job
 from edgec.ops.matmul_w4a8 import INT32_MAX, bits_of, ideal, multiply, strided
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -36,7 +36,6 @@ LAST = 128  # channels that are not halved again
 JOB = ("shape", "rest", "passes")  # numbers of a call's first job
 SIZES = ("m", "n", "k", "group_size", "tile", "first", "groups", "line")
 ROW = 1  # the shape of a job in 1x1 form: as EDGEC_NEUREKA_ROW; in 3x3 form it is the width
-HIGH = 0xFFFF_0000  # of registers' words: what depends on the channels
 STEP = {"3x3": BLOCK, "1x1": CIN["1x1"]}  # inputs that groups are made of
 
 
@@ -99,12 +98,11 @@ def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: i
     mode, size = mode_of(name), min(k, group_size)
     numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first}
     numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits_of(name), mode)}
-    words = rows_job(0, 0, 0, (1, 1), size, first, 8).registers()
-    return numbers | {
-        "shape": 16 * size + (bits_of(name) if mode == "3x3" else ROW),
-        "rest": words[REST_CHANNELS] & HIGH,
-        "passes": words[TILES_CHANNELS] & HIGH,
-    }
+    bits, row = bits_of(name), mode == "1x1"
+    job = rows_job(0, 0, 0, (1, 1), size, first, 8) if row else gemv_job(0, 0, 0, size, first, bits)
+    words = job.registers()
+    shape = ROW if row else 16 * size + bits
+    return numbers | {"shape": shape, "rest": words[REST_CHANNELS], "passes": words[TILES_CHANNELS]}
 
 
 def encode(u: Array, bits: int, group_size: int, mode: str = "3x3") -> Array:

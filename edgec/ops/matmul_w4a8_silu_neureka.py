@@ -109,7 +109,7 @@ def _op(bits: int, mode: str = "3x3") -> Op:
             *matmul.PARAMS,
             Param("q", "out", "i8"),
             Param("scale", "out", "f32"),
-            Param("sums", "out", "i32"),
+            Param("sums", "out", "i32", optional=True),
             Param("out_group", "u32"),
         ),
         run_for(bits, mode),

@@ -102,10 +102,13 @@ def silu(x: F32) -> F32:
 
 
 def rsqrt(x: F32) -> F32:
-    """1/sqrt(x) for normal positive x: an integer first guess and four Newton steps."""
+    """1/sqrt(x) for normal positive x: an integer first guess and three Newton steps.
+
+    The guess is off by 3.5 % at most, the steps by 1.8e-3, 4.7e-6 and 3.4e-11: what is left is rounding.
+    """
     y = (np.int32(0x5F3759DF) - (x.view(np.int32) >> 1)).view(np.float32)
     half = f32(0.5) * x
-    for _ in range(4):
+    for _ in range(3):
         y = y * (f32(1.5) - (half * y) * y)
     return y
 

@@ -59,7 +59,7 @@ KERNEL = Kernel(
         Param("up", "in", "f32"),
         Param("q", "out", "i8"),
         Param("scale", "out", "f32"),
-        Param("sums", "out", "i32"),
+        Param("sums", "out", "i32", optional=True),
         Param("rows", "u32"),
         Param("k", "u32"),
         Param("ldx", "u32"),

@@ -30,6 +30,7 @@ NAMES = {
     "in_place": "results in place",
     "tiling": "tiles by time",
     "early_loads": "loads a step earlier",
+    "kept_rows": "angles loaded once",
     "compaction": "buffers placed again",
 }
 TITLE = "What the planner's decisions are worth: cycles of the same model without each"

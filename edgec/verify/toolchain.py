@@ -22,6 +22,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from edgec.emit.call_blocks import NEAR
+from edgec.emit.kernel_copies import COPIES
 from edgec.emit.project import chip_variants, kernel_sources
 from edgec.emit.riscv import chip_flags, riscv_flags
 from edgec.errors import ToolError
@@ -148,7 +149,8 @@ def compile_chip(
     dialect, hal = _dialect(command), target.runtime.hal
     flags = [*chip_flags(target, dialect), optimize, *SMALL, *NUMERICS, *WARNINGS]
     link = [*riscv_flags(target.runtime.float_abi, dialect), *BARE[dialect], "-T", f"{hal}/link.ld"]
-    files = ("model.c", "arenas.S", f"{hal}/hal.c", f"{hal}/crt0.S", main)
+    copies = sorted(path.relative_to(project_dir).as_posix() for path in (project_dir / hal / COPIES).glob("*.c"))
+    files = ("model.c", "arenas.S", f"{hal}/hal.c", f"{hal}/crt0.S", main, *copies)
     return _build(command, project_dir, out, files, flags, defines, link, chip_variants(target))
 
 

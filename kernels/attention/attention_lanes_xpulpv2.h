@@ -161,7 +161,8 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
 
 /* A core's rows and heads. Those with the same keys are neighbours, and their rows ascend. */
 static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
     const uint32_t group = a->n_kv_heads == a->n_heads ? 1u : a->n_heads / a->n_kv_heads, each = a->m * group;
     const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);
     uint32_t j = 0, row = 0, head = mine.begin, left = mine.end - mine.begin; /* head: of its group */

@@ -169,7 +169,8 @@ EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
 }
 
 static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
     edgec_split_queries(a, core, n_cores);
     hal_barrier();
     edgec_split_scores(a, core, n_cores);

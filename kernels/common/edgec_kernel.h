@@ -60,6 +60,31 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #define EDGEC_SELDOM(condition) (condition)
 #endif
 
+/* `const type *name`, equal to `from`. In a copy of a kernel that is made for one call (edgec/emit/kernel_copies.py)
+ * the numbers that the call never changes are constants in what it points to: then only addresses are loaded. */
+#if defined(EDGEC_FIXED)
+#define EDGEC_KNOWN(type, name, from)                                                                        \
+    type name##_known = *(const type *)(from);                                                               \
+    EDGEC_FIXED(name##_known);                                                                               \
+    const type *const name = &name##_known
+#else
+#define EDGEC_KNOWN(type, name, from) const type *name = (from)
+#endif
+
+/* What the kernels of a file share is a function of its own, but in a copy, which is of one of them. */
+#if defined(EDGEC_FIXED)
+#define EDGEC_SHARED EDGEC_INLINE
+#else
+#define EDGEC_SHARED EDGEC_APART
+#endif
+
+/* In such a copy the number of cores that a fork has is known too. */
+#if defined(EDGEC_FIXED) && defined(EDGEC_CORES)
+#define EDGEC_ALL_CORES(n_cores) ((n_cores) = EDGEC_CORES)
+#else
+#define EDGEC_ALL_CORES(n_cores) ((void)0)
+#endif
+
 /* Units begin .. end - 1. */
 typedef struct {
     uint32_t begin;

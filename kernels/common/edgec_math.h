@@ -141,11 +141,10 @@ static inline float edgec_exp(float x) {
     return p * edgec_float(edgec_exp2_table[n & 31u] + (n >> 5 << 23));
 }
 
-/* 1/sqrt(x) for normal positive x: an integer first guess and four Newton steps. */
+/* 1/sqrt(x) for normal positive x: an integer first guess and three Newton steps. */
 static inline float edgec_rsqrt(float x) {
     float y = edgec_float(0x5F3759DFu - (edgec_bits(x) >> 1));
     const float half = 0.5f * x;
-    y = y * (1.5f - (half * y) * y);
     y = y * (1.5f - (half * y) * y);
     y = y * (1.5f - (half * y) * y);
     y = y * (1.5f - (half * y) * y);

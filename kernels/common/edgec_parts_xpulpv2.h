@@ -14,12 +14,17 @@
 
 #define EDGEC_PARTS 8u
 
+/* How a row is cut. */
 typedef struct {
-    const void *a; /* the kernel's arguments */
     uint32_t k;
     uint32_t share;  /* elements of a part, an even number; the last parts may have fewer or none */
     uint32_t log;    /* a group has 1 << log parts */
     uint32_t groups; /* at least 1; 0: the row is not cut */
+} edgec_cut;
+
+typedef struct {
+    const void *a; /* the kernel's arguments */
+    edgec_cut cut;
     /* Of each part. What the cores exchange has a place of its own, for a core may still read the last one. */
     uint32_t lanes[EDGEC_PARTS]; /* of a row that is normalised: a lane of its sum of squares */
     uint32_t tops[EDGEC_PARTS];  /* the bits without the sign, doubled, of max |x| */
@@ -32,17 +37,17 @@ typedef struct {
     uint32_t count;
 } edgec_part;
 
-/* Cuts rows of k elements in groups of `size`. Whether they are one row of at most `most` groups, in parts of pairs: with
- * more groups cores rather take whole ones. most: at most 8 */
-EDGEC_INLINE int edgec_parts_cut(edgec_parts *c, uint32_t rows, uint32_t k, uint32_t size, uint32_t most) {
+/* Cuts rows of k elements in groups of `size` if they are one row of at most `most` groups, in parts of pairs: with more
+ * groups cores rather take whole ones. most: at most 8 */
+EDGEC_INLINE edgec_cut edgec_parts_cut(uint32_t rows, uint32_t k, uint32_t size, uint32_t most) {
+    const edgec_cut none = {k, 0, 0, 0};
     uint32_t log = 3, groups = 1, share = (k + 31u) / 32u * 4u;
-    c->groups = 0;
     if (EDGEC_SELDOM(rows > 1u || k % 2u)) {
-        return 0;
+        return none;
     }
     if (EDGEC_SELDOM(k > size)) {
         if (k > most * size) {
-            return 0;
+            return none;
         }
         EDGEC_UNROLL_1
         for (uint32_t reach = size; reach < k; reach += reach) {
@@ -54,19 +59,27 @@ EDGEC_INLINE int edgec_parts_cut(edgec_parts *c, uint32_t rows, uint32_t k, uint
         }
         share = size >> log;
         if (size & ((2u << log) - 1u)) {
-            return 0;
+            return none;
         }
     }
-    c->k = k;
-    c->share = share;
-    c->log = log;
-    c->groups = groups;
-    return 1;
+    return (edgec_cut){k, share, log, groups};
 }
 
-EDGEC_INLINE edgec_part edgec_parts_at(const edgec_parts *c, uint32_t j) {
-    const uint32_t begin = edgec_p_minu(j * c->share, c->k);
-    return (edgec_part){begin, edgec_p_minu(c->share, c->k - begin)};
+/* How the team's row of k elements in groups of `size` is cut: as core 0 found, or, where the shape is known when the
+ * kernel is compiled, found there. most: as core 0 gave it */
+EDGEC_INLINE edgec_cut edgec_parts_known(const edgec_parts *c, uint32_t k, uint32_t size, uint32_t most) {
+#if defined(EDGEC_FIXED)
+    (void)c;
+    return edgec_parts_cut(1, k, size, most);
+#else
+    (void)k, (void)size, (void)most;
+    return c->cut;
+#endif
+}
+
+EDGEC_INLINE edgec_part edgec_parts_at(const edgec_cut *cut, uint32_t j) {
+    const uint32_t begin = edgec_p_minu(j * cut->share, cut->k);
+    return (edgec_part){begin, edgec_p_minu(cut->share, cut->k - begin)};
 }
 
 /* What the team is given. It is written to: each part's number to a word of its own. */
@@ -139,12 +152,14 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     return (uint32_t)sum;
 }
 
-/* 127 / top of the group that part j belongs to; the first part's core writes the group's scale. */
-EDGEC_INLINE float edgec_parts_inverse(const edgec_parts *c, uint32_t j, float *scale) {
-    const uint32_t group = j >> c->log;
-    const uint32_t *tops = c->tops + (group << c->log);
+/* 127 / top of the group that part j belongs to, whose parts' tops are to be multiplied by r > 0; the first part's core
+ * writes the group's scale. */
+EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float r,
+                                       float *scale) {
+    const uint32_t group = j >> cut->log;
+    const uint32_t *tops = c->tops + (group << cut->log);
     const int first = tops == c->tops + j;
-    uint32_t each = 1u << c->log, doubled = 0;
+    uint32_t each = 1u << cut->log, doubled = 0;
 #if defined(EDGEC_PULP_FLOAT)
     EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, tops, each);
 #else
@@ -152,46 +167,46 @@ EDGEC_INLINE float edgec_parts_inverse(const edgec_parts *c, uint32_t j, float *
         doubled = edgec_p_maxu(doubled, *tops++);
     }
 #endif
-    const float top = edgec_float(doubled >> 1);
+    const float top = edgec_float(doubled >> 1) * r;
     if (first) {
         scale[group] = top * EDGEC_ONE_127TH;
     }
-    return doubled ? edgec_quotient(127.0f, top) : 0.0f;
+    return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
 }
 
 /* A core's parts of the row x quantised to q, when the tops of all parts are there. */
-EDGEC_INLINE void edgec_parts_under_tops(edgec_parts *c, const float *x, int8_t *q, float *scale,
-                                         uint32_t core, uint32_t n_cores) {
+EDGEC_INLINE void edgec_parts_under_tops(const edgec_cut *cut, edgec_parts *c, const float *x, int8_t *q,
+                                         float *scale, uint32_t core, uint32_t n_cores) {
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) { /* may lie behind the last group */
-            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(c, j, scale));
+            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(cut, c, j, 1.0f, scale));
         }
         c->sums[j] = sum;
     }
 }
 
 /* A core's part in quantising the row x to q: tops, then values. */
-EDGEC_INLINE void edgec_parts_quantize(edgec_parts *c, const float *x, int8_t *q, float *scale, uint32_t core,
-                                       uint32_t n_cores) {
+EDGEC_INLINE void edgec_parts_quantize(const edgec_cut *cut, edgec_parts *c, const float *x, int8_t *q,
+                                       float *scale, uint32_t core, uint32_t n_cores) {
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(cut, j);
         c->tops[j] = edgec_parts_top(x + p.begin, p.count);
     }
     hal_barrier();
-    edgec_parts_under_tops(c, x, q, scale, core, n_cores);
+    edgec_parts_under_tops(cut, c, x, q, scale, core, n_cores);
 }
 
 /* Of every group the sum, by core 0 behind the fork. */
-EDGEC_INLINE void edgec_parts_sums(const edgec_parts *c, int32_t *sums) {
+EDGEC_INLINE void edgec_parts_sums(const edgec_cut *cut, const edgec_parts *c, int32_t *sums) {
     const uint32_t *part = c->sums;
-    uint32_t groups = c->groups;
+    uint32_t groups = cut->groups;
     EDGEC_UNROLL_1
     do {
-        uint32_t each = 1u << c->log, sum = 0;
+        uint32_t each = 1u << cut->log, sum = 0;
 #if defined(EDGEC_PULP_FLOAT)
         EDGEC_FOLD("add %[total], %[total], %[a]\n\t", sum, part, each);
 #else

@@ -15,7 +15,7 @@
 #endif
 
 /* A loop that runs once or twice should not prepare for many rounds: what its rounds derive from `a` is derived anew. */
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(EDGEC_FIXED)
 #define EDGEC_ANEW(a) __asm__("" : "+r"(a))
 #else
 #define EDGEC_ANEW(a) ((void)0)
@@ -240,7 +240,7 @@ EDGEC_INLINE float edgec_rsqrt_steps(float x) {
     const float half = 0.5f * x;
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP_I("0", "4", "4",
+        EDGEC_HWLOOP_I("0", "3", "4",
             "fmul.s %[t], %[half], %[y]\n\t"
             "fmul.s %[t], %[t], %[y]\n\t"
             "fsub.s %[t], %[c], %[t]\n\t"

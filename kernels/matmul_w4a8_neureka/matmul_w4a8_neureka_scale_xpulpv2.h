@@ -122,8 +122,8 @@ EDGEC_INLINE int units_of(const float *x_scale, uint32_t groups, float *units) {
  *
  * Two cores share a float unit: their instructions for it go on without waiting where others lie between. x_scale takes
  * 2^112, which w_scale's bits lack as a float's, in advance. */
-EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_span *span) {
-    const uint32_t groups = c->a->groups, count = span->count, step = span->step;
+EDGEC_INLINE void scale_span(uint32_t groups, uint32_t tile, const edgec_neureka_span *span) {
+    const uint32_t count = span->count, step = span->step;
     const int32_t *acc = span->acc;
     const uint16_t *w = span->w;
     const float *x_scale = span->x_scale, *added = span->added;
@@ -150,7 +150,7 @@ EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_spa
         /* clang-format on */
         return;
     }
-    const uint32_t stride = (uint32_t)sizeof(float) * c->a->tile;
+    const uint32_t stride = (uint32_t)sizeof(float) * tile;
     float units[UNITS];
     const float *x;
     uint32_t s;
@@ -190,20 +190,21 @@ EDGEC_APART void scale_span(const edgec_neureka_call *c, const edgec_neureka_spa
     /* clang-format on */
 }
 
-EDGEC_INLINE void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
                             uint32_t count) {
     const edgec_neureka_span span = span_of(c, acc, row, channel, count);
-    scale_span(c, &span);
+    scale_span(c->a->groups, c->a->tile, &span);
 }
 
-EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
+/* Some rows of `count` channels; acc: the first row's. */
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edgec_range rows, uint32_t channel,
                             uint32_t count) {
-    const uint32_t m = c->a->m, step = c->a->groups * c->a->tile;
+    const uint32_t step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
-    for (uint32_t row = 0; row < m; row++) {
+    for (uint32_t row = rows.begin; row < rows.end; row++) {
         if (!is_plain(c, row)) {
             scale_row(c, acc, row, channel, count);
-        } else if (row + 1u < m && is_plain(c, row + 1u)) {
+        } else if (row + 1u < rows.end && is_plain(c, row + 1u)) {
             scale_plain(c, acc, row++, channel, count, 1);
             acc += step;
         } else {
@@ -227,7 +228,7 @@ EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc
         if (a->m == 1u) { /* in the code that all shapes share, which is there already */
             scale_row(c, acc, 0, channel, count);
         } else {
-            scale_rows(c, acc, channel, count);
+            scale_rows(c, acc, (edgec_range){0, a->m}, channel, count);
         }
         return;
     }

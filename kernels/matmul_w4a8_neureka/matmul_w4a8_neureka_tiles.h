@@ -171,9 +171,9 @@ EDGEC_APART void edgec_neureka_more(edgec_neureka_call *c) {
 
 /* The first job of several rows: all of them where a job takes several. */
 EDGEC_APART void edgec_neureka_begin_rows(edgec_neureka_call *c, const edgec_neureka_args *a) {
-    const uint32_t form = a->shape % 16u;
-    if (form == EDGEC_NEUREKA_ROW) {
-        c->next.shape = a->shape - EDGEC_NEUREKA_ROW + EDGEC_NEUREKA_NEW_GRID;
+    if (a->shape == EDGEC_NEUREKA_ROW) {
+        const uint32_t k = a->k < a->group_size ? a->k : a->group_size;
+        c->next.shape = 16u * k + EDGEC_NEUREKA_NEW_GRID;
         c->next.grid = edgec_neureka_grid_of(a);
         c->behind = (a->m - 1u) * a->groups * a->tile;
     } else {

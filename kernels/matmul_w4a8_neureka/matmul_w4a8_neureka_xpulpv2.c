@@ -1,9 +1,19 @@
 /* The kernels of matmul_w4a8_neureka.h for cores with XpulpV2. */
+#include "matmul_w4a8_neureka_row.h"
 #include "matmul_w4a8_neureka_scale_xpulpv2.h"
 
-/* A core's share of a tile. */
+/* A core's share of a tile: rows, where the cores have about as many each, for a row of few channels is mostly what each
+ * row takes; else channels. */
 EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
                         uint32_t n_cores) {
+#if defined(EDGEC_PULP_FLOAT)
+    const uint32_t m = c->a->m;
+    const edgec_range rows = edgec_share(m, core, n_cores);
+    if (4u * n_cores * edgec_share(m, 0, n_cores).end <= 5u * m && !EDGEC_SELDOM(c->addend && c->a->bias)) {
+        scale_rows(c, t->acc + rows.begin * c->a->groups * c->a->tile, rows, t->first, t->count);
+        return;
+    }
+#endif
     const edgec_range mine = edgec_share(t->count, core, n_cores);
     scale_channels(c, t->acc + mine.begin, t->first + mine.begin, mine.end - mine.begin);
 }
@@ -12,41 +22,61 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_NEUREKA_TEAM(args, core, n_cores, scale);
 }
 
+EDGEC_NEUREKA_BEGINS_WITH(edgec_matmul_w4a8_neureka_args);
+
 #if defined(EDGEC_PULP_FLOAT)
 /* The same for a single row: all that does not depend on the engine's sums is found while it works. */
 static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
-    edgec_neureka_call *const c = (edgec_neureka_call *)(uintptr_t)args; /* core 0 writes to it */
-    const edgec_neureka_tile *t = c->tiles;
-    uint32_t end;
-    do {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
+    const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 1u);
+    const float nothing = -0.0f; /* added, it changes no number, not even -0 */
+    edgec_neureka_list list = edgec_neureka_listed((const edgec_neureka_next *)args, &shape);
+    uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
+    const int32_t *acc = a->acc;
+    for (;;) {
         if (core == 0) {
-            edgec_neureka_feed(c);
+            edgec_neureka_list_feed(&list, &shape);
         }
-        const edgec_range mine = edgec_share(t->count, core, n_cores);
-        const edgec_neureka_span span =
-            span_of(c, t->acc + mine.begin, 0, t->first + mine.begin, mine.end - mine.begin);
-        end = t->first + t->count;
-        t = edgec_neureka_after(c, t);
-        edgec_neureka_meet(c, core);
+        const edgec_range mine = edgec_share(count, core, n_cores);
+        const uint32_t channel = first + mine.begin;
+        edgec_neureka_span span = {
+            acc + mine.begin, a->w_scale + channel * a->groups, a->x_scale, &nothing, a->y + channel, 0,
+            mine.end - mine.begin};
+        if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
+            span.added = (a->addend ? a->addend : a->bias) + channel;
+            span.step = sizeof(float);
+        }
+        edgec_neureka_list_meet(&list, &shape, core);
         if (!EDGEC_SELDOM(span.count == 0)) {
-            scale_span(c, &span);
+            scale_span(a->groups, a->tile, &span);
         }
-    } while (end < c->width);
+        first += count;
+        if (first == a->n) {
+            return;
+        }
+        count = edgec_neureka_count(a->tile, a->n - first);
+        acc += a->groups * a->tile;
+        if (--room == 0) {
+            room = EDGEC_NEUREKA_TILES;
+            acc = a->acc;
+        }
+    }
 }
 #endif
 
-EDGEC_NEUREKA_BEGINS_WITH(edgec_matmul_w4a8_neureka_args);
-
-EDGEC_APART void matmul(const edgec_matmul_w4a8_neureka_args *a) {
-    edgec_neureka_call c;
-    c.addend = a->addend;
-    edgec_neureka_begin(&c, (const edgec_neureka_args *)a, 1);
+EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
+    EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
-        hal_fork_team(team_of_row, &c);
+        hal_neureka_start((const edgec_neureka_next *)args);
+        hal_fork_team(team_of_row, args);
         return;
     }
 #endif
+    edgec_neureka_call c;
+    c.addend = a->addend;
+    edgec_neureka_begin(&c, (const edgec_neureka_args *)args, 1);
     hal_fork_team(team, &c);
 }
 

@@ -35,7 +35,7 @@ typedef struct {
     uint32_t line;   /* bytes of a channel's weights of a group */
     int8_t *q;       /* [m][n / 2] */
     float *scale;    /* [m][out_groups] */
-    int32_t *sums;   /* [m][out_groups]: sums of q */
+    int32_t *sums;   /* [m][out_groups]: sums of q, or NULL */
     uint32_t out_group;
 } edgec_matmul_w4a8_silu_neureka_args;
 

@@ -33,7 +33,11 @@ static void quantize(const void *args, uint32_t core, uint32_t n_cores) {
         const uint32_t row = unit / groups, first = unit % groups * a->out_group;
         const uint32_t count = width - first < a->out_group ? width - first : a->out_group;
         const float *v = a->y + (size_t)row * a->n + first;
-        a->scale[unit] = edgec_quantize_group(v, a->q + (size_t)row * width + first, count, &a->sums[unit]);
+        int32_t sum;
+        a->scale[unit] = edgec_quantize_group(v, a->q + (size_t)row * width + first, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
+        }
     }
 }
 

@@ -27,8 +27,8 @@ EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_ne
     return job;
 }
 
-/* What the jobs of a call share is their shape, 16 * k + one of these or the bits of weights in 3x3 form:
- *     ROW       y [n] = W [n][k] x [k] with weights of 8 bits in 1x1 form; in 3x3 form as edgec_neureka_gemv
+/* What the jobs of a call share is their shape: ROW, or 16 * k + another one of these or the bits of weights in 3x3 form:
+ *     ROW       y [n] = W [n][k] x [k] with weights of 8 bits in 1x1 form, for any k; in 3x3 form as edgec_neureka_gemv
  *     GRID      y [rows][n] = x [rows][k] W^T in 1x1 form for the rows of a grid, the same as in the job before the last
  *     NEW_GRID  for the rows of another grid */
 enum { EDGEC_NEUREKA_GRID, EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_NEW_GRID = 15 };
@@ -39,15 +39,15 @@ typedef struct {
     const uint8_t *w; /* on the chip in the neural memory */
     int32_t *y;
     uint32_t shape;
-    uint32_t rest;   /* 2^16 times the channels of the last pass */
-    uint32_t passes; /* 2^16 times their number */
+    uint32_t rest;   /* 2^16 times the channels of the last pass, and inputs (each of 9 pixels) of the last block */
+    uint32_t passes; /* 2^16 times the number of passes, and that of blocks */
     edgec_neureka_grid grid;
 } edgec_neureka_next;
 
 /* So many channels. */
 EDGEC_INLINE void edgec_neureka_channels(edgec_neureka_next *job, uint32_t n) {
-    job->rest = ((n - 1u) % EDGEC_NEUREKA_PASS + 1u) << 16;
-    job->passes = (n + EDGEC_NEUREKA_PASS - 1u) / EDGEC_NEUREKA_PASS << 16;
+    job->rest = (job->rest & 0xFFFFu) | ((n - 1u) % EDGEC_NEUREKA_PASS + 1u) << 16;
+    job->passes = (job->passes & 0xFFFFu) | (n + EDGEC_NEUREKA_PASS - 1u) / EDGEC_NEUREKA_PASS << 16;
 }
 
 /* Waits for a free place of the two and starts the job behind those under way. */

@@ -16,7 +16,9 @@ void hal_neureka_start(const edgec_neureka_next *next) {
     if (form == EDGEC_NEUREKA_NEW_GRID) {
         *job = edgec_neureka_grid_job(k, &next->grid);
     } else if (form == EDGEC_NEUREKA_ROW) {
-        *job = edgec_neureka_rows(0, 0, 0, 1, 1, k, 1, 8);
+        const uint32_t blocks = next->passes & 0xFFFFu;
+        const uint32_t inputs = (blocks - 1u) * EDGEC_NEUREKA_CIN_1X1 + (next->rest & 0xFFFFu);
+        *job = edgec_neureka_rows(0, 0, 0, 1, 1, inputs, 1, 8);
     } else if (form != EDGEC_NEUREKA_GRID) {
         *job = edgec_neureka_gemv(0, 0, 0, k, 1, form);
     }

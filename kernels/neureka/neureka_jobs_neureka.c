@@ -2,37 +2,20 @@
 
 #include "neureka_driver.h"
 
-/* What one of the engine's two places holds. */
-typedef struct {
-    uint32_t shape; /* as of a job, a new grid as GRID; 0: not written yet */
-    /* The low halves of words 15 (size of the last block) and 18 (number of blocks). */
-    uint32_t rest;
-    uint32_t blocks;
-} place;
-
 /* The places take turns and keep their registers, so that a job of a shape like that of the job before in its place is
- * five registers. In L1, where the link script puts it: it is read for each job, and loads from L2 are slow. hal_init
+ * five registers, or six in a row of the 1x1 form. In L1, where the link script puts it: it is read for each job, and loads from L2 are slow. hal_init
  * sets it to 0. */
 typedef struct {
-    uint32_t turn; /* bytes from the first place to that of the next job */
-    place places[2];
+    uint32_t turn; /* bytes from the first place's shape to that of the next job's */
+    uint32_t places[2]; /* shape of the job that each holds, a new grid as GRID; 0: not written yet */
     uint32_t opened;
 } state;
 extern state hal_neureka_state;
 
-/* Of a single row in 1x1 form, only the number of inputs is new. */
-EDGEC_APART void write_inputs(place *at, uint32_t k) {
-    const uint32_t blocks = edgec_neureka_tiles(k, EDGEC_NEUREKA_CIN_1X1);
-    edgec_neureka_acquire();
-    edgec_neureka_write(13, EDGEC_NEUREKA_LINE * blocks);
-    at->rest = edgec_neureka_rest(k, EDGEC_NEUREKA_CIN_1X1);
-    at->blocks = blocks;
-}
-
 /* Takes a place and writes a job that does not know its operands and channels yet: all words, or of a single row in 3x3 form
  * behind another one those that depend on k and bits, for strides of outputs matter to no single pixel. Inlined, for a
  * known filter divides by known sizes. */
-EDGEC_INLINE void write_job(place *at, const edgec_neureka_job *job, int all) {
+EDGEC_INLINE void write_job(const edgec_neureka_job *job, int all) {
     uint32_t words[EDGEC_NEUREKA_WORDS];
     edgec_neureka_registers(job, words);
     edgec_neureka_acquire();
@@ -48,78 +31,77 @@ EDGEC_INLINE void write_job(place *at, const edgec_neureka_job *job, int all) {
         edgec_neureka_write(21, words[21]);
         edgec_neureka_write(23, words[23]);
     }
-    at->rest = words[15] & 0xFFFFu;
-    at->blocks = words[18] & 0xFFFFu;
 }
 
-EDGEC_APART void write_gemv(place *at, uint32_t k, uint32_t bits, int all) {
+EDGEC_APART void write_gemv(uint32_t k, uint32_t bits, int all) {
     const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, k, 1, bits);
-    write_job(at, &job, all);
+    write_job(&job, all);
 }
 
-EDGEC_APART void write_grid(place *at, uint32_t k, const edgec_neureka_grid *grid) {
+EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid) {
     edgec_neureka_job job = edgec_neureka_grid_job(k, grid);
     job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
-    write_job(at, &job, 1);
+    write_job(&job, 1);
 }
 
 /* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
-EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
-    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
+EDGEC_APART void write_shape(uint32_t *at, const edgec_neureka_next *next) {
+    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = *at % 16u;
     const edgec_neureka_grid one = {1, 1, 0, 0};
     if (!hal_neureka_state.opened) {
         hal_neureka_state.opened = 1;
         edgec_neureka_open();
     }
-    at->shape = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
+    *at = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
     if (form == EDGEC_NEUREKA_NEW_GRID) {
-        write_grid(at, k, &next->grid);
+        write_grid(k, &next->grid);
     } else if (form != EDGEC_NEUREKA_ROW) {
-        write_gemv(at, k, form, before <= EDGEC_NEUREKA_ROW);
-    } else if (before == EDGEC_NEUREKA_ROW) {
-        write_inputs(at, k);
+        write_gemv(k, form, before <= EDGEC_NEUREKA_ROW);
     } else {
-        write_grid(at, k, &one);
+        write_grid(1, &one); /* of as many inputs as the job says */
     }
 }
 
 /* Writes what differs from job to job of a shape, and runs the job. */
-EDGEC_INLINE void run(const place *at, const edgec_neureka_next *next) {
+EDGEC_INLINE void run(const edgec_neureka_next *next) {
     edgec_neureka_write(0, edgec_neureka_address(next->w) - EDGEC_NEUREKA_NEURAL);
     edgec_neureka_write(1, edgec_neureka_address(next->x));
     edgec_neureka_write(2, edgec_neureka_address(next->y));
-    edgec_neureka_write(15, next->rest | at->rest);
-    edgec_neureka_write(18, next->passes | at->blocks);
+    edgec_neureka_write(15, next->rest);
+    edgec_neureka_write(18, next->passes);
+    if (next->shape == EDGEC_NEUREKA_ROW) {
+        edgec_neureka_write(13, EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu)); /* from channel to channel of w */
+    }
     EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
-    hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
+    hal_neureka_state.turn = sizeof(uint32_t) - hal_neureka_state.turn;
 }
 
 /* With another shape than the place has. */
-EDGEC_APART void start_shape(place *at, const edgec_neureka_next *next) {
+EDGEC_APART void start_shape(uint32_t *at, const edgec_neureka_next *next) {
     write_shape(at, next);
-    run(at, next);
+    run(next);
 }
 
 /* When a place is free. */
-EDGEC_APART void start_later(const place *at, const edgec_neureka_next *next) {
+EDGEC_APART void start_later(const edgec_neureka_next *next) {
     edgec_neureka_sleep();
     edgec_neureka_acquire();
-    run(at, next);
+    run(next);
 }
 
 /* What is seldom are functions of their own, called last: so that the rest saves no registers for them. */
 void hal_neureka_start(const edgec_neureka_next *next) {
-    place *at = (place *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
-    if (EDGEC_SELDOM(at->shape != next->shape)) {
+    uint32_t *at = (uint32_t *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
+    if (EDGEC_SELDOM(*at != next->shape)) {
         start_shape(at, next);
         return;
     }
     __asm__ volatile("" ::: "memory"); /* the engine reads what was written so far */
     if (EDGEC_SELDOM((int32_t)EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_ACQUIRE) < 0)) {
-        start_later(at, next);
+        start_later(next);
         return;
     }
-    run(at, next);
+    run(next);
 }
 
 void hal_neureka_wait(uint32_t open) {

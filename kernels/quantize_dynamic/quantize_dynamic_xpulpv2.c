@@ -7,7 +7,8 @@
 
 /* Whole groups, of any number of rows. */
 static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_quantize_dynamic_args *a = args;
+    EDGEC_KNOWN(edgec_quantize_dynamic_args, a, args);
+    EDGEC_ALL_CORES(n_cores);
     const uint32_t size = a->group_size;
     const uint32_t groups = edgec_groups(a->k, size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
@@ -32,22 +33,27 @@ static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_co
 
 /* One row, by a team. */
 static void edgec_quantize_row(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
     edgec_parts *c = edgec_parts_of(args);
-    const edgec_quantize_dynamic_args *a = c->a;
-    edgec_parts_quantize(c, a->x, a->q, a->scale, core, n_cores);
+    EDGEC_KNOWN(edgec_quantize_dynamic_args, a, c->a);
+    const edgec_cut cut = edgec_parts_known(c, a->k, a->group_size, EDGEC_GROUPS);
+    edgec_parts_quantize(&cut, c, a->x, a->q, a->scale, core, n_cores);
 }
 
-void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *a, uint32_t core, uint32_t n_cores) {
+void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *args, uint32_t core, uint32_t n_cores) {
     (void)core;
     (void)n_cores;
-    edgec_parts c;
-    c.a = a;
-    if (EDGEC_SELDOM(!edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS))) {
-        hal_fork(edgec_quantize_groups, a);
+    EDGEC_KNOWN(edgec_quantize_dynamic_args, a, args);
+    const edgec_cut cut = edgec_parts_cut(a->rows, a->k, a->group_size, EDGEC_GROUPS);
+    if (EDGEC_SELDOM(cut.groups == 0)) {
+        hal_fork(edgec_quantize_groups, args);
         return;
     }
+    edgec_parts c;
+    c.a = args;
+    c.cut = cut;
     hal_fork_team(edgec_quantize_row, &c);
     if (a->sums) {
-        edgec_parts_sums(&c, a->sums);
+        edgec_parts_sums(&cut, &c, a->sums);
     }
 }

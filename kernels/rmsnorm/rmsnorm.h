@@ -1,4 +1,4 @@
-/* rmsnorm: y = (x * rsqrt(sum(x^2) * inv_k + eps)) * gain, per row, with edgec_rsqrt.
+/* rmsnorm: y = (x * gain) * rsqrt(sum(x^2) * inv_k + eps), per row, with edgec_rsqrt.
  *
  * The sum has a written order (edgec_sum_squares). inv_k is float32(1/k).
  * Units: rows. y may be the same memory as x; partial overlap is not allowed.
@@ -9,7 +9,6 @@
 #include "edgec_kernel.h"
 
 typedef struct {
-
     const float *x;    /* [rows][k] */
     const float *gain; /* [k] */
     float *y;          /* [rows][k] */

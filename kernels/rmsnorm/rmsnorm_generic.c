@@ -12,7 +12,7 @@ void edgec_rmsnorm(const edgec_rmsnorm_args *a, uint32_t core, uint32_t n_cores)
         const float r = edgec_rsqrt(edgec_sum_squares(x, k) * a->inv_k + a->eps);
         EDGEC_UNROLL_4
         for (uint32_t i = 0; i < k; i++) {
-            y[i] = (x[i] * r) * gain[i];
+            y[i] = (x[i] * gain[i]) * r;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 #include "edgec_rows_xpulpv2.h"
 
-/* y = (x * r) * gain. x, gain, y: [count], at least 1 */
+/* y = (x * gain) * r. x, gain, y: [count], at least 1 */
 EDGEC_INLINE void edgec_normalise(const float *x, const float *gain, float *y, uint32_t count, float r) {
 #if defined(EDGEC_PULP_FLOAT)
     uint32_t a, b;
@@ -12,8 +12,8 @@ EDGEC_INLINE void edgec_normalise(const float *x, const float *gain, float *y, u
         EDGEC_HWLOOP("0", "%[count]", "5",
             EDGEC_P_LW("%[a]", "4", "%[x]")
             EDGEC_P_LW("%[b]", "4", "%[gain]")
-            "fmul.s %[a], %[a], %[r]\n\t"
             "fmul.s %[a], %[a], %[b]\n\t"
+            "fmul.s %[a], %[a], %[r]\n\t"
             EDGEC_P_SW("%[a]", "4", "%[y]"))
         : [x] "+r"(x), [gain] "+r"(gain), [y] "+r"(y), [a] "=&r"(a), [b] "=&r"(b)
         : [count] "r"(count), [r] "r"(r)
@@ -21,7 +21,7 @@ EDGEC_INLINE void edgec_normalise(const float *x, const float *gain, float *y, u
     /* clang-format on */
 #else
     for (; count > 0; count--) {
-        *y++ = (*x++ * r) * *gain++;
+        *y++ = (*x++ * *gain++) * r;
     }
 #endif
 }

@@ -1,6 +1,6 @@
 /* rmsnorm_quantize: rmsnorm and quantize_dynamic in one, with the bits of one after the other.
  *
- *     v = (x * rsqrt(sum(x^2) * inv_k + eps)) * gain;   then each group of v as in quantize_dynamic
+ *     v = (x * gain) * rsqrt(sum(x^2) * inv_k + eps);   then each group of v as in quantize_dynamic
  *
  * The normalised row is not stored: it is computed twice. groups = ceil(k / group_size).
  *
@@ -17,7 +17,7 @@ typedef struct {
     const float *gain; /* [k] */
     int8_t *q;         /* [rows][k] */
     float *scale;      /* [rows][groups] */
-    int32_t *sums;     /* [rows][groups]: sums of q */
+    int32_t *sums;     /* [rows][groups]: sums of q, or NULL */
     uint32_t rows;
     uint32_t k;
     uint32_t group_size;

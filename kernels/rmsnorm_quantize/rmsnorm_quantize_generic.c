@@ -3,23 +3,26 @@
 #include "edgec_fork.h"
 #include "edgec_rows.h"
 
-/* One group of a row whose factor is r; returns the scale. x, gain, q: [count] */
+/* One group of a row whose factor is r; returns the scale. x, gain, q: [count]; sum: NULL if nobody wants it */
 static float edgec_normalise_group(const float *x, const float *gain, float r, int8_t *q, uint32_t count,
                                    int32_t *sum) {
     float top = 0.0f;
     EDGEC_UNROLL_4
     for (uint32_t i = 0; i < count; i++) {
-        top = edgec_max(edgec_abs((x[i] * r) * gain[i]), top);
+        top = edgec_max(edgec_abs(x[i] * gain[i]), top);
     }
+    top *= r; /* positive, so products with it are in the order of what they are made of */
     const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
     int32_t total = 0;
     EDGEC_UNROLL_4
     for (uint32_t i = 0; i < count; i++) {
-        const int8_t value = (int8_t)edgec_rint_i32(((x[i] * r) * gain[i]) * inverse);
+        const int8_t value = (int8_t)edgec_rint_i32(((x[i] * gain[i]) * r) * inverse);
         q[i] = value;
         total += value;
     }
-    *sum = total;
+    if (sum) {
+        *sum = total;
+    }
     return top * EDGEC_ONE_127TH;
 }
 
@@ -37,8 +40,8 @@ static void edgec_normalise_groups(const void *args, uint32_t core, uint32_t n_c
         const uint32_t end = (row + 1u) * groups < mine.end ? (row + 1u) * groups : mine.end;
         for (uint32_t first = (unit - row * groups) * a->group_size; unit < end; unit++) {
             const uint32_t count = k - first < a->group_size ? k - first : a->group_size;
-            a->scale[unit] =
-                edgec_normalise_group(x + first, a->gain + first, r, q + first, count, &a->sums[unit]);
+            a->scale[unit] = edgec_normalise_group(x + first, a->gain + first, r, q + first, count,
+                                                   a->sums ? &a->sums[unit] : NULL);
             first += count;
         }
     }

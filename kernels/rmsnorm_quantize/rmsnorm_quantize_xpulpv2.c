@@ -5,8 +5,9 @@
 
 #define EDGEC_GROUPS 4u /* that a row in parts has at most */
 
-/* max |(x * r) * gain|, doubled: bits without the sign, in whose order numbers are. x, gain: [count], at least 1 */
-EDGEC_INLINE uint32_t edgec_normal_top(const float *x, const float *gain, uint32_t count, float r) {
+/* max |x * gain|, doubled: bits without the sign, in whose order numbers are. Times r, which is positive, it is the largest
+ * of the products with r. x, gain: [count], at least 1 */
+EDGEC_INLINE uint32_t edgec_gained_top(const float *x, const float *gain, uint32_t count) {
     uint32_t top = 0;
 #if defined(EDGEC_PULP_FLOAT)
     uint32_t a, b;
@@ -15,23 +16,23 @@ EDGEC_INLINE uint32_t edgec_normal_top(const float *x, const float *gain, uint32
         EDGEC_HWLOOP("0", "%[count]", "6",
             EDGEC_P_LW("%[a]", "4", "%[x]")
             EDGEC_P_LW("%[b]", "4", "%[gain]")
-            "fmul.s %[a], %[a], %[r]\n\t"
+            "nop\n\t"
             "fmul.s %[a], %[a], %[b]\n\t"
             "slli %[a], %[a], 1\n\t"
             EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
         : [x] "+r"(x), [gain] "+r"(gain), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
-        : [count] "r"(count), [r] "r"(r)
+        : [count] "r"(count)
         : "memory");
     /* clang-format on */
 #else
     for (; count > 0; count--) {
-        top = edgec_p_maxu(top, edgec_bits((*x++ * r) * *gain++) << 1);
+        top = edgec_p_maxu(top, edgec_bits(*x++ * *gain++) << 1);
     }
 #endif
     return top;
 }
 
-/* rint(((x * r) * gain) * inverse) to q; returns the sum. x, gain, q: [count], at least 1 */
+/* rint(((x * gain) * r) * inverse) to q; returns the sum. x, gain, q: [count], at least 1 */
 EDGEC_INLINE int32_t edgec_normal_quantize(const float *x, const float *gain, int8_t *q, uint32_t count,
                                            float r, float inverse) {
 #if defined(EDGEC_PULP_FLOAT)
@@ -44,8 +45,8 @@ EDGEC_INLINE int32_t edgec_normal_quantize(const float *x, const float *gain, in
         EDGEC_HWLOOP("0", "%[count]", "8",
             EDGEC_P_LW("%[a]", "4", "%[x]")
             EDGEC_P_LW("%[b]", "4", "%[gain]")
-            "fmul.s %[a], %[a], %[r]\n\t"
             "fmul.s %[a], %[a], %[b]\n\t"
+            "fmul.s %[a], %[a], %[r]\n\t"
             "fmul.s %[a], %[a], %[inverse]\n\t"
             "fadd.s %[a], %[a], %[magic]\n\t"
             EDGEC_PV_SDOTSP_B("%[total]", "%[a]", "%[one]") /* the low byte */
@@ -58,7 +59,7 @@ EDGEC_INLINE int32_t edgec_normal_quantize(const float *x, const float *gain, in
 #else
     int32_t total = 0;
     for (; count > 0; count--) {
-        const int8_t value = (int8_t)edgec_rint_i32(((*x++ * r) * *gain++) * inverse);
+        const int8_t value = (int8_t)edgec_rint_i32(((*x++ * *gain++) * r) * inverse);
         *q++ = value;
         total += value;
     }
@@ -117,10 +118,13 @@ EDGEC_INLINE void edgec_normalise_groups(const edgec_rmsnorm_quantize_args *a, u
         const uint32_t end = edgec_p_minu((row + 1u) * groups, mine.end);
         for (uint32_t first = (unit - row * groups) * a->group_size; unit < end; unit++) {
             const uint32_t count = edgec_p_minu(k - first, a->group_size);
-            const float top = edgec_float(edgec_normal_top(x + first, a->gain + first, count, r) >> 1);
+            const float top = edgec_float(edgec_gained_top(x + first, a->gain + first, count) >> 1) * r;
             const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
-            a->sums[unit] = edgec_normal_quantize(x + first, a->gain + first, a->q + (size_t)row * k + first,
-                                                  count, r, inverse);
+            const int32_t sum = edgec_normal_quantize(x + first, a->gain + first, a->q + (size_t)row * k + first,
+                                                      count, r, inverse);
+            if (a->sums) {
+                a->sums[unit] = sum;
+            }
             a->scale[unit] = top * EDGEC_ONE_127TH;
             first += count;
         }
@@ -128,36 +132,37 @@ EDGEC_INLINE void edgec_normalise_groups(const edgec_rmsnorm_quantize_args *a, u
 }
 
 static void edgec_normalise_rows(const void *args, uint32_t core, uint32_t n_cores) {
-    edgec_normalise_groups(args, core, n_cores, 0.0f);
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, args);
+    edgec_normalise_groups(a, core, n_cores, 0.0f);
 }
 
-/* One row, by a team: lanes of the sum of squares (element i is in lane i % 8, each lane ascending), then the tops of
- * parts, then their values; or whole groups behind the lanes, where the row is not cut into parts. */
+/* One row, by a team: lanes of the sum of squares (element i is in lane i % 8, each lane ascending) and the tops of parts,
+ * then their values; or whole groups behind the lanes, where the row is not cut into parts. */
 static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
     edgec_parts *c = edgec_parts_of(args);
-    const edgec_rmsnorm_quantize_args *a = c->a;
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, c->a);
+    const edgec_cut cut = edgec_parts_known(c, a->k, a->group_size, EDGEC_GROUPS);
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
         c->lanes[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
+        if (!EDGEC_SELDOM(cut.groups == 0)) {
+            const edgec_part p = edgec_parts_at(&cut, j);
+            c->tops[j] = p.count > 0 ? edgec_gained_top(a->x + p.begin, a->gain + p.begin, p.count) : 0u;
+        }
     }
     hal_barrier();
     const float r = edgec_rsqrt_steps(edgec_lanes_sum(c->lanes) * a->inv_k + a->eps);
-    if (EDGEC_SELDOM(c->groups == 0)) {
+    if (EDGEC_SELDOM(cut.groups == 0)) {
         edgec_normalise_groups(a, core, n_cores, r);
         return;
     }
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
-        c->tops[j] = p.count > 0 ? edgec_normal_top(a->x + p.begin, a->gain + p.begin, p.count, r) : 0u;
-    }
-    hal_barrier();
-    EDGEC_UNROLL_1
-    for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(&cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) {
-            const float inverse = edgec_parts_inverse(c, j, a->scale);
+            const float inverse = edgec_parts_inverse(&cut, c, j, r, a->scale);
             sum = (uint32_t)edgec_normal_quantize(a->x + p.begin, a->gain + p.begin, a->q + p.begin, p.count,
                                                   r, inverse);
         }
@@ -165,21 +170,20 @@ static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_core
     }
 }
 
-void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *a, uint32_t core, uint32_t n_cores) {
+void edgec_rmsnorm_quantize(const edgec_rmsnorm_quantize_args *args, uint32_t core, uint32_t n_cores) {
     (void)core;
     (void)n_cores;
+    EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, args);
     if (EDGEC_SELDOM(a->rows > 1u)) {
-        hal_fork(edgec_normalise_rows, a);
+        hal_fork(edgec_normalise_rows, args);
         return;
     }
     edgec_parts c;
-    c.a = a;
-    const int parts = edgec_parts_cut(&c, 1, a->k, a->group_size, EDGEC_GROUPS);
-    if (EDGEC_SELDOM(!parts)) {
-        c.groups = 0;
-    }
+    c.a = args;
+    c.cut = edgec_parts_cut(1, a->k, a->group_size, EDGEC_GROUPS);
     hal_fork_team(edgec_normalise_row, &c);
-    if (!EDGEC_SELDOM(!parts)) {
-        edgec_parts_sums(&c, a->sums);
+    const edgec_cut cut = edgec_parts_known(&c, a->k, a->group_size, EDGEC_GROUPS);
+    if (a->sums && !EDGEC_SELDOM(cut.groups == 0)) {
+        edgec_parts_sums(&cut, &c, a->sums);
     }
 }

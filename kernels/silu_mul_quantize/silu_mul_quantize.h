@@ -15,7 +15,7 @@ typedef struct {
     const float *up; /* [rows][ldx] of which [rows][k] is read */
     int8_t *q;       /* [rows][k] */
     float *scale;    /* [rows][groups] */
-    int32_t *sums;   /* [rows][groups]: sums of q */
+    int32_t *sums;   /* [rows][groups]: sums of q, or NULL */
     uint32_t rows;
     uint32_t k;
     uint32_t ldx;

@@ -19,8 +19,11 @@ static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores)
             *at = edgec_silu(*at) * *up++;
             top = edgec_max(edgec_abs(*at), top);
         }
-        a->scale[unit] =
-            edgec_quantize_below(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
+        int32_t sum;
+        a->scale[unit] = edgec_quantize_below(top, gate, a->q + (size_t)row * a->k + first, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
+        }
     }
 }
 

@@ -24,8 +24,11 @@ static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores)
         const size_t at = (size_t)row * a->ldx + first;
         float *gate = a->gate + at; /* [count] */
         const float top = edgec_silu_some(gate, a->up + at, count);
-        a->scale[unit] =
-            edgec_quantize_under(top, gate, a->q + (size_t)row * a->k + first, count, &a->sums[unit]);
+        int32_t sum;
+        a->scale[unit] = edgec_quantize_under(top, gate, a->q + (size_t)row * a->k + first, count, &sum);
+        if (a->sums) {
+            a->sums[unit] = sum;
+        }
     }
 }
 
@@ -34,7 +37,7 @@ static void edgec_silu_groups(const void *args, uint32_t core, uint32_t n_cores)
 static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) {
     edgec_parts *c = edgec_parts_of(args);
     const edgec_silu_mul_quantize_args *a = c->a;
-    const int even = c->groups << c->log != EDGEC_PARTS;
+    const int even = c->cut.groups << c->cut.log != EDGEC_PARTS;
     if (EDGEC_SELDOM(even)) {
         const edgec_range mine = edgec_share(a->k, core, n_cores);
         if (mine.begin < mine.end) {
@@ -44,7 +47,7 @@ static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) 
     }
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        const edgec_part p = edgec_parts_at(c, j);
+        const edgec_part p = edgec_parts_at(&c->cut, j);
         float *gate = a->gate + p.begin;
         if (EDGEC_SELDOM(even || p.count == 0)) {
             c->tops[j] = edgec_parts_top(gate, p.count);
@@ -53,7 +56,7 @@ static void edgec_silu_parts(const void *args, uint32_t core, uint32_t n_cores) 
         }
     }
     hal_barrier();
-    edgec_parts_under_tops(c, a->gate, a->q, a->scale, core, n_cores);
+    edgec_parts_under_tops(&c->cut, c, a->gate, a->q, a->scale, core, n_cores);
 }
 
 void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t core, uint32_t n_cores) {
@@ -61,10 +64,13 @@ void edgec_silu_mul_quantize(const edgec_silu_mul_quantize_args *a, uint32_t cor
     (void)n_cores;
     edgec_parts c;
     c.a = a;
-    if (EDGEC_SELDOM(!edgec_parts_cut(&c, a->rows, a->k, a->group_size, EDGEC_GROUPS))) {
+    c.cut = edgec_parts_cut(a->rows, a->k, a->group_size, EDGEC_GROUPS);
+    if (EDGEC_SELDOM(c.cut.groups == 0)) {
         hal_fork(edgec_silu_groups, a);
         return;
     }
     hal_fork_team(edgec_silu_parts, &c);
-    edgec_parts_sums(&c, a->sums);
+    if (a->sums) {
+        edgec_parts_sums(&c.cut, &c, a->sums);
+    }
 }

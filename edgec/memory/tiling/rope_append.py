@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edgec.memory.plan import Number
-from edgec.memory.streaming import Load, Operand, Tile, Workspace
+from edgec.memory.streaming import Operand, Tile, Workspace
 from edgec.memory.tiling.kv_append import leaving
 from edgec.memory.tiling.step import StepContext
 
@@ -13,11 +13,14 @@ from edgec.memory.tiling.step import StepContext
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
     """The only candidate."""
     rows = step.rows("x")
-    load = Load(step.home("table"), step.type("table").row_bytes, rows, "source_pos", f"{step.node.name}.rows")
     numbers: dict[str, Number] = {"m": rows}
     numbers |= {name: step.attr(name) for name in ("n_heads", "n_kv_heads", "head_dim")}
     numbers["unit"] = float(step.node.attrs["unit"])
-    operands: dict[str, Operand] = {"x": step.fetch("x"), "table": load, "shift": step.fetch("k_centre")}
+    operands: dict[str, Operand] = {
+        "x": step.fetch("x"),
+        "table": step.fetch_positions("table", rows),
+        "shift": step.fetch("k_centre"),
+    }
     operands["y"] = step.deliver("y")
     for role in ("k", "v"):
         operands |= {f"{role}_q": step.home(f"{role}_q"), f"{role}_scale": step.home(f"{role}_q_scale")}

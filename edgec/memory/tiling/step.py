@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgec.ir.graph import Graph, Node, TensorType
 from edgec.memory.choices import ALL, Choices
-from edgec.memory.plan import Extent, Number, Region
+from edgec.memory.plan import Extent, Number, Region, rows_at_run
 from edgec.memory.streaming import Load, Operand, Store
 from edgec.target import Target
 
@@ -69,8 +69,15 @@ class StepContext:
         part = self.home(role).part(first * 4, size)
         return part if self.resident(role) else Load(part, size, 1)
 
+    def fetch_positions(self, role: str, rows: Number) -> Load:
+        """The rows of a table at the run's positions."""
+        table = self.home(role)
+        return Load(table, self.type(role).row_bytes, rows, "source_pos", rows_at_run(table.value))
+
     def deliver(self, role: str) -> Operand:
-        """An output as a whole: written in place, or stored from a slot."""
+        """An output as a whole: written in place, or stored from a slot. None if nobody wants it."""
+        if role not in self.node.outputs:
+            return None
         kind, home = self.type(role), self.home(role)
         return home if self.resident(role) else Store(home, kind.row_bytes, self.rows(role))
 

@@ -291,18 +291,23 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 
 def _whole_work(a: dict[str, Any]) -> Work:
-    """float operations: what instructions a position and head take beside half an instruction a product."""
+    """float operations: the cycles of a core with XpulpV2 beside half a cycle a product, of a position, an element of a
+    query and a call. Where three or four rows and heads load a key once and transpose a value once they are fewer.
+    """
     m, heads, kv, d, cores = (int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "cores"))
     seen = m * int(a["pos"]) + m * (m + 1) // 2  # by all rows
     shared = m == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
-    each = 13 if d == 4 else 17  # where three or four rows and heads load a key once and transpose a value once
-    if shared and heads >= 3 * kv:
-        each = 22
-    elif shared or a["lanes"] == 1:
-        each = 23 + 3 * d // 4
-    if a["pos"] + m < 4:  # element by element
-        each += 4 * d
-    flops = heads * (each * seen + 12 * m * d)
+    if shared:
+        position, element, more = (30 if heads >= 3 * kv else 28 + 5 * d // 4), 38, 0
+    elif a["lanes"] == 1:
+        position, element, more = 23 + 4 * d // 7, 27, 0
+        if a["pos"] + m < 4:  # element by element
+            position += 4 * d
+    elif d == 4:
+        position, element, more = 13, 51, 1000 * CORES
+    else:
+        position, element, more = 20, 40, 1700 * CORES
+    flops = heads * (position * seen + element * m * d) + more
     return Work(2 * heads * d * seen, flops, heads * CORES if shared else heads * m)
 
 

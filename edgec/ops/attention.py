@@ -92,16 +92,6 @@ def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: in
     return s
 
 
-def limited(s: F32, pos: int, window: int, cap: np.float32) -> F32:
-    """Scores [m, heads, t] with the cap laid on; minus infinity before a row's window."""
-    if cap:
-        s = capped(s, cap)
-    if window:
-        row, t = np.arange(s.shape[0])[:, None], np.arange(s.shape[2])[None, :]
-        s = np.where((t <= pos + row - window)[:, None, :], f32(-np.inf), s)
-    return s
-
-
 def softmax(s: F32, v_scale: Array, pos: int, window: int = 0) -> tuple[NDArray[np.uint8], F32]:
     """p [m, heads, t] and the factor of p . v, from scores [m, heads, t] of which row r sees the last `window` (0: all)
     of pos + r + 1.
@@ -151,7 +141,8 @@ def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
     s = scores(q8, qs * times, k, inputs["k_scale"][:t], heads)
     window = int(attrs.get("window", 0))
-    s = limited(s, pos, window, cap_of(attrs))
+    if cap := cap_of(attrs):
+        s = capped(s, cap)
     p, p_scale = softmax(s, inputs["v_scale"][:t], pos, window)
     y: F32 = mix(p, v).astype(np.float32) * p_scale[..., None]
     return y.reshape(m, heads * d)
@@ -193,13 +184,14 @@ def run_scores(a: dict[str, Any]) -> None:
     a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count] = s
 
 
-def run_limits(a: dict[str, Any]) -> None:
+def run_cap(a: dict[str, Any]) -> None:
     """Kernel twin: the score rows ([m][heads][lds]) as far as each row sees, in place."""
     m, heads, pos, lds = a["m"], a["n_heads"], a["pos"], a["lds"]
     s = a["s"][: m * heads * lds].reshape(m, heads, lds)
     for row in range(m):
-        seen = s[row : row + 1, :, : pos + row + 1]
-        seen[:] = limited(seen, pos + row, a["window"], f32(a["cap"]))
+        length = pos + row + 1
+        seen = s[row, :, max(0, length - a["window"]) if a["window"] else 0 : length]
+        seen[:] = capped(seen, f32(a["cap"]))
 
 
 def run_softmax(a: dict[str, Any]) -> None:
@@ -327,16 +319,14 @@ KERNELS = (
         lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], _score_pieces(a)),
     ),
     Kernel(
-        "attention_limits",
+        "attention_cap",
         (
             Param("s", "inout", "f32"),
             *_u32("m", "n_heads", "pos", "lds", "window"),
             Param("cap", "f32"),
         ),
-        run_limits,
-        lambda a: Work(
-            flops=(24 if a["cap"] else 1) * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]
-        ),
+        run_cap,
+        lambda a: Work(flops=24 * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]),
     ),
     Kernel(
         "attention_softmax",

@@ -315,12 +315,12 @@ def attention_softmax(rng: Rng) -> Args:
     }
 
 
-def attention_limits(rng: Rng) -> Args:
-    """Score rows with a window, a cap, both or neither."""
+def attention_cap(rng: Rng) -> Args:
+    """Score rows with a cap, and with or without a window."""
     h, pos = _heads(rng), _int(rng, 0, 60)
     lds = pos + h["m"] + _int(rng, 0, 4)
     s = _f32(rng, h["m"] * h["n_heads"] * lds, -2, 4)
-    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.0, 0.7, 72.1]))
+    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.7, 2.0, 72.1]))
     numbers = {"m": h["m"], "n_heads": h["n_heads"], "pos": pos, "lds": lds, "window": window, "cap": cap}
     return {"s": s, **numbers}
 
@@ -457,7 +457,7 @@ _ONE_OF_A_NAME = (
     *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
-    *(silu_mul, silu_mul_quantize, attention_limits, softcap),
+    *(silu_mul, silu_mul_quantize, attention_cap, softcap),
 )
 
 

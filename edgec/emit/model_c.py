@@ -162,9 +162,7 @@ def _programs(
     return shared.functions, programs
 
 
-def _step_code(
-    step: Step, ids: dict[str, int], blocks: CallBlocks | None, copies: KernelCopies | None
-) -> CodeText:
+def _step_code(step: Step, ids: dict[str, int], blocks: CallBlocks | None, copies: KernelCopies | None) -> CodeText:
     given = None if tabled_call(step) is None else blocks
     code = roll([phase_text(phase, given, copies) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:

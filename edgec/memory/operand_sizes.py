@@ -39,7 +39,7 @@ SHAPES: dict[str, Shapes] = {
     "add_positions": dict.fromkeys(("x", "table", "y"), "[m][k]"),
     "attention_scores": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE, "k_scale": _TILE_SCALES, "s": _SCORES},
     "attention_scores_i4": {"q": _HEADS, "q_scale": _FACTORS, "k": _TILE_I4, "k_scale": _TILE_SCALES, "s": _SCORES},
-    "attention_limits": {"s": _SCORES},
+    "attention_cap": {"s": _SCORES},
     "attention_softmax": {"s": _SCORES, "v_scale": _SEEN_SCALES, "p": _SCORES, "p_scale": _FACTORS},
     "attention_softmax_full": {
         **{"s": _SCORES, "v_scale": "[positions][n_kv_heads]", "length": "[1]", "p": _SCORES, "p_scale": _FACTORS},
@@ -49,7 +49,13 @@ SHAPES: dict[str, Shapes] = {
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
         **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{"q8": "[rooms][head_dim]", "s": "[rooms][lds]", "p": "[rooms][lds]", "r": "[cores][lds]", "found": "[4][rooms][cores]"},
+        **{
+            "q8": "[rooms][head_dim]",
+            "s": "[rooms][lds]",
+            "p": "[rooms][lds]",
+            "r": "[cores][lds]",
+            "found": "[4][rooms][cores]",
+        },
         **{"y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},

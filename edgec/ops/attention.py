@@ -50,7 +50,7 @@ def split_from(heads: int, kv_heads: int, cores: int) -> int:
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
-    """How many rows and heads with the same keys and values a core does together; 1 where fewer than three come to it."""
+    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three."""
     together = min(rows * heads // kv_heads, -(-rows * heads // cores), 4 if head_dim == 4 else 3)
     return together if together >= 3 and head_dim % 4 == 0 else 1
 
@@ -89,16 +89,6 @@ def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: in
     acc = acc.reshape(kv, m, heads // kv, -1).transpose(1, 0, 2, 3) + f32(0)  # an integer 0 is never -0
     factors = scale.reshape(m, kv, heads // kv, 1) * k_scale.astype(np.float32).T[None, :, None, :]
     s: F32 = (acc * factors).reshape(m, heads, -1)
-    return s
-
-
-def limited(s: F32, pos: int, window: int, cap: np.float32) -> F32:
-    """Scores [m, heads, t] with the cap laid on; minus infinity before a row's window."""
-    if cap:
-        s = capped(s, cap)
-    if window:
-        row, t = np.arange(s.shape[0])[:, None], np.arange(s.shape[2])[None, :]
-        s = np.where((t <= pos + row - window)[:, None, :], f32(-np.inf), s)
     return s
 
 
@@ -151,7 +141,8 @@ def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
     s = scores(q8, qs * times, k, inputs["k_scale"][:t], heads)
     window = int(attrs.get("window", 0))
-    s = limited(s, pos, window, cap_of(attrs))
+    if cap := cap_of(attrs):
+        s = capped(s, cap)
     p, p_scale = softmax(s, inputs["v_scale"][:t], pos, window)
     y: F32 = mix(p, v).astype(np.float32) * p_scale[..., None]
     return y.reshape(m, heads * d)
@@ -193,13 +184,14 @@ def run_scores(a: dict[str, Any]) -> None:
     a["s"][: m * heads * lds].reshape(m, heads, lds)[:, :, first : first + count] = s
 
 
-def run_limits(a: dict[str, Any]) -> None:
+def run_cap(a: dict[str, Any]) -> None:
     """Kernel twin: the score rows ([m][heads][lds]) as far as each row sees, in place."""
     m, heads, pos, lds = a["m"], a["n_heads"], a["pos"], a["lds"]
     s = a["s"][: m * heads * lds].reshape(m, heads, lds)
     for row in range(m):
-        seen = s[row : row + 1, :, : pos + row + 1]
-        seen[:] = limited(seen, pos + row, a["window"], f32(a["cap"]))
+        length = pos + row + 1
+        seen = s[row, :, max(0, length - a["window"]) if a["window"] else 0 : length]
+        seen[:] = capped(seen, f32(a["cap"]))
 
 
 def run_softmax(a: dict[str, Any]) -> None:
@@ -236,10 +228,10 @@ def run_whole(a: dict[str, Any]) -> None:
     """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
     t, rooms, cores, lds = a["pos"] + m, a["rooms"], a["cores"], a["lds"]
-    sizes = {"q8": rooms * d, "s": rooms * lds, "p": rooms * lds, "r": cores * lds, "found": 4 * rooms * cores}
-    for role, size in sizes.items():
+    sizes = {"q8": (rooms, d), "s": (rooms, lds), "p": (rooms, lds), "r": (cores, lds), "found": (rooms, 4 * cores)}
+    for role, (rows, size) in sizes.items():
         if a[role] is not None:
-            a[role][:size] = 0
+            a[role][: rows * size].reshape(rows, size)[:] = 0
     cache = {role: a[role][: t * kv * d].reshape(t, kv * d) for role in ("k", "v")}
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
@@ -291,15 +283,24 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 
 def _whole_work(a: dict[str, Any]) -> Work:
-    heads, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
-    macs, flops = 2 * _macs({**a, "count": seen}), heads * (19 * seen + 16 * int(a["head_dim"]) + 10)
-    if seen < 4:  # element by element
-        flops += heads * 4 * int(a["head_dim"]) * seen
-    cores, kv = int(a["cores"]), int(a["n_kv_heads"])
-    shared = a["m"] == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
-    if shared and heads >= 3 * kv:  # three heads load a key once and transpose a value once
-        flops -= heads * int(a["head_dim"]) * seen // 5
-    return Work(macs, flops, heads * CORES if shared else heads)
+    """float operations: the cycles of a core with XpulpV2 beside half a cycle a product, of a position, an element of a
+    query and a call. Where three or four rows and heads load a key once and transpose a value once they are fewer.
+    """
+    m, heads, kv, d, cores = (int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "cores"))
+    seen = m * int(a["pos"]) + m * (m + 1) // 2  # by all rows
+    shared = m == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
+    if shared:
+        position, element, more = (30 if heads >= 3 * kv else 28 + 5 * d // 4), 38, 0
+    elif a["lanes"] == 1:
+        position, element, more = 23 + 4 * d // 7, 27, 0
+        if a["pos"] + m < 4:  # element by element
+            position += 4 * d
+    elif d == 4:
+        position, element, more = 13, 51, 1000 * CORES
+    else:
+        position, element, more = 20, 40, 1700 * CORES
+    flops = heads * (position * seen + element * m * d) + more
+    return Work(2 * heads * d * seen, flops, heads * CORES if shared else heads * m)
 
 
 KERNELS = (
@@ -318,16 +319,14 @@ KERNELS = (
         lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], _score_pieces(a)),
     ),
     Kernel(
-        "attention_limits",
+        "attention_cap",
         (
             Param("s", "inout", "f32"),
             *_u32("m", "n_heads", "pos", "lds", "window"),
             Param("cap", "f32"),
         ),
-        run_limits,
-        lambda a: Work(
-            flops=(24 if a["cap"] else 1) * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]
-        ),
+        run_cap,
+        lambda a: Work(flops=24 * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]),
     ),
     Kernel(
         "attention_softmax",

@@ -5,7 +5,7 @@
  * score rows (lds elements apart, lds >= pos + m) stay.
  *
  *     attention_scores   for every tile of K   s[t] = float32(q . k[t]) * ((q_scale * factor) * k_scale[t])
- *     attention_limits   where scores are capped, or a window is seen   s to capped s, or to minus infinity
+ *     attention_cap      where scores are capped   s to capped s
  *     attention_softmax  once                  s to weights p in 0 .. 255, and one factor a row and head
  *     attention_values   for every tile of V   acc += p[t] * v[t]
  *     attention_finish   once                  y = float32(acc) * p_scale
@@ -39,8 +39,8 @@ typedef struct {
 
 void edgec_attention_scores(const edgec_attention_scores_args *a, uint32_t core, uint32_t n_cores);
 
-/* Over the positions t <= pos + r of a row: s[t] = -infinity where t + window <= pos + r, and edgec_capped(s[t], cap)
- * elsewhere. window = 0 and cap = 0 do nothing. */
+/* s[t] = edgec_capped(s[t], cap) of the positions that a row sees: the last `window` up to pos + r, all of them where window
+ * is 0. cap > 0. */
 typedef struct {
     float *s; /* [m][n_heads][lds] */
     uint32_t m;
@@ -49,9 +49,9 @@ typedef struct {
     uint32_t lds;
     uint32_t window;
     float cap;
-} edgec_attention_limits_args;
+} edgec_attention_cap_args;
 
-void edgec_attention_limits(const edgec_attention_limits_args *a, uint32_t core, uint32_t n_cores);
+void edgec_attention_cap(const edgec_attention_cap_args *a, uint32_t core, uint32_t n_cores);
 
 /* Over the positions t that a row sees, all of them at once:
  *

@@ -19,7 +19,7 @@ typedef struct {
     uint32_t unit[EDGEC_LANES];   /* row * n_heads + head */
     uint32_t length[EDGEC_LANES]; /* positions that it sees, ascending */
     float factor[EDGEC_LANES];    /* of scores, then of p . v */
-    float top[EDGEC_LANES];       /* the largest score */
+    float top[2u * EDGEC_LANES];  /* the largest score */
     int8_t *q8;                   /* [EDGEC_LANES][head_dim] */
     float *s;                     /* [EDGEC_LANES][lds] */
     uint8_t *p;                   /* [EDGEC_LANES][lds]; of four lanes together [lds / 4][4][4] */
@@ -114,12 +114,11 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
     scores.lds = 4u * a->lds;
     scores.count = all;
     scores.rest = most - all;
+    scores.top = of->top;
     edgec_quad_score(&scores);
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < of->count; l++) {
-        of->top[l] = edgec_float((uint32_t)scores.top[l]);
-        if (EDGEC_SELDOM(scores.top[l] <
-                         0)) { /* as an integer the largest of negative numbers is the smallest one */
+    EDGEC_UNROLL_4
+    for (uint32_t l = 0; l < EDGEC_LANES; l++) {
+        if (EDGEC_SELDOM((int32_t)edgec_bits(of->top[l]) < 0)) {
             of->top[l] = edgec_top_score(of->s + l * a->lds, all);
         }
     }

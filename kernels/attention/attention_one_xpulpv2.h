@@ -13,6 +13,11 @@ EDGEC_INLINE float edgec_query(const edgec_attention_args *a, uint32_t unit, int
     const uint32_t d = a->head_dim;
     const float *q = a->q + (size_t)unit * d; /* [head_dim] */
     int32_t sum;
+    if (d == 4u) {
+        float scale;
+        edgec_store_word(q8, edgec_quantize_four(q, &scale));
+        return scale * a->factor;
+    }
     return edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum) * a->factor;
 }
 

@@ -12,10 +12,10 @@
 #define EDGEC_MAGIC      12582912.0f
 #define EDGEC_MAGIC_BITS 0x4B400000u
 
-#define EDGEC_LOG2E       1.4426950408889634f
-#define EDGEC_ONE_127TH   (1.0f / 127.0f)
-#define EDGEC_ONE_255TH   (1.0f / 255.0f)
-#define EDGEC_F16_MAX     65504.0f
+#define EDGEC_LOG2E     1.4426950408889634f
+#define EDGEC_ONE_127TH (1.0f / 127.0f)
+#define EDGEC_ONE_255TH (1.0f / 255.0f)
+#define EDGEC_F16_MAX   65504.0f
 
 /* Bits of a float and back. Through a union, as a freestanding memcpy is a call of a function. */
 typedef union {

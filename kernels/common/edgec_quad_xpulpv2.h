@@ -24,17 +24,21 @@ typedef struct {
     uint32_t rest;  /* and those behind them */
     uint32_t q[4];  /* of each row */
     float scale[4]; /* of each row, times 2^112 */
-    int32_t top
-        [8]; /* the bits of the largest of `count` scores, negative where none is positive; the rest is of no use */
+    /* [8], of which 4 become the largest of `count` scores. Where one is negative its row has no positive score, and it is
+     * the smallest one. */
+    float *top;
 } edgec_quad_scores;
 
-/* Sums of p times v, over whole tiles of 4 positions. */
+/* Sums of p times v, over whole tiles of 4 positions and then, if rest is not 0, over one with values of its own. What
+ * rest is at first is used up. */
 typedef struct {
-    const uint8_t *p; /* [tiles][4 rows][4 positions] */
+    const uint8_t *p; /* [tiles + rest][4 rows][4 positions] */
     const int8_t *v;  /* [4 * tiles][stride] of which [4] is read */
     uint32_t stride;
-    uint32_t tiles;  /* at least 1 */
-    int32_t acc[16]; /* [4 rows][4]; what it is at first counts too */
+    uint32_t tiles;     /* at least 1 */
+    uint32_t rest;      /* 0 or 1 */
+    const int8_t *last; /* [4 positions][4], of rest */
+    int32_t acc[16];    /* [4 rows][4] */
 } edgec_quad_values;
 
 #if defined(EDGEC_PULP_FLOAT)
@@ -42,17 +46,17 @@ typedef struct {
 _Static_assert(offsetof(edgec_quad_scores, k_scale) == 8 && offsetof(edgec_quad_scores, s) == 16 &&
                    offsetof(edgec_quad_scores, rest) == 28 && offsetof(edgec_quad_scores, q) == 32 &&
                    offsetof(edgec_quad_scores, scale) == 48 && offsetof(edgec_quad_values, stride) == 8 &&
-                   offsetof(edgec_quad_values, acc) == 16,
+                   offsetof(edgec_quad_values, acc) == 24,
                "as the loops below read them");
 
 /* clang-format off */
 #define T(t)         [t] "=&r"(t)
 #define GET(reg, at) "lw %[" #reg "], " at " + %[of]\n\t"
 #define PUT(reg, at) "sw %[" #reg "], " at " + %[of]\n\t"
-#define PUT0(at)     "sw zero, " at " + %[of]\n\t"
+#define ZERO(reg)    "mv %[" #reg "], zero\n\t"
 
 EDGEC_INLINE void edgec_quad_score(edgec_quad_scores *of) {
-    int32_t *top = of->top;
+    float *top = of->top;
     uint32_t k, stride, ks, step, s, lds, back, q0, q1, q2, q3, c0, c1, c2, c3, t0, t1, t2, t3, x, h, a, b, f, g;
     __asm__ volatile(
         GET(k, "0") GET(stride, "4") GET(ks, "8") GET(step, "12") GET(s, "16") GET(lds, "20") GET(x, "24")
@@ -116,33 +120,31 @@ EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
     uint32_t p, v, stride;
     __asm__ volatile(
         GET(p, "0") GET(v, "4") GET(stride, "8") GET(x, "12")
-        GET(a0, "16") GET(a1, "20") GET(a2, "24") GET(a3, "28") GET(b0, "32") GET(b1, "36") GET(b2, "40") GET(b3, "44")
-        GET(c0, "48") GET(c1, "52") GET(c2, "56") GET(c3, "60") GET(d0, "64") GET(d1, "68") GET(d2, "72") GET(d3, "76")
+        ZERO(a0) ZERO(a1) ZERO(a2) ZERO(a3) ZERO(b0) ZERO(b1) ZERO(b2) ZERO(b3)
+        ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3) ZERO(d0) ZERO(d1) ZERO(d2) ZERO(d3)
         EDGEC_TRANSPOSE_MASKS
-        EDGEC_HWLOOP("0", "%[x]", "34",
+        ".balign 4\n8:\n\t"
+        EDGEC_HWLOOP_INNER("0", "%[x]", "34",
             EDGEC_TRANSPOSE
             LOAD(x) LOAD(r1) MIX(x, a0, a1, a2, a3) LOAD(x) MIX(r1, b0, b1, b2, b3) LOAD(r1)
             MIX(x, c0, c1, c2, c3) MIX(r1, d0, d1, d2, d3))
-        PUT(a0, "16") PUT(a1, "20") PUT(a2, "24") PUT(a3, "28") PUT(b0, "32") PUT(b1, "36") PUT(b2, "40") PUT(b3, "44")
-        PUT(c0, "48") PUT(c1, "52") PUT(c2, "56") PUT(c3, "60") PUT(d0, "64") PUT(d1, "68") PUT(d2, "72") PUT(d3, "76")
+        GET(x, "16") GET(v, "20")
+        "li %[stride], 4\n\t"
+        "sw zero, 16 + %[of]\n\t"
+        "bnez %[x], 8b\n\t"
+        PUT(a0, "24") PUT(a1, "28") PUT(a2, "32") PUT(a3, "36") PUT(b0, "40") PUT(b1, "44") PUT(b2, "48") PUT(b3, "52")
+        PUT(c0, "56") PUT(c1, "60") PUT(c2, "64") PUT(c3, "68") PUT(d0, "72") PUT(d1, "76") PUT(d2, "80") PUT(d3, "84")
         : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(d0), T(d1), T(d2), T(d3),
           T(r0), T(r1), T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(v), T(stride), [of] "+m"(*of)
         :
         : "memory");
-}
-
-EDGEC_INLINE void edgec_quad_clear(edgec_quad_values *of) {
-    __asm__ volatile(
-        PUT0("16") PUT0("20") PUT0("24") PUT0("28") PUT0("32") PUT0("36") PUT0("40") PUT0("44") PUT0("48") PUT0("52")
-        PUT0("56") PUT0("60") PUT0("64") PUT0("68") PUT0("72") PUT0("76")
-        : [of] "+m"(*of));
 }
 /* clang-format on */
 
 #undef T
 #undef GET
 #undef PUT
-#undef PUT0
+#undef ZERO
 #undef LOAD
 #undef MIX
 
@@ -150,27 +152,29 @@ EDGEC_INLINE void edgec_quad_clear(edgec_quad_values *of) {
 
 EDGEC_INLINE void edgec_quad_score(edgec_quad_scores *of) {
     for (uint32_t row = 0; row < 4u; row++) {
-        of->top[row] = INT32_MIN;
+        int32_t top = INT32_MIN;
         for (uint32_t t = 0; t < of->count + of->rest; t++) {
             const uint32_t key = edgec_load_word(of->k + (size_t)t * of->stride);
             const float scale = edgec_half_low(of->k_scale[t * (of->step / 2u)]) * of->scale[row];
             const float s = (float)edgec_sdotsp_b(0, of->q[row], key) * scale;
             of->s[row * (of->lds / 4u) + t] = s;
             if (t < of->count) {
-                of->top[row] = edgec_p_max(of->top[row], (int32_t)edgec_bits(s));
+                top = edgec_p_max(top, (int32_t)edgec_bits(s));
             }
         }
+        of->top[row] = edgec_float((uint32_t)top);
     }
 }
 
-EDGEC_INLINE void edgec_quad_clear(edgec_quad_values *of) {
-    memset(of->acc, 0, sizeof(of->acc));
-}
-
 EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
-    for (uint32_t i = 0; i < 64u * of->tiles; i++) { /* a product of an element and a row's weight */
-        const uint32_t t = i / 64u * 4u + i % 4u, row = i / 4u % 4u, e = i / 16u % 4u;
-        of->acc[4u * row + e] += of->p[i / 64u * 16u + 4u * row + i % 4u] * of->v[(size_t)t * of->stride + e];
+    memset(of->acc, 0, sizeof(of->acc));
+    for (uint32_t tile = 0; tile < of->tiles + of->rest; tile++) {
+        const uint32_t stride = tile < of->tiles ? of->stride : 4u;
+        const int8_t *v = tile < of->tiles ? of->v + (size_t)tile * 4u * stride : of->last;
+        for (uint32_t i = 0; i < 64u; i++) { /* a product of an element and a row's weight */
+            const uint32_t t = i % 4u, row = i / 4u % 4u, e = i / 16u;
+            of->acc[4u * row + e] += of->p[tile * 16u + 4u * row + t] * v[(size_t)t * stride + e];
+        }
     }
 }
 
@@ -178,32 +182,27 @@ EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
 
 /* acc = the sums over t of p[t] * v[t] of four rows. p: [ceil(count / 4)][4][4], 0 behind the last position. */
 EDGEC_INLINE void edgec_mix_quad(edgec_quad_values *of, const uint8_t *p, const edgec_values *values) {
-    uint32_t rest = values->count % 4u, words[4];
-    edgec_quad_clear(of);
+    const uint32_t rest = values->count % 4u, whole = values->count - rest;
+    uint32_t words[4];
     of->p = p;
     of->v = values->v;
     of->stride = values->stride;
-    of->tiles = values->count / 4u;
-    EDGEC_UNROLL_1
-    for (;;) {
-        if (!EDGEC_SELDOM(of->tiles == 0)) {
-            edgec_quad_mix(of);
-        }
-        if (!EDGEC_SELDOM(rest)) {
-            break;
-        }
-        /* The last tile in whole: there may be nothing behind the values. */
-        const uint32_t whole = values->count - rest;
+    of->tiles = whole / 4u;
+    of->rest = rest > 0;
+    of->last = (const int8_t *)words;
+    if (EDGEC_SELDOM(rest)) { /* the last tile in whole: there may be nothing behind the values */
         EDGEC_UNROLL_1
         for (uint32_t t = 0; t < 4u; t++) {
             words[t] = t < rest ? edgec_load_word(values->v + (size_t)(whole + t) * values->stride) : 0u;
         }
-        of->p = p + 4u * whole;
-        of->v = (const int8_t *)words;
-        of->stride = 4;
-        of->tiles = 1;
-        rest = 0;
+        if (whole == 0) {
+            of->v = of->last;
+            of->stride = 4;
+            of->tiles = 1;
+            of->rest = 0;
+        }
     }
+    edgec_quad_mix(of);
 }
 
 #endif

@@ -329,7 +329,7 @@ EDGEC_PULP_LOAD(p_lhu, EDGEC_P_LHU, uint32_t, uint16_t)
 EDGEC_PULP_STORE(p_sb, EDGEC_P_SB, int8_t)
 EDGEC_PULP_STORE(p_sw, EDGEC_P_SW, uint32_t)
 
-/* The word and the unsigned half at any address: unaligned loads take a cycle more. */
+/* The word and the unsigned half at any address: unaligned accesses take a cycle more. */
 EDGEC_INLINE uint32_t edgec_load_word(const void *p) {
     uint32_t word;
 #if defined(EDGEC_XPULPV2)
@@ -338,6 +338,13 @@ EDGEC_INLINE uint32_t edgec_load_word(const void *p) {
     memcpy(&word, p, sizeof(word));
 #endif
     return word;
+}
+EDGEC_INLINE void edgec_store_word(void *p, uint32_t word) {
+#if defined(EDGEC_XPULPV2)
+    __asm__("sw %1, %0" : "=m"(*(uint8_t (*)[4])p) : "r"(word));
+#else
+    memcpy(p, &word, sizeof(word));
+#endif
 }
 EDGEC_INLINE uint32_t edgec_load_half(const void *p) {
 #if defined(EDGEC_XPULPV2)

@@ -83,7 +83,7 @@ def test_kernels_stay_below_their_bounds(plan: Plan) -> None:
         assert 0 < r.ratio < 1, r
         assert "neureka" in r.kernel or r.bound == DOT_PRODUCT * TARGET.engines[0].cores
     attention = next(r for r in found if r.kernel == "attention" and r.program == "decode")
-    numbers = {"m": 1, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "pos": 39, "cores": 8}
+    numbers = {"m": 1, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "pos": 39, "cores": 8, "lanes": 1}
     assert attention.cycles == call_cycles(TARGET, "attention", numbers)
     assert attention.shape == "1 x 4 heads of 8, 40 cached"
 

@@ -115,10 +115,10 @@ def test_a_long_row_of_logits_is_capped_in_tiles(tmp_path: Path, objects: Path) 
 @pytest.mark.parametrize(
     ("family", "file", "before", "after", "op"),
     [
-        ("phi3", "attention/attention_limits_generic.c", "length - a->window", "length - a->window - 1u", "attention"),
+        ("phi3", "attention/attention_softmax_generic.c", "length - a->window", "length - a->window - 1u", "attention"),
         (
             "gemma2",
-            "attention/attention_limits_generic.c",
+            "attention/attention_cap_generic.c",
             "t = before; t < length",
             "t = before + 1u; t < length",
             "att",

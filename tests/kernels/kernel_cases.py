@@ -315,12 +315,12 @@ def attention_softmax(rng: Rng) -> Args:
     }
 
 
-def attention_limits(rng: Rng) -> Args:
-    """Score rows with a window, a cap, both or neither."""
+def attention_cap(rng: Rng) -> Args:
+    """Score rows with a cap, and with or without a window."""
     h, pos = _heads(rng), _int(rng, 0, 60)
     lds = pos + h["m"] + _int(rng, 0, 4)
     s = _f32(rng, h["m"] * h["n_heads"] * lds, -2, 4)
-    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.0, 0.7, 72.1]))
+    window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.7, 2.0, 72.1]))
     numbers = {"m": h["m"], "n_heads": h["n_heads"], "pos": pos, "lds": lds, "window": window, "cap": cap}
     return {"s": s, **numbers}
 
@@ -407,7 +407,9 @@ def attention_finish(rng: Rng) -> Args:
 
 
 def attention(rng: Rng) -> Args:
-    """Queries over a whole cache, with room to work in."""
+    """Queries over a whole cache, with room to work in; some that are huge, and scales of values of which each is the
+    largest so far, or none is.
+    """
     h, pos = _heads(rng), _int(rng, 0, 40)
     if rng.random() < 0.6:  # rows of a prompt, of heads whose words are whole
         h |= {"m": _int(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
@@ -418,12 +420,15 @@ def attention(rng: Rng) -> Args:
     lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
     cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 3, 4] if d == 4 else [1, 3]))
     rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
+    scales = rng.random((length, kv)) * 10.0 ** rng.integers(-6, 1)
+    if (kind := rng.random()) < 0.3:
+        scales = np.sort(scales, axis=0) if kind > 0.1 else 0 * scales
     return {
-        "q": _f32(rng, units * d, -2, 1),
+        "q": _f32(rng, units * d, *((-2, 1) if rng.random() < 0.9 else (6, 8))),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
-        "v_scale": rng.random(length * kv).astype(np.float16),
+        "v_scale": scales.reshape(-1).astype(np.float16),
         "q8": _junk(rng, rooms * d + 1, np.int8),
         "s": _junk(rng, rooms * lds + 3, f32),
         "p": _junk(rng, rooms * lds + 3, np.uint8),
@@ -457,7 +462,7 @@ _ONE_OF_A_NAME = (
     *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
-    *(silu_mul, silu_mul_quantize, attention_limits, softcap),
+    *(silu_mul, silu_mul_quantize, attention_cap, softcap),
 )
 
 

@@ -1,4 +1,4 @@
-"""attention: for a block of rows, quantise q, stream K for scores, limit them, softmax, stream V, finish.
+"""attention: for a block of rows, quantise q, stream K for scores, cap them, softmax, stream V, finish.
 
 The cache is streamed in tiles of positions. Candidates: rows a block and positions a tile; more rows a block read the
 cache less often, larger tiles start fewer transfers, and both need room. With room for keys and values of the whole
@@ -26,7 +26,7 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
     suffix: of the kernels that read the cache.
     """
     block = step.graph.rows
-    if not suffix and step.choices.attention and not _limits(step):
+    if not suffix and step.choices.attention and not any(_limits(step).values()):
         for lanes in sorted({_lanes(step), 1}, reverse=True):
             yield partial(_whole, step, lanes)
     while True:
@@ -42,8 +42,11 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
 
 
 def _lanes(step: StepContext) -> int:
+    engine = step.target.engines[0]
+    if not engine.isa:  # plain C does one after the other
+        return 1
     heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
-    return lanes_of(step.graph.rows, heads, kv, d, step.target.engines[0].cores)
+    return lanes_of(step.graph.rows, heads, kv, d, engine.cores)
 
 
 def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
@@ -75,10 +78,10 @@ def _factor(step: StepContext) -> float:
 
 
 def _limits(step: StepContext) -> dict[str, Number]:
-    """Window and cap of the scores; {} where there is neither."""
+    """Window and cap of the scores, 0 where there is none."""
     window, cap = int(step.node.attrs.get("window", 0)), float(cap_of(step.node.attrs))
     window = window if window < step.context else 0
-    return {"window": window, "cap": cap} if window or cap else {}
+    return {"window": window, "cap": cap}
 
 
 def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace: Workspace) -> list[Tile]:
@@ -117,13 +120,14 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
             operands["k_scale"] = _cache(step, "k_scale", t, count)
             numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": _factor(step)}
             tiles.append(Tile(f"attention_scores{suffix}", operands, numbers, _both(count, guard)))
-        if limits := _limits(step):
+        limits = _limits(step)
+        if limits["cap"]:
             numbers = {"m": m, "n_heads": heads, "pos": Position(first), "lds": lds, **limits}
-            tiles.append(Tile("attention_limits", {"s": s}, numbers, guard))
+            tiles.append(Tile("attention_cap", {"s": s}, numbers, guard))
         everything = span(0, step.context)
         operands = {"s": s, "v_scale": _cache(step, "v_scale", 0, everything), "p": p, "p_scale": ps}
         numbers = {"m": m, "n_heads": heads, "n_kv_heads": kv, "pos": Position(first), "lds": lds}
-        numbers["window"] = limits.get("window", 0)
+        numbers["window"] = limits["window"]
         tiles.append(Tile("attention_softmax", operands, numbers, guard))
         for t in range(0, step.context, positions):
             count = span(t, min(positions, step.context - t))

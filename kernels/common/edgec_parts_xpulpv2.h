@@ -183,7 +183,8 @@ EDGEC_INLINE void edgec_parts_under_tops(const edgec_cut *cut, edgec_parts *c, c
         const edgec_part p = edgec_parts_at(cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) { /* may lie behind the last group */
-            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(cut, c, j, 1.0f, scale));
+            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count,
+                                     edgec_parts_inverse(cut, c, j, 1.0f, scale));
         }
         c->sums[j] = sum;
     }

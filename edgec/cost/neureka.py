@@ -39,12 +39,12 @@ CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a sin
 ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
 RETURN = 90
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
-# Where a channel has one scale: made ready by the other cores, a channel's of gate and of up; a row of a tile, a channel of
-# it from the engine's sums to what is quantised; of a single row what is behind its tiles.
+# Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
+# of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
 WIDEN, GATE_ROW, GATE = 8.6, 60, 23.2
 GATE_SHARE, GATE_TILE, GATE_NEXT = 137, 90, 25  # of a single row: before a tile, around its loop, on to the next one
-GATE_QUANTIZE, GATE_ELEMENT = 210, 5.6
 GATE_START = 390  # a tile of several rows: core 0 starts its jobs, and the others wait for it
+GATE_QUANTIZE, GATE_ELEMENT = 210, 5.6  # behind the last tile, where tops are known: a core's elements
 QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
 
 

@@ -50,9 +50,9 @@ def split_from(heads: int, kv_heads: int, cores: int) -> int:
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
-    """How many rows and heads a core does together: as many as share loads of their keys and values, or come to it."""
-    alike, each = rows * heads // kv_heads, -(-rows * heads // cores)
-    return min(4 if head_dim == 4 else 3, each, alike if alike > 1 else each)
+    """How many rows and heads with the same keys and values a core does together; 1 where fewer than three come to it."""
+    together = min(rows * heads // kv_heads, -(-rows * heads // cores), 4 if head_dim == 4 else 3)
+    return together if together >= 3 and head_dim % 4 == 0 else 1
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:

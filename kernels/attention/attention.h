@@ -105,7 +105,7 @@ void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core,
 
 /* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Directed: core 0 calls it alone.
  * q8, s, p, r and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
- * `cores`, and each of them does up to `lanes` rows and heads together: 1 to 3, or 4 where head_dim is 4. Rooms are at
+ * `cores`, and each of them does up to `lanes` rows and heads together: 1, 3, or 4 where head_dim is 4. Rooms are at
  * least cores * lanes. Where found is given, rooms are also at least n_heads: cores may share the heads of a row. lds is
  * a multiple of 4. */
 typedef struct {
@@ -117,7 +117,7 @@ typedef struct {
     int8_t *q8;              /* [rooms][head_dim] */
     float *s;                /* [rooms][lds] */
     uint8_t *p;              /* [rooms][lds] */
-    uint16_t *r;             /* [cores][lds], or NULL where lanes is less than 3 */
+    uint16_t *r;             /* [cores][lds], or NULL where lanes is 1 */
     float *found;            /* [4][rooms][cores], or NULL */
     float *y;                /* [m][n_heads][head_dim] */
     uint32_t m;

@@ -30,20 +30,6 @@ EDGEC_INLINE float *edgec_found(const edgec_attention_args *a, uint32_t what, ui
     return a->found + (what * a->rooms + head) * a->cores;
 }
 
-/* The largest of a head's numbers, one of each core. */
-EDGEC_INLINE float edgec_found_top(const float *x, uint32_t n_cores) {
-    float top = *x;
-#if defined(EDGEC_PULP_FLOAT)
-    EDGEC_FOLD("fmax.s %[total], %[total], %[a]\n\t", top, x, n_cores);
-#else
-    EDGEC_UNROLL_1
-    while (--n_cores > 0) {
-        top = edgec_max(top, *++x);
-    }
-#endif
-    return top;
-}
-
 /* Positions of a core: whole tiles of 4, as evenly as they can be. */
 EDGEC_INLINE edgec_range edgec_positions(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t length = a->pos + 1u;
@@ -106,10 +92,10 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
     const uint32_t group = a->n_heads / kv;
     uint32_t head = 0;
     for (uint32_t j = 0; j < kv; j++) {
-        const float most = edgec_found_top(edgec_found(a, EDGEC_FOUND_SCALE, j), n_cores);
+        const float most = edgec_top_score(edgec_found(a, EDGEC_FOUND_SCALE, j), n_cores);
         const float ratio = edgec_ratio_of(most);
         for (const uint32_t end = head + group; head < end; head++) {
-            const float top = edgec_found_top(edgec_found(a, EDGEC_FOUND_SCORE, head), n_cores);
+            const float top = edgec_top_score(edgec_found(a, EDGEC_FOUND_SCORE, head), n_cores);
             const size_t at = (size_t)head * a->lds + mine.begin;
             uint32_t total = 0;
             if (mine.end > mine.begin) {
@@ -124,7 +110,7 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
 /* The factors of p . v of `count` heads of key/value head j from `head` on, each to this core's place: it needs few. */
 EDGEC_INLINE void edgec_split_factors(const edgec_attention_args *a, uint32_t j, uint32_t head,
                                       uint32_t count, uint32_t core, uint32_t n_cores) {
-    const float most = edgec_found_top(edgec_found(a, EDGEC_FOUND_SCALE, j), n_cores);
+    const float most = edgec_top_score(edgec_found(a, EDGEC_FOUND_SCALE, j), n_cores);
     for (; count > 0; count--) {
         const float *sums = edgec_found(a, EDGEC_FOUND_SUM, head);
         float total = *sums;
@@ -183,7 +169,8 @@ EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
 }
 
 static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
-    const edgec_attention_args *a = args;
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
     edgec_split_queries(a, core, n_cores);
     hal_barrier();
     edgec_split_scores(a, core, n_cores);

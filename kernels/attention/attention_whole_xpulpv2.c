@@ -4,12 +4,13 @@
 #include "attention_lanes_xpulpv2.h"
 #include "attention_split_xpulpv2.h"
 
-void edgec_attention(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
+void edgec_attention(const edgec_attention_args *args, uint32_t core, uint32_t n_cores) {
     (void)core;
     (void)n_cores;
+    EDGEC_KNOWN(edgec_attention_args, a, args);
     if (EDGEC_SELDOM(edgec_splits(a))) {
-        edgec_attention_split(a);
+        edgec_attention_split(args);
     } else {
-        hal_fork(edgec_attention_lanes, a);
+        hal_fork(a->lanes < 3u ? edgec_attention_heads : edgec_attention_lanes, args);
     }
 }

@@ -68,7 +68,7 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
     EDGEC_FIXED(name##_known);                                                                               \
     const type *const name = &name##_known
 #else
-#define EDGEC_KNOWN(type, name, from) const type *const name = (from)
+#define EDGEC_KNOWN(type, name, from) const type *name = (from)
 #endif
 
 /* What the kernels of a file share is a function of its own, but in a copy, which is of one of them. */

@@ -15,7 +15,7 @@
 #endif
 
 /* A loop that runs once or twice should not prepare for many rounds: what its rounds derive from `a` is derived anew. */
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(EDGEC_FIXED)
 #define EDGEC_ANEW(a) __asm__("" : "+r"(a))
 #else
 #define EDGEC_ANEW(a) ((void)0)
@@ -175,6 +175,21 @@ EDGEC_INLINE float edgec_quantize_under(float top, const float *x, int8_t *q, ui
     const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
     *sum = edgec_quantize_by(x, q, count, inverse);
     return top * EDGEC_ONE_127TH;
+}
+
+/* x [4] quantised to the bytes of a word: 127 / max |x| of each. scale: max |x| / 127 */
+EDGEC_INLINE uint32_t edgec_quantize_four(const float *x, float *scale) {
+    const float a = x[0], b = x[1], c = x[2], d = x[3];
+    const uint32_t low = edgec_p_maxu(edgec_bits(a) << 1, edgec_bits(b) << 1); /* as edgec_top */
+    const uint32_t high = edgec_p_maxu(edgec_bits(c) << 1, edgec_bits(d) << 1);
+    const float top = edgec_float(edgec_p_maxu(low, high) >> 1);
+    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+    *scale = top * EDGEC_ONE_127TH;
+    const uint32_t first = edgec_bits(a * inverse + EDGEC_MAGIC),
+                   second = edgec_bits(b * inverse + EDGEC_MAGIC);
+    const uint32_t third = edgec_bits(c * inverse + EDGEC_MAGIC),
+                   last = edgec_bits(d * inverse + EDGEC_MAGIC);
+    return (uint32_t)edgec_packhi_b(edgec_packlo_b(first, second, first), last, third);
 }
 
 /* edgec_sum_squares. */

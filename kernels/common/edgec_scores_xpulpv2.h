@@ -307,6 +307,20 @@ EDGEC_INLINE float edgec_score_row(uint32_t bits, const int8_t *q, edgec_keys ke
     return top;
 }
 
+/* The largest of s [count], count at least 1. */
+EDGEC_INLINE float edgec_top_score(const float *s, uint32_t count) {
+    float top = *s;
+#if defined(EDGEC_PULP_FLOAT)
+    EDGEC_FOLD("fmax.s %[total], %[total], %[a]\n\t", top, s, count);
+#else
+    EDGEC_UNROLL_1
+    while (--count > 0) {
+        top = edgec_max(top, *++s);
+    }
+#endif
+    return top;
+}
+
 /* Parts of a score row: as many as spread `units` rows evenly over the cores. */
 EDGEC_INLINE uint32_t edgec_score_parts(uint32_t units, uint32_t n_cores) {
     return units % n_cores == 0 || units >= 8u * n_cores ? 1u : n_cores;

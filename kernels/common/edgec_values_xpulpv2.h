@@ -208,6 +208,15 @@ EDGEC_INLINE void edgec_finish_row(const int32_t *acc, float *y, uint32_t d, flo
     }
 }
 
+/* The same of 4. */
+EDGEC_INLINE void edgec_finish_four(const int32_t *acc, float *y, float scale) {
+    const float a = (float)acc[0], b = (float)acc[1], c = (float)acc[2], d = (float)acc[3];
+    y[0] = a * scale;
+    y[1] = b * scale;
+    y[2] = c * scale;
+    y[3] = d * scale;
+}
+
 /* Some elements of a head's values. v: [count][stride] of which [width], at most 4, is read. */
 typedef struct {
     const int8_t *v;

@@ -196,14 +196,15 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint
     scale_span(c->a->groups, c->a->tile, &span);
 }
 
-EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, uint32_t channel,
+/* Some rows of `count` channels; acc: the first row's. */
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edgec_range rows, uint32_t channel,
                             uint32_t count) {
-    const uint32_t m = c->a->m, step = c->a->groups * c->a->tile;
+    const uint32_t step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
-    for (uint32_t row = 0; row < m; row++) {
+    for (uint32_t row = rows.begin; row < rows.end; row++) {
         if (!is_plain(c, row)) {
             scale_row(c, acc, row, channel, count);
-        } else if (row + 1u < m && is_plain(c, row + 1u)) {
+        } else if (row + 1u < rows.end && is_plain(c, row + 1u)) {
             scale_plain(c, acc, row++, channel, count, 1);
             acc += step;
         } else {
@@ -227,7 +228,7 @@ EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc
         if (a->m == 1u) { /* in the code that all shapes share, which is there already */
             scale_row(c, acc, 0, channel, count);
         } else {
-            scale_rows(c, acc, channel, count);
+            scale_rows(c, acc, (edgec_range){0, a->m}, channel, count);
         }
         return;
     }

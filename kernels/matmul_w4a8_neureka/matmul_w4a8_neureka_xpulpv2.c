@@ -2,9 +2,18 @@
 #include "matmul_w4a8_neureka_row.h"
 #include "matmul_w4a8_neureka_scale_xpulpv2.h"
 
-/* A core's share of a tile. */
+/* A core's share of a tile: rows, where the cores have about as many each, for a row of few channels is mostly what each
+ * row takes; else channels. */
 EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t, uint32_t core,
                         uint32_t n_cores) {
+#if defined(EDGEC_PULP_FLOAT)
+    const uint32_t m = c->a->m;
+    const edgec_range rows = edgec_share(m, core, n_cores);
+    if (4u * n_cores * edgec_share(m, 0, n_cores).end <= 5u * m && !EDGEC_SELDOM(c->addend && c->a->bias)) {
+        scale_rows(c, t->acc + rows.begin * c->a->groups * c->a->tile, rows, t->first, t->count);
+        return;
+    }
+#endif
     const edgec_range mine = edgec_share(t->count, core, n_cores);
     scale_channels(c, t->acc + mine.begin, t->first + mine.begin, mine.end - mine.begin);
 }

@@ -26,7 +26,9 @@ EDGEC_APART void edgec_kv_heads(const float *x, const float *shift, int8_t *q, u
     }
 }
 
-void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+void edgec_rope_append(const edgec_rope_append_args *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_rope_append_args, a, args);
     /* Rows are split where there are enough, else heads: those of queries and values from the first core on, those of
      * keys from the last one down, so that heads which do not fill the cores meet. */
     edgec_range rows = {0, a->m};

@@ -1,4 +1,4 @@
-"""Arguments that no run changes are rows of tables, each call's own, and only where there is room for them."""
+"""Arguments are rows of tables, each call's own, and only where there is room; what the position changes is written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny_models
 
-from edgec.emit.call_blocks import CALLS, WORD, CallBlocks, calls_buffer, calls_bytes, constant_call
+from edgec.emit.call_blocks import CALLS, WORD, CallBlocks, calls_buffer, calls_bytes, tabled_call, written
 from edgec.emit.model_c import model_c
 from edgec.emit.phase_text import phase_text
 from edgec.memory.plan import Extent, Phase, Plan, Step
@@ -30,7 +30,7 @@ def steps(plan: Plan) -> list[Step]:
 
 def test_each_call_has_a_row_of_its_own(plan: Plan) -> None:
     blocks = CallBlocks()
-    calls = [call for step in steps(plan) if (call := constant_call(step)) is not None]
+    calls = [call for step in steps(plan) if (call := tabled_call(step)) is not None]
     assert len(calls) > 5
     for call in [*calls, *calls]:
         (row,) = phase_text(Phase((), call), blocks).integers
@@ -55,14 +55,28 @@ def test_what_a_run_changes_is_no_row(plan: Plan) -> None:
         for phase in step.phases
         if phase.call and any(isinstance(n, Extent) for n in phase.call.numbers.values())
     ]
-    assert varying and not any(constant_call(step) for step in varying)
-    step = next(step for step in steps(plan) if constant_call(step))
+    assert varying and not any(tabled_call(step) for step in varying)
+    step = next(step for step in steps(plan) if tabled_call(step))
     phase = next(phase for phase in step.phases if phase.call)
-    assert phase.call is not None and constant_call(replace(step, phases=(Phase(()), phase)))
+    assert phase.call is not None and tabled_call(replace(step, phases=(Phase(()), phase)))
     name, region = next((n, r) for n, r in phase.call.regions.items() if r is not None)
-    opened = replace(phase.call, regions={**phase.call.regions, name: replace(region, row_bytes=4)})
-    for other in ((replace(phase, when=Extent(1, 0, 1)),), (phase, phase), (replace(phase, call=opened),)):
-        assert constant_call(replace(step, phases=other)) is None
+    for other in ((replace(phase, when=Extent(1, 0, 1)),), (phase, phase)):
+        assert tabled_call(replace(step, phases=other)) is None
+    assert written(phase.call) == ()
+    moved = replace(phase.call, regions={**phase.call.regions, name: replace(region, row_bytes=4)})
+    assert tabled_call(replace(step, phases=(replace(phase, call=moved),))) and written(moved) == (name,)
+
+
+def test_what_the_position_changes_is_written_before_the_call(plan: Plan) -> None:
+    blocks = CallBlocks()
+    calls = [call for step in steps(plan) if (call := tabled_call(step)) is not None and written(call)]
+    assert {"attention"} <= {call.kernel for call in calls}
+    for call in calls:
+        text = phase_text(Phase((), call), blocks).render()
+        before, _, _ = text.partition(f"edgec_{call.kernel}(")
+        for name in written(call):
+            assert re.search(rf"{call.kernel}_calls\[\d+u\]\.{name} = .*r->pos.*;", before)
+            assert not any(f".{name} = " in row for row in blocks.tables[call.kernel])
 
 
 def test_tables_need_room(plan: Plan) -> None:
@@ -76,8 +90,8 @@ def test_tables_need_room(plan: Plan) -> None:
     assert (table.level, table.size) == (level, size)
     assert table.offset >= plan.arena_bytes(level) + plan.target.read_ahead_bytes
     text = model_c(plan, "t")
-    tables = re.findall(r"HAL_NEAR static const edgec_(\w+)_args \w+_calls\[\]", text)
-    assert set(tables) == {call.kernel for step in steps(plan) if (call := constant_call(step)) is not None}
+    tables = re.findall(r"HAL_NEAR static edgec_(\w+)_args \w+_calls\[\]", text)
+    assert set(tables) == {call.kernel for step in steps(plan) if (call := tabled_call(step)) is not None}
 
 
 def test_none_where_the_program_is_not_the_chips_own(plan: Plan) -> None:

@@ -416,7 +416,7 @@ def attention(rng: Rng) -> Args:
         h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
-    cores, lanes = _int(rng, 8, 9), _int(rng, 1, 4 if d == 4 else 3)
+    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 3, 4] if d == 4 else [1, 3]))
     rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
     return {
         "q": _f32(rng, units * d, -2, 1),
@@ -427,7 +427,7 @@ def attention(rng: Rng) -> Args:
         "q8": _junk(rng, rooms * d + 1, np.int8),
         "s": _junk(rng, rooms * lds + 3, f32),
         "p": _junk(rng, rooms * lds + 3, np.uint8),
-        "r": _junk(rng, cores * lds + 1, np.float16) if lanes > 2 else None,
+        "r": _junk(rng, cores * lds + 1, np.float16) if lanes > 1 else None,
         "found": _junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
         "y": _junk(rng, units * d + 3, f32),
         **h,

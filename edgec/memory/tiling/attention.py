@@ -53,7 +53,7 @@ def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
     shared = splits(heads, cores) and step.context > split_from(heads, kv, cores)  # by the cores, of one row at a time
     rooms = max(cores * lanes, heads) if shared else cores * lanes
     sizes = {"q8": rooms * d, "s": rooms * lds * 4, "p": rooms * lds}
-    if lanes >= 3:
+    if lanes > 1:
         sizes["r"] = cores * lds * 2
     if shared:
         sizes["found"] = rooms * cores * 16

@@ -1,0 +1,52 @@
+/* One row and head by one core, for cores with XpulpV2. */
+#ifndef EDGEC_ATTENTION_ONE_XPULPV2_H
+#define EDGEC_ATTENTION_ONE_XPULPV2_H
+
+#include "attention.h"
+
+#include "edgec_scores_xpulpv2.h"
+#include "edgec_softmax_xpulpv2.h"
+#include "edgec_values_xpulpv2.h"
+
+/* The query of a row and head, quantised to q8 [head_dim]; returns the factor of its scores. */
+EDGEC_INLINE float edgec_query(const edgec_attention_args *a, uint32_t unit, int8_t *q8) {
+    const uint32_t d = a->head_dim;
+    const float *q = a->q + (size_t)unit * d; /* [head_dim] */
+    int32_t sum;
+    return edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum) * a->factor;
+}
+
+/* y of one row and head, which has key/value head j and sees `length` positions. q8, s, p: of one room. */
+EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
+                               int8_t *q8, float *s, uint8_t *p) {
+    const uint32_t kv = a->n_kv_heads, d = a->head_dim;
+    const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
+    const float top = edgec_score_row(8, q8, keys, edgec_query(a, unit, q8), s, length);
+    const float factor = edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top);
+    edgec_mix_head(p, a->v + j * d, kv * d, d, length, factor, a->y + (size_t)unit * d);
+}
+
+/* A core's rows and heads, one after the other. Rows of a head are neighbours: later ones see more, and every core has some
+ * of them. */
+static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
+    const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);
+    uint32_t head = 0, row = mine.begin;
+    EDGEC_UNROLL_1
+    for (; row >= a->m; row -= a->m) { /* few as a rule: shorter than a division */
+        head++;
+    }
+    for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
+        EDGEC_ANEW(a); /* what a head needs is computed for it, not kept in memory from head to head */
+        const uint32_t j = a->n_kv_heads == a->n_heads ? head : head * a->n_kv_heads / a->n_heads;
+        edgec_attend(a, row * a->n_heads + head, j, a->pos + row + 1u, a->q8 + core * a->head_dim,
+                     a->s + core * a->lds, a->p + core * a->lds);
+        if (++row == a->m) {
+            row = 0;
+            head++;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* Weights of the softmax of attention.h for several rows and heads with the same values, for cores with XpulpV2: the integers
+ * r of their scales are computed once for all, and stay in a row of their own.
+ */
+#ifndef EDGEC_RATIOS_XPULPV2_H
+#define EDGEC_RATIOS_XPULPV2_H
+
+#include "edgec_softmax_xpulpv2.h"
+
+/* r [count] of scales, v_scale [count][kv]. */
+EDGEC_INLINE void edgec_ratio_row(const uint16_t *v_scale, uint32_t kv, uint32_t count, float ratio,
+                                  uint16_t *r) {
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(count < 2u)) {
+        uint32_t a, b;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[pairs]", "10",
+                EDGEC_P_LHU_R("%[a]", "%[step]", "%[v]")
+                EDGEC_P_LHU_R("%[b]", "%[step]", "%[v]")
+                "slli %[a], %[a], 13\n\t"
+                "fmul.s %[a], %[a], %[ratio]\n\t"
+                "slli %[b], %[b], 13\n\t"
+                "fmul.s %[b], %[b], %[ratio]\n\t"
+                "fadd.s %[a], %[a], %[magic]\n\t"
+                EDGEC_P_SH("%[a]", "2", "%[r]")
+                "fadd.s %[b], %[b], %[magic]\n\t"
+                EDGEC_P_SH("%[b]", "2", "%[r]"))
+            : [v] "+r"(v_scale), [r] "+r"(r), [a] "=&r"(a), [b] "=&r"(b)
+            : [pairs] "r"(count / 2u), [step] "r"(2u * kv), [ratio] "r"(ratio), [magic] "r"(EDGEC_RATIO_MAGIC)
+            : "memory");
+        /* clang-format on */
+        count %= 2u;
+    }
+#endif
+    EDGEC_UNROLL_1
+    for (; count > 0; count--) {
+        *r++ = (uint16_t)edgec_ratio(*v_scale, ratio);
+        v_scale += kv;
+    }
+}
+
+/* The r of one key/value head, as far as rows have asked for them. */
+typedef struct {
+    uint32_t length;
+    uint32_t most; /* the largest scale so far, its bits */
+    float scale;   /* the same as a number */
+    float ratio;
+} edgec_ratios;
+
+/* r [length] for a row that sees so many positions, no fewer than the row before; where the ratios must not change, only if
+ * they need not. v_scale: [length][kv] */
+EDGEC_APART void edgec_ratios_of(edgec_ratios *of, const uint16_t *v_scale, uint32_t kv, uint32_t length,
+                                 uint16_t *r, int change) {
+    uint32_t from = of->length;
+    if (from >= length) {
+        return;
+    }
+    const uint32_t most = edgec_most_scale(v_scale + from * kv, kv, length - from, from ? of->most : 0u);
+    if (most != of->most || from == 0) {
+        if (!change) {
+            return;
+        }
+        of->most = most;
+        of->scale = edgec_f16_to_f32((uint16_t)most);
+        of->ratio = edgec_ratio_of(of->scale);
+        from = 0; /* all are other ones beside another largest one */
+    }
+    edgec_ratio_row(v_scale + from * kv, kv, length - from, of->ratio, r + from);
+    of->length = length;
+}
+
+/* p of whole tiles of 4 positions from their r, for the largest score `top`; returns the sum of e. s, r: [4 * tiles]; p:
+ * words that are `step` bytes apart. A score of minus infinity has p = e = 0. s is used up. */
+EDGEC_INLINE uint32_t edgec_weigh_tiles(float *s, const uint16_t *r, uint8_t *p, uint32_t step,
+                                        uint32_t tiles, float top) {
+    uint32_t total = 0;
+    top = edgec_near(s, 4u * tiles, top);
+#if defined(EDGEC_PULP_FLOAT)
+    const float base = EDGEC_EXP2_MAGIC + top; /* as in edgec_weigh_row */
+    uint32_t x0, x1, x2, x3, h0, h1, h2, h3;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[tiles]", "31",
+            EDGEC_P_LW("%[x0]", "4", "%[s]")
+            EDGEC_P_LW("%[x1]", "4", "%[s]")
+            EDGEC_P_LW("%[x2]", "4", "%[s]")
+            "fsub.s %[x0], %[base], %[x0]\n\t"
+            EDGEC_P_LW("%[x3]", "4", "%[s]")
+            "fsub.s %[x1], %[base], %[x1]\n\t"
+            EDGEC_P_MINU("%[x0]", "%[x0]", "%[last]")
+            "fsub.s %[x2], %[base], %[x2]\n\t"
+            EDGEC_P_MINU("%[x1]", "%[x1]", "%[last]")
+            "fsub.s %[x3], %[base], %[x3]\n\t"
+            EDGEC_P_LBU_RR("%[x0]", "%[x0]", "%[table]")
+            EDGEC_P_MINU("%[x2]", "%[x2]", "%[last]")
+            EDGEC_P_LBU_RR("%[x1]", "%[x1]", "%[table]")
+            EDGEC_P_MINU("%[x3]", "%[x3]", "%[last]")
+            EDGEC_P_LBU_RR("%[x2]", "%[x2]", "%[table]")
+            EDGEC_P_LBU_RR("%[x3]", "%[x3]", "%[table]")
+            EDGEC_P_LHU("%[h0]", "2", "%[r]")
+            EDGEC_P_LHU("%[h1]", "2", "%[r]")
+            EDGEC_P_LHU("%[h2]", "2", "%[r]")
+            EDGEC_P_LHU("%[h3]", "2", "%[r]")
+            "add %[total], %[total], %[x0]\n\t"
+            EDGEC_P_MULURN("%[h0]", "%[x0]", "%[h0]", "15")
+            "add %[total], %[total], %[x1]\n\t"
+            EDGEC_P_MULURN("%[h1]", "%[x1]", "%[h1]", "15")
+            "add %[total], %[total], %[x2]\n\t"
+            EDGEC_P_MULURN("%[h2]", "%[x2]", "%[h2]", "15")
+            "add %[total], %[total], %[x3]\n\t"
+            EDGEC_P_MULURN("%[h3]", "%[x3]", "%[h3]", "15")
+            EDGEC_PV_PACKLO_B("%[h0]", "%[h1]", "%[h0]")
+            EDGEC_PV_PACKHI_B("%[h0]", "%[h3]", "%[h2]")
+            EDGEC_P_SW_R("%[h0]", "%[step]", "%[p]"))
+        : [s] "+r"(s), [p] "+r"(p), [r] "+r"(r), [total] "+r"(total), [x0] "=&r"(x0), [x1] "=&r"(x1),
+          [x2] "=&r"(x2), [x3] "=&r"(x3), [h0] "=&r"(h0), [h1] "=&r"(h1), [h2] "=&r"(h2), [h3] "=&r"(h3)
+        : [tiles] "r"(tiles), [step] "r"(step), [base] "r"(base),
+          [last] "r"(EDGEC_EXP2_MAGIC_BITS + EDGEC_EXP2_BYTES - 1u),
+          [table] "r"((uintptr_t)hal_exp2_down - EDGEC_EXP2_MAGIC_BITS)
+        : "memory");
+    /* clang-format on */
+#else
+    const float base = EDGEC_EXP2_MAGIC - top;
+    for (uint32_t t = 0; t < 4u * tiles; t++) {
+        const uint32_t e = edgec_exp2_byte(s[t], base);
+        total += e;
+        p[t / 4u * step + t % 4u] = (uint8_t)((e * r[t] + (1u << 14)) >> 15);
+    }
+#endif
+    return total;
+}
+
+#endif

@@ -128,12 +128,12 @@ EDGEC_INLINE float edgec_top(const float *x, uint32_t count, float top) {
     EDGEC_P_LW("%[c]", "4", "%[x]")            \
     "fmul.s %[b], %[b], %[inverse]\n\t"        \
     EDGEC_P_LW("%[d]", "4", "%[x]")            \
-    "fmul.s %[c], %[c], %[inverse]\n\t"        \
     "fadd.s %[a], %[a], %[magic]\n\t"          \
-    "fmul.s %[d], %[d], %[inverse]\n\t"        \
+    "fmul.s %[c], %[c], %[inverse]\n\t"        \
     "fadd.s %[b], %[b], %[magic]\n\t"          \
-    "fadd.s %[c], %[c], %[magic]\n\t"          \
+    "fmul.s %[d], %[d], %[inverse]\n\t"        \
     EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")  \
+    "fadd.s %[c], %[c], %[magic]\n\t"          \
     "fadd.s %[d], %[d], %[magic]\n\t"          \
     EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")  \
     EDGEC_P_SW("%[a]", "4", "%[q]")

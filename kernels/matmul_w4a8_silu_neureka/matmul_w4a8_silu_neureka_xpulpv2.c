@@ -144,9 +144,10 @@ EDGEC_APART void scale_and_multiply(const edgec_matmul_w4a8_silu_neureka_args *a
     uint32_t n = channel;
     EDGEC_UNROLL_1
     for (uint32_t part = 0; part < 2u; part++) {
-        const edgec_neureka_span span = {
-            acc, a->w_scale + n * groups, a->x_scale, a->bias ? a->bias + n : &nothing, a->y + n,
-            a->bias ? (uint32_t)sizeof(float) : 0u, count};
+        const edgec_neureka_span span = {acc,        a->w_scale + n * groups,
+                                         a->x_scale, a->bias ? a->bias + n : &nothing,
+                                         a->y + n,   a->bias ? (uint32_t)sizeof(float) : 0u,
+                                         count};
         scale_span(groups, a->tile, &span);
         acc += groups * a->tile;
         n += width;

@@ -35,10 +35,10 @@ from edgec.ir.text import print_graph
 from edgec.lower.builder import NUMPY_TO_DTYPE
 from edgec.lower.model import constants
 from edgec.lower.programs import ready
+from edgec.memory.call_tables import CALLS, calls_bytes
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
-from edgec.memory.call_tables import CALLS, calls_bytes
 from edgec.memory.planner import add_calls, add_program
 from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling

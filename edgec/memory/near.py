@@ -103,8 +103,8 @@ def _calls(program: Program) -> int:
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
-    """Bytes of the compute memory that could be taken for good: what programs leave beside activations, scratch and tables
-    of calls.
+    """Bytes of the compute memory that could be taken for good: what programs leave beside activations, scratch and
+    tables of calls.
 
     Of decoding alone: prefill takes smaller tiles then.
     """

@@ -22,8 +22,8 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
 def normalise(x: F32, gain: F32, inv_k: np.float32, eps: np.float32) -> F32:
     """The definition, on rows [..., k]: written-order sum of squares, times 1/k, plus eps, rsqrt.
 
-    The gain comes first: r is positive, so the largest |x * gain| of a group times r is that of the result, and is found
-    before r is.
+    The gain comes first: r is positive, so the largest |x * gain| of a group times r is that of the result, and is
+    found before r is.
     """
     mean = lane_sum(x * x) * inv_k
     r = rsqrt(mean + eps)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgec.chip import Memory
 from edgec.emit.call_blocks import NEAR
-from edgec.memory.call_tables import CALLS
 from edgec.emit.model_c import arena_bytes
 from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError
+from edgec.memory.call_tables import CALLS
 from edgec.memory.placement import align
 from edgec.memory.plan import Plan
 from edgec.verify.board.symbols import read_symbols

@@ -87,7 +87,8 @@ EDGEC_INLINE void edgec_neureka_list_begin(edgec_neureka_list *l, const edgec_ne
 }
 
 /* Starts jobs, if there are any, until so many are started. */
-EDGEC_INLINE void edgec_neureka_list_start(edgec_neureka_list *l, const edgec_neureka_shape *s, uint32_t until) {
+EDGEC_INLINE void edgec_neureka_list_start(edgec_neureka_list *l, const edgec_neureka_shape *s,
+                                           uint32_t until) {
     while (l->left && l->started < until) {
         hal_neureka_start(&l->next);
         edgec_neureka_list_on(l, s);
@@ -101,7 +102,8 @@ EDGEC_INLINE void edgec_neureka_list_feed(edgec_neureka_list *l, const edgec_neu
 }
 
 /* Returns when the tile's jobs have ended. Core 0 gives the engine one more: a place is free. */
-EDGEC_INLINE void edgec_neureka_list_meet(edgec_neureka_list *l, const edgec_neureka_shape *s, uint32_t core) {
+EDGEC_INLINE void edgec_neureka_list_meet(edgec_neureka_list *l, const edgec_neureka_shape *s,
+                                          uint32_t core) {
     if (core == 0) {
         hal_neureka_wait(l->started - l->done);
     }

@@ -191,14 +191,14 @@ EDGEC_INLINE void scale_span(uint32_t groups, uint32_t tile, const edgec_neureka
 }
 
 EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
-                            uint32_t count) {
+                           uint32_t count) {
     const edgec_neureka_span span = span_of(c, acc, row, channel, count);
     scale_span(c->a->groups, c->a->tile, &span);
 }
 
 /* Some rows of `count` channels; acc: the first row's. */
-EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edgec_range rows, uint32_t channel,
-                            uint32_t count) {
+EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edgec_range rows,
+                            uint32_t channel, uint32_t count) {
     const uint32_t step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
     for (uint32_t row = rows.begin; row < rows.end; row++) {

@@ -42,7 +42,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
         const edgec_range mine = edgec_share(count, core, n_cores);
         const uint32_t channel = first + mine.begin;
         edgec_neureka_span span = {
-            acc + mine.begin, a->w_scale + channel * a->groups, a->x_scale, &nothing, a->y + channel, 0,
+            acc + mine.begin,     a->w_scale + channel * a->groups, a->x_scale, &nothing, a->y + channel, 0,
             mine.end - mine.begin};
         if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
             span.added = (a->addend ? a->addend : a->bias) + channel;

@@ -6,7 +6,7 @@
  * five registers, or six in a row of the 1x1 form. In L1, where the link script puts it: it is read for each job, and loads from L2 are slow. hal_init
  * sets it to 0. */
 typedef struct {
-    uint32_t turn; /* bytes from the first place's shape to that of the next job's */
+    uint32_t turn;      /* bytes from the first place's shape to that of the next job's */
     uint32_t places[2]; /* shape of the job that each holds, a new grid as GRID; 0: not written yet */
     uint32_t opened;
 } state;
@@ -70,7 +70,8 @@ EDGEC_INLINE void run(const edgec_neureka_next *next) {
     edgec_neureka_write(15, next->rest);
     edgec_neureka_write(18, next->passes);
     if (next->shape == EDGEC_NEUREKA_ROW) {
-        edgec_neureka_write(13, EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu)); /* from channel to channel of w */
+        edgec_neureka_write(13,
+                            EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu)); /* from channel to channel of w */
     }
     EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
     hal_neureka_state.turn = sizeof(uint32_t) - hal_neureka_state.turn;

@@ -120,8 +120,8 @@ EDGEC_INLINE void edgec_normalise_groups(const edgec_rmsnorm_quantize_args *a, u
             const uint32_t count = edgec_p_minu(k - first, a->group_size);
             const float top = edgec_float(edgec_gained_top(x + first, a->gain + first, count) >> 1) * r;
             const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
-            const int32_t sum = edgec_normal_quantize(x + first, a->gain + first, a->q + (size_t)row * k + first,
-                                                      count, r, inverse);
+            const int32_t sum = edgec_normal_quantize(x + first, a->gain + first,
+                                                      a->q + (size_t)row * k + first, count, r, inverse);
             if (a->sums) {
                 a->sums[unit] = sum;
             }

@@ -23,7 +23,6 @@ from edgec.compress.pipeline import Measure, compress
 from edgec.compress.rtn import quantize_model
 from edgec.compress.shapes import planned_model
 from edgec.compress.vocab import settled
-from edgec.emit.call_blocks import CALLS, calls_bytes
 from edgec.emit.project import Golden, fnv1a, project_files
 from edgec.emit.riscv import rv32_float_abi
 from edgec.facts import described, facts
@@ -39,6 +38,7 @@ from edgec.lower.programs import ready
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
+from edgec.memory.call_tables import CALLS, calls_bytes
 from edgec.memory.planner import add_calls, add_program
 from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling

@@ -39,8 +39,12 @@ CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a sin
 ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
 RETURN = 90
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
-WIDEN = 8.6  # of a core: a channel's two scales made ready, where it has one of gate and one of up
-GATE_ROW, GATE = 60, 23.2  # there: a row of a tile, a channel of it from the engine's sums to what is quantised
+# Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
+# of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
+WIDEN, GATE_ROW, GATE = 8.6, 60, 23.2
+GATE_SHARE, GATE_TILE, GATE_NEXT = 137, 90, 25  # of a single row: before a tile, around its loop, on to the next one
+GATE_START = 390  # a tile of several rows: core 0 starts its jobs, and the others wait for it
+GATE_QUANTIZE, GATE_ELEMENT = 210, 5.6  # behind the last tile, where tops are known: a core's elements
 QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
@@ -108,19 +112,24 @@ def _matmul_cycles(
     for index, size in enumerate(sizes):
         done = jobs * (index + 1)
         start(done + 1)
-        clock += SHARE if one_row else 0
-        clock += WIDEN * -(-n // parts // cores) if gated and not index else 0
+        clock += SHARE if one_row else GATE_SHARE if gated and m == 1 else 0
+        if gated and not index:
+            clock = max(clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
         clock = max(clock, ends[done]) + unit.wait_cycles
         start(done + 2)
         share = -(-size // cores)
         if one_row:
             clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
+        elif gated and m == 1:
+            clock += GATE_TILE + share * GATE + (GATE_NEXT if index + 1 < len(sizes) else 0)
         elif gated:
             rows, count = (apiece, size) if by_rows else (m, share)
-            clock += TILE + rows * (GATE_ROW + count * GATE)
+            clock += TILE + GATE_START + rows * (GATE_ROW + count * GATE)
         else:
             clock += TILE + parts * m * (ROW + share * channel)
             clock += m * (SILU_ROW + share * SILU) if out_group else 0
+    if by_rows or (gated and m == 1 and n // parts <= out_group):
+        return clock + GATE_QUANTIZE + GATE_ELEMENT * (apiece * n // parts if by_rows else -(-n // parts // cores))
     return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec import __version__
-from edgec.emit.call_blocks import CallBlocks, calls_buffer, tabled_call
+from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.kernel_copies import KernelCopies
 from edgec.emit.loops import roll
 from edgec.emit.phase_text import phase_text, symbol, trace_text
 from edgec.emit.templates import render
+from edgec.memory.call_tables import calls_buffer, tabled_call
 from edgec.memory.plan import Plan, Program, Region, Step
 from edgec.ops import kernel, kernel_module
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgec.emit.call_blocks import CallBlocks, written
+from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.code_text import HOLE, CodeText, float_literal
 from edgec.emit.kernel_copies import KernelCopies
+from edgec.memory.call_tables import written
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
 

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec import __version__
-from edgec.emit.call_blocks import calls_buffer
 from edgec.emit.kernel_copies import COPIES, copies_for
 from edgec.emit.model_c import accelerators, called_modules, included_modules, memories, model_c, model_h
 from edgec.emit.riscv import COMPILERS, chip_definitions, riscv_flags, rv32_float_abi
 from edgec.emit.templates import render
 from edgec.errors import TargetError
+from edgec.memory.call_tables import calls_buffer
 from edgec.memory.plan import Plan
 from edgec.resources import folder
 from edgec.target import Target

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 from edgec.cost.estimate import phases_usage, program_usage
 from edgec.ir.graph import Graph
+from edgec.memory.call_tables import calls_bytes
 from edgec.memory.draft import Draft
 from edgec.memory.placement import align
 from edgec.memory.plan import Phase, Plan, Program, rows_at_run
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
 
-NEAR_SHARE = 16  # constants that could stay in the compute memory are at least 1/NEAR_SHARE of all, or nothing does
+NEAR_SHARE = 16  # what could stay in the compute memory is at least 1/NEAR_SHARE of what may, or nothing does
 NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
 PREFILL_LOSS = 1.1  # how much longer prefill, or reading a source, may take for it
 MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
@@ -41,12 +42,12 @@ def with_near(
     """
     graph, target = graphs["decode"], made.target
     budget = near_budget(made)
-    constants = sum(v.type.nbytes for v in graph.of_kind("const"))
-    if budget * NEAR_SHARE < constants or target.placement.weights[0] == target.compute:
-        return made
     # Where the target itself prefers the compute memory for the cache there is nothing to decide.
     items = movable(graph, cache and target.compute not in target.placement.kv)
     names = {name for item in items for name in item}
+    wanted = sum(graph.type_of(name).nbytes for name in names)
+    if budget * NEAR_SHARE < wanted or target.placement.weights[0] == target.compute:
+        return made
     near_cycles, far_cycles = cycles_with(names), _planned_cycles(graph, made)
 
     def cycles(level: str, nodes: list[int]) -> Mapping[int, float]:
@@ -102,7 +103,8 @@ def _calls(program: Program) -> int:
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
-    """Bytes of the compute memory that could be taken for good: what programs leave beside activations and scratch.
+    """Bytes of the compute memory that could be taken for good: what programs leave beside activations, scratch and tables
+    of calls.
 
     Of decoding alone: prefill takes smaller tiles then.
     """
@@ -116,7 +118,7 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
                 for step in range(b.start, b.end):
                     alive[step] += align(b.size)
         most = max(most, *alive)
-    return target.data_bytes(target.compute) - always - most - SLOT_BYTES
+    return target.data_bytes(target.compute) - always - most - SLOT_BYTES - calls_bytes(plan)
 
 
 def elsewhere(graph: Graph) -> set[str]:

@@ -17,7 +17,8 @@ from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from edgec.chip import Memory
-from edgec.emit.call_blocks import CALLS, NEAR
+from edgec.emit.call_blocks import NEAR
+from edgec.memory.call_tables import CALLS
 from edgec.emit.model_c import arena_bytes
 from edgec.emit.project import rv32_stack_bytes
 from edgec.errors import VerifyError

@@ -17,7 +17,8 @@ EDGEC_INLINE float edgec_shifted_top(const float *x, const float *shift, uint32_
             "fsub.s %[a], %[a], %[b]\n\t"
             "slli %[a], %[a], 1\n\t" /* without the sign, numbers are in the order of their bits */
             EDGEC_P_MAXU("%[top]", "%[top]", "%[a]"))
-        : [x] "+r"(x), [shift] "+r"(shift), [top] "+r"(top), [a] "=&r"(a), [b] "=&r"(b)
+        /* top is 0 as step may be: without the & both could get one register */
+        : [x] "+r"(x), [shift] "+r"(shift), [top] "+&r"(top), [a] "=&r"(a), [b] "=&r"(b)
         : [k] "r"(k), [step] "r"(step)
         : "memory");
     /* clang-format on */
@@ -145,20 +146,23 @@ EDGEC_INLINE void edgec_kv_bytes(const float **x, int8_t **q, uint32_t k, float 
 #endif
 }
 
-/* The first of `count` heads next to each other, without a shift, of k elements, a multiple of 4, as far as their scales
- * lie between 2^-14 and 65504: returns how many heads are left. No quotient there needs a clamp: it is 127.07 at most. */
+/* `count` heads next to each other, at least one, without a shift, of k elements, a multiple of 4, if their scales lie
+ * between 2^-14 and 65504; else returns 1, and what it wrote is void. No quotient there needs a clamp: it is 127.07 at
+ * most. */
 EDGEC_INLINE uint32_t edgec_kv_fours(const float *x, int8_t *q, uint16_t *scale, uint32_t count, uint32_t k) {
     const float *again = x;
-    for (; count > 0; count--) {
+    uint32_t bad = 0;
+    EDGEC_UNROLL_1
+    do {
         uint32_t bits = edgec_bits(edgec_kv_top(&x, k) * EDGEC_ONE_127TH);
         if (EDGEC_SELDOM(bits - 0x38800000u >= 0x477FE000u - 0x38800000u)) {
-            break;
+            bad = 1;
         }
         bits = (bits + 0xFFFu + edgec_p_extractu(bits, 1, 13)) >> 13; /* as edgec_f16_from_f32 */
         *scale++ = (uint16_t)(bits - (112u << 10));
         edgec_kv_bytes(&again, &q, k, edgec_reciprocal(edgec_float(bits << 13)), EDGEC_MAGIC_BITS);
-    }
-    return count;
+    } while (--count);
+    return bad;
 }
 
 #endif

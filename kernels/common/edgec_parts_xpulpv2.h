@@ -121,7 +121,7 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     int32_t sum = 0;
 #if defined(EDGEC_PULP_FLOAT)
     {
-        uint32_t a, b, magic, ones;
+        uint32_t a, b, bytes = 0, magic, ones;
         /* clang-format off */
         __asm__ volatile(
             "lui %[magic], %[magic_] >> 12\n\t"
@@ -130,14 +130,15 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
                 EDGEC_P_LW("%[a]", "4", "%[x]")
                 EDGEC_P_LW("%[b]", "4", "%[x]")
                 "fmul.s %[a], %[a], %[inverse]\n\t"
+                EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]") /* of the pair before */
                 "fmul.s %[b], %[b], %[inverse]\n\t"
                 "fadd.s %[a], %[a], %[magic]\n\t"
                 "fadd.s %[b], %[b], %[magic]\n\t"
-                EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")
-                EDGEC_P_SH("%[a]", "2", "%[q]")
-                EDGEC_PV_SDOTSP_B("%[sum]", "%[a]", "%[ones]"))
-            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [magic] "=&r"(magic),
-              [ones] "=&r"(ones)
+                EDGEC_PV_PACKLO_B("%[bytes]", "%[b]", "%[a]")
+                EDGEC_P_SH("%[bytes]", "2", "%[q]"))
+            EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]")
+            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [bytes] "+r"(bytes),
+              [magic] "=&r"(magic), [ones] "=&r"(ones)
             : [pairs] "r"(count / 2u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
             : "memory");
         /* clang-format on */
@@ -182,7 +183,8 @@ EDGEC_INLINE void edgec_parts_under_tops(const edgec_cut *cut, edgec_parts *c, c
         const edgec_part p = edgec_parts_at(cut, j);
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) { /* may lie behind the last group */
-            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count, edgec_parts_inverse(cut, c, j, 1.0f, scale));
+            sum = edgec_parts_values(x + p.begin, q + p.begin, p.count,
+                                     edgec_parts_inverse(cut, c, j, 1.0f, scale));
         }
         c->sums[j] = sum;
     }

@@ -118,22 +118,23 @@ EDGEC_INLINE float edgec_top(const float *x, uint32_t count, float top) {
 }
 
 #if defined(EDGEC_PULP_FLOAT)
-/* rint(x * inverse) of four numbers to q; %[a] has the four bytes. 15 instructions. */
+/* rint(x * inverse) of four numbers to q; %[a] has the four bytes. 15 instructions: between those of floats others, as far
+ * as there are any, for two cores share a float unit. */
 /* clang-format off */
 #define EDGEC_FOUR_BYTES                       \
     EDGEC_P_LW("%[a]", "4", "%[x]")            \
     EDGEC_P_LW("%[b]", "4", "%[x]")            \
-    EDGEC_P_LW("%[c]", "4", "%[x]")            \
-    EDGEC_P_LW("%[d]", "4", "%[x]")            \
     "fmul.s %[a], %[a], %[inverse]\n\t"        \
+    EDGEC_P_LW("%[c]", "4", "%[x]")            \
     "fmul.s %[b], %[b], %[inverse]\n\t"        \
-    "fmul.s %[c], %[c], %[inverse]\n\t"        \
-    "fmul.s %[d], %[d], %[inverse]\n\t"        \
+    EDGEC_P_LW("%[d]", "4", "%[x]")            \
     "fadd.s %[a], %[a], %[magic]\n\t"          \
+    "fmul.s %[c], %[c], %[inverse]\n\t"        \
     "fadd.s %[b], %[b], %[magic]\n\t"          \
+    "fmul.s %[d], %[d], %[inverse]\n\t"        \
+    EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")  \
     "fadd.s %[c], %[c], %[magic]\n\t"          \
     "fadd.s %[d], %[d], %[magic]\n\t"          \
-    EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")  \
     EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")  \
     EDGEC_P_SW("%[a]", "4", "%[q]")
 /* clang-format on */

@@ -68,23 +68,22 @@ EDGEC_INLINE void edgec_neureka_list_on(edgec_neureka_list *l, const edgec_neure
 }
 
 /* All jobs of a call, the first of which is started: the arguments begin with it. */
-EDGEC_INLINE edgec_neureka_list edgec_neureka_listed(const edgec_neureka_next *job, const edgec_neureka_shape *s) {
-    edgec_neureka_list l;
-    l.next.x = l.x = job->x;
-    l.next.w = l.w_row = l.w = job->w;
-    l.next.y = l.acc = job->y;
-    l.next.shape = job->shape;
-    l.next.rest = job->rest;
-    l.next.passes = job->passes;
-    l.left = s->width;
-    l.count = s->first;
-    l.part = s->parts;
-    l.group = s->groups;
-    l.room = EDGEC_NEUREKA_TILES;
-    l.started = 0;
-    l.done = 0;
-    edgec_neureka_list_on(&l, s);
-    return l;
+EDGEC_INLINE void edgec_neureka_list_begin(edgec_neureka_list *l, const edgec_neureka_next *job,
+                                           const edgec_neureka_shape *s) {
+    l->next.x = l->x = job->x;
+    l->next.w = l->w_row = l->w = job->w;
+    l->next.y = l->acc = job->y;
+    l->next.shape = job->shape;
+    l->next.rest = job->rest;
+    l->next.passes = job->passes;
+    l->left = s->width;
+    l->count = s->first;
+    l->part = s->parts;
+    l->group = s->groups;
+    l->room = EDGEC_NEUREKA_TILES;
+    l->started = 0;
+    l->done = 0;
+    edgec_neureka_list_on(l, s);
 }
 
 /* Starts jobs, if there are any, until so many are started. */

@@ -31,7 +31,8 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
     const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 1u);
     const float nothing = -0.0f; /* added, it changes no number, not even -0 */
-    edgec_neureka_list list = edgec_neureka_listed((const edgec_neureka_next *)args, &shape);
+    edgec_neureka_list list;
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
     const int32_t *acc = a->acc;
     for (;;) {

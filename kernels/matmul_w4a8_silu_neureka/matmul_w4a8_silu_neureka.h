@@ -7,7 +7,8 @@
  * Directed by core 0, which wakes a team: while the accelerator multiplies the channels of a tile, the same of gate and of
  * up, the cores scale those of the tile before and compute its v; when all tiles are done, they quantise. n is even.
  * acc holds the accumulators of `slots` tiles: all, but at most three; acc and y are scratch. groups =
- * ceil(k / group_size), out_groups = ceil((n / 2) / out_group). Up to 8 bytes behind x are read and not used.
+ * ceil(k / group_size), out_groups = ceil((n / 2) / out_group). Up to 8 bytes behind x, and 4 behind acc, y and
+ * w_scale, are read and not used.
  */
 #ifndef EDGEC_MATMUL_W4A8_SILU_NEUREKA_H
 #define EDGEC_MATMUL_W4A8_SILU_NEUREKA_H

@@ -144,9 +144,10 @@ EDGEC_APART void scale_and_multiply(const edgec_matmul_w4a8_silu_neureka_args *a
     uint32_t n = channel;
     EDGEC_UNROLL_1
     for (uint32_t part = 0; part < 2u; part++) {
-        const edgec_neureka_span span = {
-            acc, a->w_scale + n * groups, a->x_scale, a->bias ? a->bias + n : &nothing, a->y + n,
-            a->bias ? (uint32_t)sizeof(float) : 0u, count};
+        const edgec_neureka_span span = {acc,        a->w_scale + n * groups,
+                                         a->x_scale, a->bias ? a->bias + n : &nothing,
+                                         a->y + n,   a->bias ? (uint32_t)sizeof(float) : 0u,
+                                         count};
         scale_span(groups, a->tile, &span);
         acc += groups * a->tile;
         n += width;
@@ -164,7 +165,8 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_cut cut = edgec_parts_known(p, a->n / 2u, a->out_group, EDGEC_GROUPS);
     const int plain = is_plain_for(a, 1);
     const float unit = a->x_scale[0] * F16_UNIT;
-    edgec_neureka_list list = edgec_neureka_listed((const edgec_neureka_next *)p->a, &shape);
+    edgec_neureka_list list;
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)p->a, &shape);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES, top = 0;
     const int32_t *acc = a->acc;
     if (core == 0) {

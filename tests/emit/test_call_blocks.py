@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import tiny_models
 
-from edgec.emit.call_blocks import CALLS, WORD, CallBlocks, calls_buffer, calls_bytes, tabled_call, written
+from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.model_c import model_c
 from edgec.emit.phase_text import phase_text
+from edgec.memory.call_tables import CALLS, WORD, calls_buffer, calls_bytes, tabled_call, written
 from edgec.memory.plan import Extent, Phase, Plan, Step
 from edgec.memory.planner import add_calls
 from edgec.ops import kernel

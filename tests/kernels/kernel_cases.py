@@ -507,6 +507,7 @@ def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
 
     def case(rng: Rng) -> Args:
         m, n = _int(rng, 1, 3 if mode == "3x3" else 16), _int(rng, 1, int(rng.choice([40, 140, 300])))
+        m = 1 if rng.random() < 0.3 else m  # which kernels for a token see to apart
         k = step * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
         group_size = int(rng.choice([step, k, k + 5])) if k % step == 0 else k + _int(rng, 0, 1)
         groups, (tile, first) = n_groups(k, group_size), _tiles(rng, n)
@@ -542,7 +543,7 @@ def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
         while args["n"] % 2:
             args = matmul_neureka(bits, mode)(rng)
         m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
-        groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300]))
+        groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300, 300]))
         tile, first = _tiles(rng, width)
         name = neureka.kernel_name(bits, mode)
         out = m * n_groups(width, out_group)

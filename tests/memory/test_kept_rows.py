@@ -14,9 +14,9 @@ from edgec.memory import draft
 from edgec.memory.check import PlanError, check
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.images import images
-from edgec.memory.kept_rows import Kept, keep_rows
 from edgec.memory.plan import Phase, Plan, Program, Region, Transfer
 from edgec.memory.planner import plan
+from edgec.memory.prefetch import Prefetch, find_early
 from edgec.ops.sample import Sampling
 from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
@@ -146,23 +146,19 @@ def test_a_plan_without_room_loads_them_again(four: tiny_models.Planned, tmp_pat
     check(full.plan)
 
 
-def test_rows_give_way_to_early_loads_that_save_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the rows as large as all that steps leave of L1, first weights could not come during the step before."""
-    made = tiny_models.planned(deep(), tiny_models.target_file(tmp_path / "small.toml", L1=12_000))
-    bare = planned(made, replace(AGAIN, early_loads=False)).programs
-    capacity = made.target.memory_by_name["L1"].capacity_bytes
+def test_rows_give_way_to_early_loads_that_save_more(
+    four: tiny_models.Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they leave no room for first weights during the step before."""
 
-    def large(program: Program, *given: Any) -> Kept | None:
-        kept = keep_rows(program, *given)
-        assert kept is not None
-        rest = capacity - max(b.offset + b.size for b in bare[program.name].buffers if b.level == "L1")
-        kept.program.buffers = [replace(b, size=rest) if b.name == ROWS else b for b in kept.program.buffers]
-        return kept
+    def refused(program: Program, *given: Any) -> Prefetch:
+        stay = any(b.name == ROWS and b.end - b.start > 1 for b in program.buffers)
+        return Prefetch({}, list(program.buffers), 1) if stay else find_early(program, *given)
 
-    assert len(loads(planned(made).programs["decode"])) == 1
-    monkeypatch.setattr(draft, "keep_rows", large)
-    assert len(loads(planned(made).programs["decode"])) == 4
-    assert len(loads(planned(made, Choices(early_loads=False)).programs["decode"])) == 1
+    monkeypatch.setattr(draft, "find_early", refused)
+    assert [len(loads(p)) for p in planned(four).programs.values()] == [4, 4]
+    bare = replace(ALL, early_loads=False)
+    assert [len(loads(p)) for p in planned(four, bare).programs.values()] == [1, 1]
 
 
 def test_each_table_has_rows_of_its_own() -> None:

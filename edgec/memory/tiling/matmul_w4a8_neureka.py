@@ -27,13 +27,15 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
     return (partial(_call, step, *sizes) for sizes in tiles(step, m, n, n, {}))
 
 
-def tiles(step: StepContext, m: int, n: int, width: int, more: dict[str, int]) -> list[tuple[int, int]]:
+def tiles(
+    step: StepContext, m: int, n: int, width: int, more: dict[str, int], parts_of_12: tuple[int, ...] = PARTS_OF_12
+) -> list[tuple[int, int]]:
     """Channels of tiles and of the first one, of `width`: fastest of m rows first. more: other numbers of the call."""
     unit = step.target.accelerator("neureka")
     assert unit is not None  # else nothing is encoded for it
     k, group_size = step.attr("k"), step.attr("group_size")
     found: list[tuple[float, int, int]] = []
-    for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in PARTS_OF_12}):
+    for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in parts_of_12}):
         firsts = sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True)
         numbers = [call_numbers(step.node.op, n, k, group_size, tile, first) | {"m": m} | more for first in firsts]
         costs = [matmul_cycles(unit, step.target.engines[0], step.node.op, choice) for choice in numbers]

@@ -7,7 +7,7 @@ from functools import partial
 
 from edgec.memory.plan import Number
 from edgec.memory.streaming import Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import tiles
+from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tiles
 from edgec.memory.tiling.step import StepContext
 from edgec.ops.matmul_w4a8_neureka import call_numbers, slots
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
@@ -17,7 +17,8 @@ from edgec.packing import n_groups
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
     """Tiles from all of gate's channels down to a pass of the engine."""
     m, width = step.type("q").shape
-    sizes = tiles(step, m, PARTS * width, width, {"out_group": step.attr("out_group")})
+    # 7: a first tile of more than half leaves the cores less to do behind the engine's last job.
+    sizes = tiles(step, m, PARTS * width, width, {"out_group": step.attr("out_group")}, (*PARTS_OF_12, 7))
     return (partial(_call, step, *size) for size in sizes)
 
 

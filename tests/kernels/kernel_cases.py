@@ -416,6 +416,11 @@ def attention(rng: Rng) -> Args:
     if shared := rng.random() < 0.4:  # heads of one row, long enough for that
         h["m"], pos = 1, _int(rng, 24, 140)
         h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
+    return attention_of(rng, h, pos, shared)
+
+
+def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
+    """The same for rows and heads of a shape."""
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
     cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 3, 4] if d == 4 else [1, 3]))

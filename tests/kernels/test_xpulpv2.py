@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_cases import CASES, USED_UP, Args, _weights, matmul, positions
+from kernel_cases import CASES, USED_UP, Args, _weights, attention_of, matmul, positions
 from kernel_library import ROOT, STRICT, ZIG, assert_same, call, compile_library, compilers, sources, twin
 
 from edgec.ops import kernel
@@ -134,6 +134,25 @@ def test_matmul_shapes_of_models(library: Library, bits: int, n: int, k: int, gr
             **{"m": m, "n": n, "k": k, "group_size": group_size, "ldy": n},
         }
         _compare(library, f"matmul_w{bits}a8", args)
+
+
+@pytest.mark.parametrize("pos", [0, 5, 16, 33])
+@pytest.mark.parametrize(("heads", "kv", "head_dim"), [(8, 8, 4), (6, 2, 4), (9, 9, 12), (4, 4, 8)])
+def test_attention_of_a_prompt(library: Library, heads: int, kv: int, head_dim: int, pos: int) -> None:
+    """Scores so near each other that every position counts, one that a row must not see too."""
+    for m in (3, 4, 7, 16):
+        rng = np.random.default_rng([heads, head_dim, pos, m])
+        h = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": head_dim}
+        for lanes in (1, 4 if head_dim == 4 else 3):
+            args = attention_of(rng, h, pos, False)
+            args["q"] = rng.normal(size=args["q"].size, scale=0.05).astype(np.float32)
+            if rng.random() < 0.5:  # no score is positive
+                args["q"], args["k"] = np.abs(args["q"]), -np.abs(args["k"])
+            args |= {"lanes": lanes, "rooms": args["cores"] * lanes}
+            rooms = args["rooms"] * args["lds"]
+            args |= {"q8": np.ones(args["rooms"] * head_dim, np.int8), "s": np.ones(rooms, np.float32)}
+            args |= {"p": np.ones(rooms, np.uint8), "r": np.ones(args["cores"] * args["lds"], np.float16)}
+            _compare(library, "attention", args)
 
 
 @pytest.mark.parametrize("floats", sorted(FLOATS))

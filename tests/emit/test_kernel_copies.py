@@ -1,0 +1,77 @@
+"""Copies of kernels: one for each shape of a token's calls, with its numbers as constants, in the chip's program only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from edgec.artifact import Artifact
+from edgec.emit.kernel_copies import COPIES, MOST, KernelCopies, copies_for, known, source
+from edgec.emit.project import chip_variants
+from edgec.errors import MismatchError
+from edgec.memory.plan import Call, Plan
+from edgec.ops import kernel
+from edgec.target import load_target
+from edgec.verify.chain import verify
+
+VARIANTS = chip_variants(load_target("siracusa"))
+
+
+def calls(plan: Plan, program: str) -> list[Call]:
+    return [p.call for step in plan.programs[program].steps for p in step.phases if p.call is not None]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> Artifact:
+    made = tiny_models.checkpoint(tiny_models.config())
+    return tiny_models.built(made, tmp_path_factory.mktemp("copies") / "out", objects, "siracusa")
+
+
+def test_a_copy_says_all_that_a_call_never_changes(artifact: Artifact) -> None:
+    folder = artifact.project / "siracusa" / COPIES
+    texts = {path.stem: path.read_text() for path in folder.glob("*.c")}
+    model = (artifact.project / "model.c").read_text()
+    found = [call for call in calls(artifact.plan, "decode") if source(call.kernel, VARIANTS)]
+    assert {"attention", "rmsnorm_quantize", "rope_append"} <= {call.kernel for call in found}
+    for call in found:
+        lines = "".join(f"        (a).{name} = {literal}; \\\n" for name, literal in known(call))
+        (copy,) = [name for name, text in texts.items() if lines in text and name.startswith(f"{call.kernel}_of_")]
+        assert re.search(rf"edgec_{copy}\(|HAL_FORK\(edgec_{copy},", model)
+        numbers = dict(known(call))
+        for p in kernel(call.kernel).params:
+            constant = call.regions[p.name] is None if p.is_pointer else isinstance(call.numbers[p.name], int | float)
+            assert (p.name in numbers) == constant
+    assert len(texts) == len({(call.kernel, known(call)) for call in found})
+
+
+def test_copies_are_few_and_a_call_beyond_has_the_kernel(artifact: Artifact) -> None:
+    call = next(c for c in calls(artifact.plan, "decode") if c.kernel == "rmsnorm_quantize")
+    copies = KernelCopies(VARIANTS)
+    shapes = [Call(call.kernel, call.engine, call.regions, {**call.numbers, "k": k}) for k in range(8, 8 + MOST + 1)]
+    names = [copies.function(shape) for shape in shapes]
+    assert len(set(names)) == MOST + 1 and names[-1] == "edgec_rmsnorm_quantize"
+    assert [copies.function(shape) for shape in shapes] == names and len(copies.files()) == MOST
+
+
+def test_kernels_without_known_numbers_have_no_copy() -> None:
+    assert source("rmsnorm_quantize", VARIANTS) == "kernels/rmsnorm_quantize/rmsnorm_quantize_xpulpv2.c"
+    assert source("attention", VARIANTS) == "kernels/attention/attention_whole_xpulpv2.c"
+    assert source("rmsnorm_quantize", frozenset()) is None
+    assert source("last_row", VARIANTS) is None
+    assert copies_for(load_target("host"), VARIANTS) is None
+
+
+def test_a_wrong_constant_in_a_copy_is_found(artifact: Artifact) -> None:
+    path = next((artifact.project / "siracusa" / COPIES).glob("rmsnorm_quantize_of_*.c"))
+    text = path.read_text()
+    try:
+        path.write_text(re.sub(r"\(a\)\.eps = .*?;", "(a).eps = 0x1.0p-3f;", text))
+        assert path.read_text() != text
+        with pytest.raises(MismatchError, match="siracusa differs from the reference first in .*norm"):
+            verify(artifact, ["siracusa"])
+    finally:
+        path.write_text(text)
+    assert verify(artifact, ["siracusa"])["backends"]["siracusa"]["mismatches"] == 0

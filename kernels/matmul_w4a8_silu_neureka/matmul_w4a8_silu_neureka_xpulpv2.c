@@ -38,7 +38,7 @@ EDGEC_APART void quantize_units(const edgec_matmul_w4a8_silu_neureka_args *a, ed
 EDGEC_INLINE void quantize(const edgec_matmul_w4a8_silu_neureka_args *a, const edgec_cut *cut, edgec_parts *p,
                            uint32_t core, uint32_t n_cores) {
     if (EDGEC_SELDOM(cut->groups == 0)) {
-        quantize_units(a, edgec_share(a->m * edgec_groups(a->n / 2u, a->out_group), core, n_cores), 0);
+        quantize_units(p->a, edgec_share(a->m * edgec_groups(a->n / 2u, a->out_group), core, n_cores), 0);
     } else {
         edgec_parts_quantize(cut, p, a->y, a->q, a->scale, core, n_cores);
     }
@@ -184,7 +184,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
             if (!EDGEC_SELDOM(!plain)) {
                 top = gate_times_up(span, mine.end - mine.begin, unit, top);
             } else {
-                scale_and_multiply(a, acc + mine.begin, first + mine.begin, mine.end - mine.begin);
+                scale_and_multiply(p->a, acc + mine.begin, first + mine.begin, mine.end - mine.begin);
             }
         }
         first += count;

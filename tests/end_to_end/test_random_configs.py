@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_some_configurations(case: Case, folder: Path, objects: Path) -> None:
 @settings(FIXED, max_examples=2)
 def test_two_configurations_on_rv32(case: Case, folder: Path, objects: Path) -> None:
     prove(case, source_of(case), folder, objects, ("simulator", "host", "rv32"))
+
+
+@given(case=cases())
+@settings(FIXED, max_examples=3)
+def test_three_configurations_on_the_chip(case: Case, folder: Path, objects: Path) -> None:
+    """Its own program, whose copies of kernels know these shapes."""
+    prove(replace(case, target="siracusa"), source_of(case), folder, objects, ("siracusa",))
+
+
+@pytest.mark.slow
+@given(case=cases())
+@settings(FIXED, max_examples=30)
+def test_many_configurations_on_the_chip(case: Case, folder: Path, objects: Path) -> None:
+    prove(replace(case, target="siracusa"), source_of(case), folder, objects, ("siracusa",), "-O2")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Copies of kernels: one for each shape of a token's calls, with its numbers as constants, in the chip's program only."""
+"""Copies of kernels: one for each shape of a token's calls, its numbers constants, in the chip's program only."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_wrong_constant_in_a_copy_is_found(artifact: Artifact) -> None:
     try:
         path.write_text(re.sub(r"\(a\)\.eps = .*?;", "(a).eps = 0x1.0p-3f;", text))
         assert path.read_text() != text
-        with pytest.raises(MismatchError, match="siracusa differs from the reference first in .*norm"):
+        with pytest.raises(MismatchError, match=r"siracusa differs from the reference first in .*norm"):
             verify(artifact, ["siracusa"])
     finally:
         path.write_text(text)

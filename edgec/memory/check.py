@@ -30,7 +30,7 @@ from edgec.memory.plan import (
     rows_at_run,
 )
 from edgec.neureka.engine import LINE
-from edgec.ops import kernel
+from edgec.ops import attention, kernel
 
 CONSTANT = ("weight", "scale", "table")
 
@@ -202,12 +202,8 @@ class _Walk:
         cores = self.plan.target.engines[0].cores
         if call.numbers.get("cores", cores) != cores:
             self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
-        rooms, heads = call.numbers.get("rooms", cores), call.numbers.get("n_heads", 0)
-        lanes = call.numbers.get("lanes", 1)
-        needed = cores * lanes if isinstance(lanes, int) else cores
-        needed = max(needed, heads if isinstance(heads, int) and call.regions.get("found") else 0)
-        if not isinstance(rooms, int) or rooms < needed:
-            self.fail(step, f"{call.kernel} has {rooms} rooms, {needed} are needed")
+        if "lanes" in call.numbers:
+            self._rooms(step, call, cores)
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}
         for name, (least, row) in sizes.items():
             region = call.regions[name]
@@ -217,6 +213,19 @@ class _Walk:
                 self.fail(step, f"{call.kernel} touches {least} B of {name}, its region has {region.size}")
             if kinds[name] != "in" and row and region.size % row:
                 self.fail(step, f"{call.kernel} writes {name} in rows of {row} B, its region has {region.size}")
+
+    def _rooms(self, step: Step, call: Call, cores: int) -> None:
+        """Attention does one after the other or as many together as the op says, and has room for what cores do."""
+        lanes, rooms, heads, kv, d = (
+            n if isinstance(n := call.numbers[key], int) else 0
+            for key in ("lanes", "rooms", "n_heads", "n_kv_heads", "head_dim")
+        )
+        most = attention.lanes(self.program.rows, heads, max(1, kv), d, cores)
+        if lanes not in (1, most) or (lanes > 1 and call.regions["r"] is None):
+            self.fail(step, f"{call.kernel} does {lanes} rows and heads together, it can do {most}")
+        needed = max(cores * lanes, heads if call.regions["found"] else 0)
+        if rooms < needed:
+            self.fail(step, f"{call.kernel} has {rooms} rooms, {needed} are needed")
 
     def condition(self, step: Step, call: Call, when: Extent) -> None:
         """A call is left out only in runs in which one of its own counts is 0."""

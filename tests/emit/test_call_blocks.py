@@ -12,7 +12,7 @@ from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.model_c import model_c
 from edgec.emit.phase_text import phase_text
 from edgec.memory.call_tables import CALLS, WORD, calls_buffer, calls_bytes, tabled_call, written
-from edgec.memory.plan import Extent, Phase, Plan, Step
+from edgec.memory.plan import Extent, Phase, Plan, Position, Step
 from edgec.memory.planner import add_calls
 from edgec.ops import kernel
 from edgec.target import load_target
@@ -69,15 +69,21 @@ def test_what_a_run_changes_is_no_row(plan: Plan) -> None:
 
 
 def test_what_the_position_changes_is_written_before_the_call(plan: Plan) -> None:
+    call = next(call for step in steps(plan) if (call := tabled_call(step)) is not None)
+    number = next(p.name for p in kernel(call.kernel).params if p.kind == "u32")
+    name, region = next((n, r) for n, r in call.regions.items() if r is not None)
+    moved = replace(
+        call,
+        regions={**call.regions, name: replace(region, row_bytes=12)},
+        numbers={**call.numbers, number: Position(3)},
+    )
+    assert set(written(moved)) == {name, number}
     blocks = CallBlocks()
-    calls = [call for step in steps(plan) if (call := tabled_call(step)) is not None and written(call)]
-    assert {"attention"} <= {call.kernel for call in calls}
-    for call in calls:
-        text = phase_text(Phase((), call), blocks).render()
-        before, _, _ = text.partition(f"edgec_{call.kernel}(")
-        for name in written(call):
-            assert re.search(rf"{call.kernel}_calls\[\d+u\]\.{name} = .*r->pos.*;", before)
-            assert not any(f".{name} = " in row for row in blocks.tables[call.kernel])
+    before, _, _ = phase_text(Phase((), moved), blocks).render().partition(f"edgec_{call.kernel}(")
+    assert f"{call.kernel}_calls[0u].{number} = r->pos + 3u;" in before
+    assert re.search(rf"{call.kernel}_calls\[0u\]\.{name} = \(.*\)\(.* \+ {region.offset}u \+ r->pos \* 12u\);", before)
+    (row,) = blocks.tables[call.kernel]
+    assert f".{name} = " not in row and f".{number} = " not in row
 
 
 def test_tables_need_room(plan: Plan) -> None:

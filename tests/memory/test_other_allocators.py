@@ -76,7 +76,7 @@ def test_a_model_that_streams(tiny: tiny_models.Planned, level: str) -> None:
 @pytest.mark.parametrize("level", ["L1", "MRAM"])
 def test_stories260k(stories: Plan, level: str) -> None:
     pieces, offsets = of_plan(stories, level)
-    assert len(pieces) > {"L1": 300, "MRAM": 15}[level]
+    assert len(pieces) > {"L1": 250, "MRAM": 15}[level]
     compare(pieces, offsets, [name for name in allocators() if name not in SLOW])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,21 @@ def test_stacks_are_measured_and_hold(tmp_path: Path, objects: Path) -> None:
     runtime = artifact.plan.target.runtime
     assert 64 < found["stack_high_water"] < runtime.stack_bytes
     assert 64 < found["worker_stack_high_water"] < runtime.worker_stack_bytes
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_with_the_default_compiler(tmp_path: Path, objects: Path) -> None:
+    """By the emitted flags alone: some loops take every register, the frame pointer's too."""
+    project = small(tmp_path, objects, 8).project
+    done = subprocess.run(
+        ["make", "siracusa", "rv32", f"RV32_CC={sys.executable} -m ziglang cc"],
+        cwd=project,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project / "model-siracusa.elf").is_file() and (project / "model.elf").is_file()
 
 
 def test_a_stack_that_is_too_small_is_found(tmp_path: Path, objects: Path) -> None:

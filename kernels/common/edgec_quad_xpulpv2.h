@@ -50,10 +50,11 @@ _Static_assert(offsetof(edgec_quad_scores, k_scale) == 8 && offsetof(edgec_quad_
                "as the loops below read them");
 
 /* clang-format off */
-#define T(t)         [t] "=&r"(t)
-#define GET(reg, at) "lw %[" #reg "], " at " + %[of]\n\t"
-#define PUT(reg, at) "sw %[" #reg "], " at " + %[of]\n\t"
-#define ZERO(reg)    "mv %[" #reg "], zero\n\t"
+#define T    EDGEC_ASM_T
+#define GET  EDGEC_ASM_GET
+#define PUT  EDGEC_ASM_PUT
+#define ZERO EDGEC_ASM_ZERO
+#define MIX  EDGEC_MIX
 
 EDGEC_INLINE void edgec_quad_score(edgec_quad_scores *of) {
     float *top = of->top;
@@ -109,11 +110,6 @@ EDGEC_INLINE void edgec_quad_score(edgec_quad_scores *of) {
 }
 
 #define LOAD(w) EDGEC_P_LW("%[" #w "]", "4", "%[p]")
-#define MIX(w, a, b, c, e)                                \
-    EDGEC_PV_SDOTUSP_B("%[" #a "]", "%[" #w "]", "%[r0]") \
-    EDGEC_PV_SDOTUSP_B("%[" #b "]", "%[" #w "]", "%[y]")  \
-    EDGEC_PV_SDOTUSP_B("%[" #c "]", "%[" #w "]", "%[r2]") \
-    EDGEC_PV_SDOTUSP_B("%[" #e "]", "%[" #w "]", "%[r3]")
 
 EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
     uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, r0, r1, r2, r3, x, y, high, even, odd;

@@ -47,10 +47,11 @@ _Static_assert(offsetof(edgec_trio_scores, q) == 12 && offsetof(edgec_trio_score
                "as the loops below read them");
 
 /* clang-format off */
-#define T(t)            [t] "=&r"(t)
-#define GET(reg, at)    "lw %[" #reg "], " at " + %[of]\n\t"
-#define PUT(reg, at)    "sw %[" #reg "], " at " + %[of]\n\t"
-#define ZERO(reg)       "mv %[" #reg "], zero\n\t"
+#define T    EDGEC_ASM_T
+#define GET  EDGEC_ASM_GET
+#define PUT  EDGEC_ASM_PUT
+#define ZERO EDGEC_ASM_ZERO
+#define MIX  EDGEC_MIX
 #define KEY(reg)        EDGEC_P_LW_R("%[" #reg "]", "%[stride]", "%[k]")
 #define DOTS(a, b, c, key)                          \
     EDGEC_PV_SDOTSP_B("%[" #a "]", "%[q0]", "%[" #key "]") \
@@ -118,11 +119,6 @@ EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
         : "memory");
 }
 
-#define MIX(w, a, b, c, e)                          \
-    EDGEC_PV_SDOTUSP_B("%[" #a "]", "%[" #w "]", "%[r0]") \
-    EDGEC_PV_SDOTUSP_B("%[" #b "]", "%[" #w "]", "%[y]")  \
-    EDGEC_PV_SDOTUSP_B("%[" #c "]", "%[" #w "]", "%[r2]") \
-    EDGEC_PV_SDOTUSP_B("%[" #e "]", "%[" #w "]", "%[r3]")
 
 EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
     uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, w, w2, r0, r1, r2, r3, x, y, high, even, odd;

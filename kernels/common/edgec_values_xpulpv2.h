@@ -29,6 +29,18 @@
     "li %[high], 0x00010003\n\t"      \
     "li %[even], 0x02000604\n\t"      \
     "li %[odd], 0x03010705\n\t"
+
+/* Of several rows or heads with the same values (edgec_trio_xpulpv2.h, edgec_quad_xpulpv2.h): the products of one's weights w
+ * with such a tile; registers, fields of a struct `of` in memory, and registers of 0. */
+#define EDGEC_MIX(w, a, b, c, e)                          \
+    EDGEC_PV_SDOTUSP_B("%[" #a "]", "%[" #w "]", "%[r0]") \
+    EDGEC_PV_SDOTUSP_B("%[" #b "]", "%[" #w "]", "%[y]")  \
+    EDGEC_PV_SDOTUSP_B("%[" #c "]", "%[" #w "]", "%[r2]") \
+    EDGEC_PV_SDOTUSP_B("%[" #e "]", "%[" #w "]", "%[r3]")
+#define EDGEC_ASM_T(t)         [t] "=&r"(t)
+#define EDGEC_ASM_GET(reg, at) "lw %[" #reg "], " at " + %[of]\n\t"
+#define EDGEC_ASM_PUT(reg, at) "sw %[" #reg "], " at " + %[of]\n\t"
+#define EDGEC_ASM_ZERO(reg)    "mv %[" #reg "], zero\n\t"
 /* clang-format on */
 #endif
 

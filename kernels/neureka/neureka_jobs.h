@@ -39,8 +39,7 @@ typedef struct {
     const uint8_t *w; /* on the chip in the neural memory */
     int32_t *y;
     uint32_t shape;
-    uint32_t
-        rest; /* 2^16 times the channels of the last pass, and inputs (each of 9 pixels) of the last block */
+    uint32_t rest;   /* 2^16 times the channels of the last pass, and inputs (of a pixel) of the last block */
     uint32_t passes; /* 2^16 times the number of passes, and that of blocks */
     edgec_neureka_grid grid;
 } edgec_neureka_next;

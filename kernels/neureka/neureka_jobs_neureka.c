@@ -3,8 +3,8 @@
 #include "neureka_driver.h"
 
 /* The places take turns and keep their registers, so that a job of a shape like that of the job before in its place is
- * five registers, or six in a row of the 1x1 form. In L1, where the link script puts it: it is read for each job, and loads from L2 are slow. hal_init
- * sets it to 0. */
+ * five registers, or six in a row of the 1x1 form. In L1, where the link script puts it: it is read for each job, and
+ * loads from L2 are slow. hal_init sets it to 0. */
 typedef struct {
     uint32_t turn;      /* bytes from the first place's shape to that of the next job's */
     uint32_t places[2]; /* shape of the job that each holds, a new grid as GRID; 0: not written yet */
@@ -69,9 +69,8 @@ EDGEC_INLINE void run(const edgec_neureka_next *next) {
     edgec_neureka_write(2, edgec_neureka_address(next->y));
     edgec_neureka_write(15, next->rest);
     edgec_neureka_write(18, next->passes);
-    if (next->shape == EDGEC_NEUREKA_ROW) {
-        edgec_neureka_write(13,
-                            EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu)); /* from channel to channel of w */
+    if (next->shape == EDGEC_NEUREKA_ROW) { /* from channel to channel of w */
+        edgec_neureka_write(13, EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu));
     }
     EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
     hal_neureka_state.turn = sizeof(uint32_t) - hal_neureka_state.turn;

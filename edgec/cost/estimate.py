@@ -95,3 +95,9 @@ def program_usage(plan: Plan, program: Program, m: int, pos: int) -> Usage:
     for step in program.steps:
         usage.add(phases_usage(plan.target, step.phases, m, pos))
     return usage
+
+
+def longest_run(target: Target, context: int, program: Program) -> float:
+    """Predicted cycles of the program's longest run at the end of the context."""
+    at = (program.rows, context - program.rows)
+    return sum(phases_usage(target, step.phases, *at).cycles for step in program.steps)

@@ -142,8 +142,13 @@ def _programs(
     """The functions that all programs share, and for each program its steps and its table of numbers."""
     ids = value_ids(plan)
     steps = [(program, step) for program in plan.programs.values() for step in program.steps]
-    of_token = {"decode": copies}  # a prompt has many rows, and pays little for a call
-    shared = share([(step.op, _step_code(step, ids, blocks, of_token.get(p.name))) for p, step in steps])
+    shared = share(
+        [
+            # A prompt has many rows, and pays little for a call.
+            (step.op, _step_code(step, ids, blocks, copies if program.name == "decode" else None))
+            for program, step in steps
+        ]
+    )
     programs = []
     at = 0
     for program in plan.programs.values():

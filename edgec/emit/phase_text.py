@@ -10,6 +10,7 @@ from edgec.emit.kernel_copies import KernelCopies
 from edgec.memory.call_tables import written
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
+from edgec.ops.op import Param
 
 C_TYPES = {"f32": "float", "f16": "uint16_t", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
 
@@ -145,12 +146,13 @@ def _call(w: _Writer, call: Call, blocks: CallBlocks | None, copies: KernelCopie
         arguments, later = _Writer(), written(call)
         _arguments(arguments, call, later)
         row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
-        for name in later:
-            w.put(f"{call.kernel}_calls[")
-            w.hole(row)
-            w.put(f"].{name} = ")
-            _argument(w, call, name)
-            w.put(";\n")
+        for p in kernel(call.kernel).params:
+            if p.name in later:
+                w.put(f"{call.kernel}_calls[")
+                w.hole(row)
+                w.put(f"].{p.name} = ")
+                _argument(w, call, p)
+                w.put(";\n")
         w.put(_forked(call, function, f"{call.kernel}_calls + {HOLE}") + "\n")
         w.integers.append(row)
         return
@@ -169,19 +171,18 @@ def _arguments(w: _Writer, call: Call, later: Collection[str] = ()) -> None:
     for p in kernel(call.kernel).params:
         if p.name not in later:
             w.put(f".{p.name} = ")
-            _argument(w, call, p.name)
+            _argument(w, call, p)
             w.put(",\n")
     w.put("}")
 
 
-def _argument(w: _Writer, call: Call, name: str) -> None:
-    p = next(p for p in kernel(call.kernel).params if p.name == name)
+def _argument(w: _Writer, call: Call, p: Param) -> None:
     if not p.is_pointer:
         if p.kind == "f32":
-            w.put(float_literal(float(call.numbers[name])))  # type: ignore[arg-type]
+            w.put(float_literal(float(call.numbers[p.name])))  # type: ignore[arg-type]
         else:
-            w.number(call.numbers[name])
-    elif (region := call.regions[name]) is None:
+            w.number(call.numbers[p.name])
+    elif (region := call.regions[p.name]) is None:
         w.put("NULL")
     else:
         w.put(f"({'const ' if p.kind == 'in' else ''}{C_TYPES[p.dtype]} *)(")

@@ -17,6 +17,7 @@ from edgec.memory.contents import ByOffset, Contents
 from edgec.memory.operand_sizes import most_bytes
 from edgec.memory.plan import (
     ALIGN,
+    CONSTANT,
     Buffer,
     Call,
     Extent,
@@ -31,8 +32,6 @@ from edgec.memory.plan import (
 )
 from edgec.neureka.engine import LINE
 from edgec.ops import attention, kernel
-
-CONSTANT = ("weight", "scale", "table")
 
 
 class PlanError(Exception):

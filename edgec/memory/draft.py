@@ -9,15 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from edgec.cost.estimate import phases_usage
+from edgec.cost.estimate import longest_run
 from edgec.ir.graph import Graph
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.compaction import packed, relocate
 from edgec.memory.homes import place_permanent
 from edgec.memory.kept_rows import Kept, keep_rows, unchanged
 from edgec.memory.placement import align
-from edgec.memory.plan import ALIGN, Buffer, Plan, Program, Region
-from edgec.memory.prefetch import CONSTANT, find_early, prefetched
+from edgec.memory.plan import ALIGN, CONSTANT, Buffer, Plan, Program, Region
+from edgec.memory.prefetch import find_early, prefetched
 from edgec.memory.repeat import Decisions
 from edgec.memory.steps import Steps
 from edgec.target import Target
@@ -80,7 +80,9 @@ class Draft:
             return once.program  # nothing gave way to the rows
         again = self._with_early_loads(program, unchanged(program))
         made = again.program if again else self._repacked(program)
-        return min((once.program, made), key=self._cycles) if once else made
+        return (
+            min((once.program, made), key=lambda each: longest_run(self.target, self.context, each)) if once else made
+        )
 
     def _with_rows(self, program: Program, kept: Kept) -> Fitted | None:
         """The program with rows that stay, and with early loads as far as both have room; None if that is too much."""
@@ -114,12 +116,6 @@ class Draft:
 
     def _fits(self, buffers: list[Buffer]) -> bool:
         return all(_end(buffers, m.name) <= m.capacity_bytes for m in self.target.memories)
-
-    def _cycles(self, program: Program) -> float:
-        """Predicted cycles of the program's longest run at the end of the context."""
-        phases = (step.phases for step in program.steps)
-        at = (program.rows, self.context - program.rows)
-        return sum(phases_usage(self.target, each, *at).cycles for each in phases)
 
 
 class Fitted(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from edgec.cost.estimate import phases_usage, program_usage
+from edgec.cost.estimate import longest_run, phases_usage
 from edgec.ir.graph import Graph
 from edgec.memory.call_tables import calls_bytes
 from edgec.memory.draft import Draft
@@ -54,7 +54,7 @@ def with_near(
         return near_cycles(level, nodes) if level == target.compute else {n: far_cycles[n] for n in nodes}
 
     worth = savings(graph, target.compute, "", cycles, names)
-    before = {name: _run_cycles(made, name) for name in graphs}
+    before = {name: longest_run(target, made.context, made.programs[name]) for name in graphs}
     most_calls = MORE_CALLS * _calls(made.programs["prefill"]) if "prefill" in graphs else 0.0
     # First as much as a token leaves room for, then less; what prefill leaves as well costs it nothing.
     sizes = {int(share * budget) for share in NEAR_TO_TRY} | {near_budget(made, tuple(graphs))}
@@ -64,7 +64,7 @@ def with_near(
         if not near or ("prefill" in graphs and draft.calls("prefill") > most_calls):
             continue
         better = draft.finished()
-        times = {name: _run_cycles(better, name) / before[name] for name in graphs}
+        times = {name: longest_run(target, better.context, better.programs[name]) / before[name] for name in graphs}
         slowest = max((time for name, time in times.items() if name != "decode"), default=1.0)
         if not better.deficits() and slowest < PREFILL_LOSS:
             return better if times["decode"] < 1 else made
@@ -89,12 +89,6 @@ def _planned_cycles(graph: Graph, made: Plan) -> list[float]:
         if after:
             cycles[step.index + 1] += whole - alone
     return cycles
-
-
-def _run_cycles(made: Plan, name: str) -> float:
-    """Predicted cycles of a program's longest run at the end of the context."""
-    program = made.programs[name]
-    return program_usage(made, program, program.rows, made.context - program.rows).cycles
 
 
 def _calls(program: Program) -> int:

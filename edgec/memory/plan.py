@@ -26,6 +26,7 @@ from edgec.memory.offsets import Piece, Placed, lower_bound
 from edgec.target import Target
 
 ALIGN = 16  # of every buffer's offset, in bytes
+CONSTANT = ("weight", "scale", "table")  # kinds of buffers that no run writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 from edgec.cost.estimate import phases_usage
 from edgec.memory.placement import align
-from edgec.memory.plan import Buffer, Phase, Program, Step
+from edgec.memory.plan import CONSTANT, Buffer, Phase, Program, Step
 from edgec.target import Target
 
-CONSTANT = ("weight", "scale", "table")
 Early = list[set[int]]  # for each phase before a step's first call, which of its transfers move
 
 

@@ -169,7 +169,7 @@ class Search:
 
     def planned(self, steps: Sequence[Option]) -> Remedy | None:
         """The remedy that these steps are, from a plan of the whole model; None if that plan does not fit after all."""
-        from edgec.cost.estimate import program_usage
+        from edgec.cost.estimate import longest_run
 
         recipe = _applied(self.recipe, steps)
         recipe = replace(recipe, build=replace(recipe.build, context=recipe.build.context or self.context))
@@ -177,14 +177,13 @@ class Search:
         if made.deficits():
             return None
         program = main(made.programs)
-        rows = program.rows
-        cycles = program_usage(made, program, rows, made.context - rows).cycles
+        cycles = longest_run(self.target, made.context, program)
         known = [s.loss for s in steps]
         return Remedy(
             ", ".join(s.change for s in steps),
             tomli_w.dumps(_merged(s.tables for s in steps)).strip(),
             self.used_bytes - used_bytes(made),
-            round(rows * self.target.clock_hz / cycles, 4),
+            round(program.rows * self.target.clock_hz / cycles, 4),
             None if None in known else round(sum(k for k in known if k is not None), 4),
         )
 

@@ -124,7 +124,7 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(float *s, const uint16_t *r, uint8_t *p,
     for (uint32_t t = 0; t < 4u * tiles; t++) {
         const uint32_t e = edgec_exp2_byte(s[t], base);
         total += e;
-        p[t / 4u * step + t % 4u] = (uint8_t)edgec_weight(e, r[t]);
+        p[t / 4u * step + t % 4u] = (uint8_t)edgec_probability(e, r[t]);
     }
 #endif
     return total;

@@ -22,7 +22,7 @@ static inline uint32_t edgec_ratio(uint16_t v_scale, float ratio) {
 }
 
 /* p of a position: e times r, in whole numbers. */
-static inline uint32_t edgec_weight(uint32_t e, uint32_t r) {
+static inline uint32_t edgec_probability(uint32_t e, uint32_t r) {
     return (e * r + (1u << 14)) >> 15;
 }
 
@@ -57,7 +57,7 @@ static inline float edgec_softmax_of_row(float *s, uint8_t *p, const uint16_t *v
         if (index > EDGEC_EXP2_LOWEST) {
             const uint32_t entry = (uint32_t)(index - EDGEC_EXP2_LOWEST); /* too large if *at is no number */
             const uint32_t e = edgec_exp2_bytes[entry < EDGEC_EXP2_BYTES ? entry : EDGEC_EXP2_BYTES - 1u];
-            weight = edgec_weight(e, edgec_ratio(*v_scale, ratio));
+            weight = edgec_probability(e, edgec_ratio(*v_scale, ratio));
             total += e;
         }
         *p++ = (uint8_t)weight;

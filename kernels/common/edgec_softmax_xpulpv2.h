@@ -98,7 +98,7 @@ EDGEC_INLINE uint32_t edgec_weigh_row(float *s, uint8_t *p, const uint16_t *v_sc
     for (; length > 0; length--) {
         const uint32_t e = edgec_exp2_byte(*s++, base);
         total += e;
-        *p++ = (uint8_t)edgec_weight(e, edgec_ratio(*v_scale, ratio));
+        *p++ = (uint8_t)edgec_probability(e, edgec_ratio(*v_scale, ratio));
         v_scale += kv;
     }
 #endif

@@ -131,6 +131,11 @@ class Call:
     regions: Mapping[str, Region | None]
     numbers: Mapping[str, Number]
 
+    @property
+    def any_rows(self) -> bool:
+        """Whether the number of rows is only known as it runs, so that its code is not of one shape."""
+        return any(isinstance(n, Extent) and not n.from_start for n in self.numbers.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:

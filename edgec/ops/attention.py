@@ -28,15 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import Attr, TensorType
+from edgec.ops.attention_work import whole_work
 from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_bytes, f32, rint_i32
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
 RATIO_ONE = f32(2**15)  # r of the largest v_scale
 MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^16 sums of p*v fit 31 bits
-
-
-CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
 
 
 def splits(heads: int, cores: int) -> bool:
@@ -283,24 +281,11 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 
 def _whole_work(a: dict[str, Any]) -> Work:
-    """float operations: the cycles of a core with XpulpV2 beside half a cycle a product, of a position, an element of a
-    query and a call. Where three or four rows and heads load a key once and transpose a value once they are fewer.
-    """
-    m, heads, kv, d, cores = (int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "cores"))
-    seen = m * int(a["pos"]) + m * (m + 1) // 2  # by all rows
-    shared = m == 1 and splits(heads, cores) and a["pos"] >= split_from(heads, kv, cores)
-    if shared:
-        position, element, more = (30 if heads >= 3 * kv else 28 + 5 * d // 4), 38, 0
-    elif a["lanes"] == 1:
-        position, element, more = 23 + 4 * d // 7, 27, 0
-        if a["pos"] + m < 4:  # element by element
-            position += 4 * d
-    elif d == 4:
-        position, element, more = 13, 51, 1000 * CORES
-    else:
-        position, element, more = 20, 40, 1700 * CORES
-    flops = heads * (position * seen + element * m * d) + more
-    return Work(2 * heads * d * seen, flops, heads * CORES if shared else heads * m)
+    m, heads, kv, d, pos, cores, lanes = (
+        int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "pos", "cores", "lanes")
+    )
+    phases = m == 1 and splits(heads, cores) and pos >= split_from(heads, kv, cores)
+    return whole_work(m, heads, kv, d, pos, cores, lanes, phases)
 
 
 KERNELS = (

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import TensorType
+from edgec.ops.matmul_work import work_for
 from edgec.ops.numerics import F32
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, ints, require
 from edgec.packing import n_groups, pack, row_bytes, unpack
 
 INT32_MAX = 2**31 - 1
@@ -232,11 +233,7 @@ def _op(bits: int) -> Op:
             Param("ldy", "u32"),
         ),
         run_for(bits),
-        lambda a: Work(
-            macs=a["m"] * a["n"] * a["k"],
-            flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
-            parallel=a["n"],
-        ),
+        work_for(bits),
     )
     doc = f"int8 rows times packed {bits}-bit weights, float32 scales per output channel and group"
     return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits), in_place="addend")

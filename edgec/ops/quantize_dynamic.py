@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, I32, ONE_127TH, f32, rint_i32
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
 PARTS = 8  # of a single row, by all cores together (kernels/common/edgec_parts_xpulpv2.h)
@@ -83,6 +83,16 @@ def pieces(rows: int, k: int, group_size: int, most: int) -> int:
     return -(-k // (cut // PARTS))
 
 
+def evened(rows: int, k: int, group_size: int, most: int) -> int:
+    """Elements of a call, were those of every core as many as the busiest one's: a row's last group may be short."""
+    groups, count = n_groups(k, group_size), pieces(rows, k, group_size, most)
+    if groups == 1 or count != rows * groups:
+        return rows * k
+    units = -(-count // CORES)
+    busiest = units * group_size - units // groups * (groups * group_size - k)
+    return busiest * count // units
+
+
 def example(rng: np.random.Generator) -> Example:
     """Random rows over many magnitudes, some of them zero; the group may exceed the row."""
     m, k = int(rng.integers(1, 5)), int(rng.integers(1, 150))
@@ -105,7 +115,7 @@ KERNEL = Kernel(
     ),
     run,
     lambda a: Work(
-        flops=5 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
+        flops=5 * evened(a["rows"], a["k"], a["group_size"], 2) + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
         parallel=pieces(a["rows"], a["k"], a["group_size"], 2),
     ),
     directed=True,

@@ -76,7 +76,7 @@ class Draft:
         if not self.choices.compaction:
             return relocate(program, program.buffers)
         tried: Program | None = None
-        for share in ROOM_TO_TRY if self.choices.early_cache else ():
+        for share in ROOM_TO_TRY if self.choices.early_cache and self._can_fit(program) else ():
             ahead = with_early_caches(program, self.permanent, self.target, self.context, self._room(share))
             if ahead is None:
                 break
@@ -119,9 +119,7 @@ class Draft:
         """The program with loads a step early, in as much of the free room as buffers can be placed in; None if in
         none."""
         permanent, target = self.permanent, self.target
-        alone = Plan(target, self.context, permanent, {program.name: kept.program})
-        fits = all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in target.memories)  # loads take room too
-        for share in ROOM_TO_TRY if self.choices.early_loads and fits else ():
+        for share in ROOM_TO_TRY if self.choices.early_loads and self._can_fit(kept.program) else ():
             found = find_early(kept.program, permanent, target, self.context, self._room(share))
             buffers, how = packed(found.buffers, permanent)
             if self._fits(buffers):
@@ -135,6 +133,11 @@ class Draft:
         if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in self.target.memories):
             buffers, how = program.buffers, {}
         return relocate(program, buffers, how, copies=self._fits([*self.permanent, *buffers]))
+
+    def _can_fit(self, program: Program) -> bool:
+        """Whether there may be room for the program's buffers, and so for what loads early."""
+        alone = Plan(self.target, self.context, self.permanent, {program.name: program})
+        return all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in self.target.memories)
 
     def _fits(self, buffers: list[Buffer]) -> bool:
         return all(_end(buffers, m.name) <= m.capacity_bytes for m in self.target.memories)

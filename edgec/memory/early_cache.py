@@ -18,7 +18,10 @@ from edgec.memory.kept_rows import results
 from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Extent, Phase, Program, Region, Step, Transfer, before_run, rows_before_run
 from edgec.memory.prefetch import alive_by_step
+from edgec.memory.repeat import unnamed
 from edgec.target import Target
+
+MANY = 64  # phases of a step: one with more of them waits for little, and to write them anew takes room
 
 
 class Cache(NamedTuple):
@@ -106,7 +109,9 @@ class _Rewriting:
         """
         found = []
         for index in range(end - 1, begin - 1, -1):
-            phases = self.steps[index].phases
+            phases = unnamed(self.steps[index].phases)
+            if len(phases) > MANY:
+                continue
             calls = [number for number, phase in enumerate(phases) if phase.call is not None]
             for number in dict.fromkeys((*calls[-1:], *calls[:1])):
                 phase = phases[number]
@@ -130,37 +135,47 @@ def caches(program: Program, permanent: list[Buffer], target: Target, context: i
     Each once, by one transfer over one link; nothing else uses the buffer or writes the slot.
     """
     kv = {b.name: Region(b.level, b.offset, b.size, b.name) for b in permanent if b.kind == "kv"}
-    sizes = {home.size for home in kv.values()}
     single: dict[int, dict[tuple[str, int], int]] = {}
     for number, b in enumerate(program.buffers):
         if b.end == b.start + 1 and b.level == target.compute:
             single.setdefault(b.start, {})[b.level, b.offset] = number
-    if not any(program.buffers[n].size in sizes for numbers in single.values() for n in numbers.values()):
-        return  # caches stream through slots that are smaller: not worth a look at thousands of phases
+    short = [step for step in program.steps if len(step.phases) <= MANY]
+    if not _moved(short, kv)[1]:
+        return
+    stores, loads = _moved(program.steps, kv)
     everything = Extent(program.rows, 0, context, from_start=True)
-    stores: dict[str, list[tuple[int, Transfer]]] = {}
-    loads: dict[str, list[tuple[int, Transfer]]] = {}
-    for step in program.steps:
-        for t in (t for phase in step.phases for t in phase.transfers):
-            if t.target.value in kv and t.start == "target_pos":
-                stores.setdefault(t.target.value, []).append((step.index, t))
-            elif t.source == kv.get(t.source.value):
-                loads.setdefault(t.source.value, []).append((step.index, t))
     for name, home in kv.items():
         if len(stores.get(name, [])) != 1 or len(loads.get(name, [])) != 1:
             continue
         (append, store), (attend, load) = stores[name][0], loads[name][0]
         rows = single.get(append, {}).get((store.source.level, store.source.offset))
         slot = single.get(attend, {}).get((load.target.level, load.target.offset))
-        if rows is None or slot is None or append >= attend or load.rows != everything or store.target != home:
+        if rows is None or slot is None or append >= attend or store.start != "target_pos" or store.target != home:
             continue
-        whole = load.target.size == home.size == load.row_bytes * context
-        if not whole or load.start or store.row_bytes != load.row_bytes:
+        if max(len(program.steps[index].phases) for index in (append, attend)) > MANY:
+            continue
+        whole = load.target.size == home.size == load.row_bytes * context and load.rows == everything
+        if load.source != home or not whole or load.start or store.row_bytes != load.row_bytes:
             continue
         if _computed(program.steps[append], program.buffers[rows], store) and _loaded(
             program.steps[attend], program.buffers[slot], load
         ):
             yield Cache(append, attend, store, load, rows, slot)
+
+
+def _moved(
+    steps: Sequence[Step], homes: Mapping[str, Region]
+) -> tuple[dict[str, list[tuple[int, Transfer]]], dict[str, list[tuple[int, Transfer]]]]:
+    """Transfers to caches' homes and from there, each with its step, by cache."""
+    stores: dict[str, list[tuple[int, Transfer]]] = {}
+    loads: dict[str, list[tuple[int, Transfer]]] = {}
+    for step in steps:
+        for t in (t for phase in step.phases for t in phase.transfers):
+            if t.target.value in homes and t.target.level == homes[t.target.value].level:
+                stores.setdefault(t.target.value, []).append((step.index, t))
+            elif t.source.value in homes:
+                loads.setdefault(t.source.value, []).append((step.index, t))
+    return stores, loads
 
 
 def _computed(step: Step, buffer: Buffer, store: Transfer) -> bool:

@@ -113,9 +113,9 @@ def _transfer(w: _Writer, t: Transfer) -> None:
         return
     if isinstance(t.rows, Extent):
         w.put("copy_rows(")
-        _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+        _end(w, t.target, t.target_stride)
         w.put(", ")
-        _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+        _end(w, t.source, t.source_stride)
         w.put(", ")
         w.number(t.rows)
         w.put(", ")
@@ -123,9 +123,9 @@ def _transfer(w: _Writer, t: Transfer) -> None:
         w.put(");\n")
         return
     w.put("hal_dma_start(")
-    _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+    _end(w, t.target, t.target_stride)
     w.put(", ")
-    _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+    _end(w, t.source, t.source_stride)
     w.put(", ")
     assert isinstance(t.rows, int)
     w.hole(t.rows * t.row_bytes)

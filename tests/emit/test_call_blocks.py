@@ -32,8 +32,9 @@ def steps(plan: Plan) -> list[Step]:
 def test_each_call_has_a_row_of_its_own(plan: Plan) -> None:
     blocks = CallBlocks()
     calls = [call for step in steps(plan) if (call := tabled_call(step)) is not None]
-    assert len(calls) > 5
-    for call in [*calls, *calls]:
+    fixed = [call for call in calls if not written(call)]
+    assert len(fixed) > 5
+    for call in [*fixed, *fixed]:
         (row,) = phase_text(Phase((), call), blocks).integers
         text = list(blocks.tables[call.kernel])[row]
         for p in kernel(call.kernel).params:
@@ -45,7 +46,7 @@ def test_each_call_has_a_row_of_its_own(plan: Plan) -> None:
                 region = call.regions[p.name]
                 assert found[1].endswith(f"+ {region.offset}u)" if region else "NULL")
     rows = [(name, row) for name, table in blocks.tables.items() for row in table]
-    assert len(rows) <= len(calls)  # twice the same call is one row
+    assert len(rows) <= len(fixed)  # twice the same call is one row
     assert calls_bytes(plan) == sum(WORD * len(kernel(call.kernel).params) for call in calls)
 
 

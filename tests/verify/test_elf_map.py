@@ -98,7 +98,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> Artifact
     source, folder = tiny_models.checkpoint(tiny_models.config()), tmp_path_factory.mktemp("counted")
     level = '[runtime]\ncode_level = "TILE"\ncode_bytes = 131072'
     target = tiny_models.target_file(
-        folder / "t.toml", lambda text: text.replace("[runtime]", level), L1=10_240, MRAM=8192, weights=["MRAM", "L3"]
+        folder / "t.toml", lambda text: text.replace("[runtime]", level), L1=20_480, MRAM=8192, weights=["MRAM", "L3"]
     )
 
     def check(plan: Plan, images: Images, elf: Path) -> None:

@@ -93,7 +93,7 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def work(a: dict[str, Any]) -> Work:
-    """An element of a row that all cores share takes them 1.5 times as long: two have one float unit, and do the same."""
+    """An element of a row that all cores share takes 1.5 times as long: two have one float unit and do the same."""
     rows, k, groups = a["rows"], a["k"], n_groups(a["k"], a["group_size"])
     parts = pieces(rows, k, a["group_size"], 2)
     flops = 15 * k // 2 if rows == 1 and parts > groups else 5 * rows * k

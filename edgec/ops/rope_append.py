@@ -91,7 +91,7 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def _work(a: dict[str, Any]) -> Work:
-    """That of rope on queries and keys, angles of one row by all cores, and of kv_quantize on heads of keys and values."""
+    """That of rope, angles of one row by all cores, and of kv_quantize on heads of keys and values."""
     m, d, kept = a["m"], a["head_dim"], 2 * a["n_kv_heads"]
     rotated = m * 4 * d * (a["n_heads"] + a["n_kv_heads"])
     if m >= PARTS:

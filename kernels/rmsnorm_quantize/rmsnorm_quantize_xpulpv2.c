@@ -220,7 +220,8 @@ static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_core
         const uint32_t count = (a->k + 7u - j) / 8u; /* of the lane */
         float squares = 0.0f;
         uint32_t top = 0;
-        if (!EDGEC_SELDOM(cut.groups != 1u)) { /* any part may look at any elements for the only group's top */
+        if (!EDGEC_SELDOM(cut.groups !=
+                          1u)) { /* any part may look at any elements for the only group's top */
             if (!EDGEC_SELDOM(count == 0)) {
                 top = edgec_lane(a->x + j, a->gain + j, count, &squares);
             }

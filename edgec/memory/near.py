@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from edgec.cost.estimate import longest_run, phases_usage
 from edgec.ir.graph import Graph
-from edgec.memory.call_tables import calls_bytes
 from edgec.memory.draft import Draft
 from edgec.memory.placement import align
 from edgec.memory.plan import Phase, Plan, Program, rows_at_run, rows_before_run
@@ -112,8 +111,7 @@ def _calls(program: Program) -> int:
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
-    """Bytes of the compute memory that could be taken for good: what programs leave beside activations, scratch and
-    tables of calls.
+    """Bytes of the compute memory that could be taken for good: what programs leave beside activations and scratch.
 
     Of decoding alone: prefill takes smaller tiles then.
     """
@@ -127,7 +125,7 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
                 for step in range(b.start, b.end):
                     alive[step] += align(b.size)
         most = max(most, *alive)
-    return target.data_bytes(target.compute) - always - most - SLOT_BYTES - calls_bytes(plan)
+    return target.data_bytes(target.compute) - always - most - SLOT_BYTES
 
 
 def elsewhere(graph: Graph) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from edgec.ir.graph import Attr, TensorType
 from edgec.ops import kv_append, rope
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.quantize_dynamic import PARTS
 
 
 def _widths(attrs: Attrs) -> tuple[int, int]:
@@ -90,9 +91,13 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def _work(a: dict[str, Any]) -> Work:
-    """That of rope on queries and keys and of kv_quantize on keys and values."""
-    rotated, kept = (a["n_heads"] + a["n_kv_heads"]) * a["head_dim"], a["n_kv_heads"] * (10 * a["head_dim"] + 60)
-    return Work(flops=a["m"] * (4 * rotated + kept), parallel=a["m"] * (a["n_heads"] + a["n_kv_heads"]))
+    """That of rope, angles of one row by all cores, and of kv_quantize on heads of keys and values."""
+    m, d, kept = a["m"], a["head_dim"], 2 * a["n_kv_heads"]
+    rotated = m * 4 * d * (a["n_heads"] + a["n_kv_heads"])
+    if m >= PARTS:
+        return Work(flops=rotated + m * kept * (5 * d + 30), parallel=m)
+    units = d // 2 * -(-2 * PARTS // d)  # angles in sets of heads
+    return Work(flops=rotated, parallel=units, rows=kept, row_flops=m * (5 * d + 30))
 
 
 KERNEL = Kernel(
@@ -114,6 +119,7 @@ KERNEL = Kernel(
     ),
     run,
     _work,
+    directed=True,
 )
 DOC = "queries and keys rotated, keys and values quantised and appended to the cache"
 OPS = (Op("rope_append", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -97,7 +97,7 @@ def test_a_wrong_kernel_of_the_chip_is_found(tmp_path: Path, objects: Path) -> N
     """A file that only the chip's program is built from."""
     artifact = small(tmp_path, objects, 8)
     folder = Path(shutil.copytree(artifact.path, tmp_path / "broken"))
-    path = folder / "project/siracusa/hal.c"
+    path = folder / "project/siracusa/hal_cluster.h"
     text = path.read_text()
     assert "kernel(args, 0, EDGEC_CORES);" in text
     path.write_text(text.replace("kernel(args, 0, EDGEC_CORES);", "kernel(args, 1, EDGEC_CORES);"))

@@ -30,6 +30,7 @@ from edgec.memory.plan import (
     Transfer,
     most,
     rows_at_run,
+    rows_of_part,
 )
 from edgec.neureka.engine import LINE
 from edgec.ops import attention, kernel
@@ -214,6 +215,10 @@ class _Walk:
         cores = self.plan.target.engines[0].cores
         if call.numbers.get("cores", cores) != cores:
             self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
+        if "group" in call.numbers:
+            rows, group = call.regions["w"], call.numbers["group"]
+            if rows is not None and rows.value != rows_of_part(rows.value.rpartition(".")[0], int(most(group))):
+                self.fail(step, f"{call.kernel} of group {group} gets {rows.value}")
         if "lanes" in call.numbers:
             self._rooms(step, call, cores)
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}
@@ -321,8 +326,18 @@ class _Walk:
                 self.fail(step, f"{rows.value} {where}, are not its last {left} rows of {t.row_bytes} B")
         if t.start == "token":
             table = next((b for b in self.plan.buffers if b.name == t.source.value), None)
-            if table is None or t.source.at or t.source.size != table.size:
+            part, past = divmod(t.source.at, t.source.size)
+            whole = table is not None and not past and not table.size % t.source.size
+            if table is None or not whole or t.source.size // t.row_bytes != self.tokens(step):
                 self.fail(step, f"rows chosen by token come from {t.source.size} B, not from all of {t.source.value}")
+            if t.source.size < table.size and t.target.value != rows_of_part(t.target.value.rpartition(".")[0], part):
+                self.fail(step, f"rows of part {part} of {t.source.value} become {t.target.value}")
+
+    def tokens(self, step: Step) -> int:
+        """Rows of the smallest table that a step looks tokens up in: every token has one, of each part of another."""
+        looked_up = [t for phase in step.phases for t in phase.transfers if t.start == "token"]
+        sizes = {b.name: b.size for b in self.plan.buffers}
+        return min(sizes.get(t.source.value, 0) // t.row_bytes for t in looked_up)
 
 
 def _operands(call: Call | None) -> Iterator[tuple[str, Region]]:

@@ -17,6 +17,7 @@ from edgec.memory.placement import align
 from edgec.memory.plan import Phase, Plan, Program, rows_at_run, rows_before_run
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
+from edgec.ops.embed import FORMS
 
 NEAR_SHARE = 16  # what could stay in the compute memory is at least 1/NEAR_SHARE of what may, or nothing does
 NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
@@ -130,7 +131,7 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
 
 def elsewhere(graph: Graph) -> set[str]:
     """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
-    rows = {v for n in graph.nodes if n.op == "embed" for v in n.inputs.values()}
+    rows = {v for n in graph.nodes if n.op in FORMS for v in n.inputs.values()}
     rows |= {n.inputs["table"] for n in graph.nodes if "table" in n.inputs}
     return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
 

@@ -87,6 +87,11 @@ def before_run(context: int) -> Extent:
     return Extent(0, 0, context, from_start=True)
 
 
+def rows_of_part(rows: str, part: int) -> str:
+    """What rows that are looked up in one of a table's equal parts are called where they were brought to."""
+    return f"{rows}.{part}"
+
+
 def most(number: Number) -> int:
     """The largest value of a row count."""
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]

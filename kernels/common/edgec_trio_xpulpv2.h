@@ -121,14 +121,14 @@ EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
 
 
 EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
-    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, w, w2, r0, r1, r2, r3, x, y, high, even, odd;
+    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, w, w2, r0, r1, r2, r3, x, y, high, upper, odd;
     uint32_t p, lds, back, v, stride;
     __asm__ volatile(
         GET(p, "0") GET(lds, "4") GET(v, "8") GET(stride, "12") GET(w, "16")
         ZERO(a0) ZERO(a1) ZERO(a2) ZERO(a3) ZERO(b0) ZERO(b1) ZERO(b2) ZERO(b3) ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3)
         "slli %[back], %[lds], 1\n\tneg %[back], %[back]\n\taddi %[back], %[back], 4\n\t"
         EDGEC_TRANSPOSE_MASKS
-        EDGEC_HWLOOP("0", "%[w]", "29",
+        EDGEC_HWLOOP("0", "%[w]", "28",
             EDGEC_TRANSPOSE
             EDGEC_P_LW_R("%[w]", "%[lds]", "%[p]")
             EDGEC_P_LW_R("%[w2]", "%[lds]", "%[p]")
@@ -138,7 +138,7 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
         PUT(a0, "20") PUT(a1, "24") PUT(a2, "28") PUT(a3, "32") PUT(b0, "36") PUT(b1, "40") PUT(b2, "44") PUT(b3, "48")
         PUT(c0, "52") PUT(c1, "56") PUT(c2, "60") PUT(c3, "64")
         : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(w), T(w2), T(r0), T(r1),
-          T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(lds), T(back), T(v), T(stride), [of] "+m"(*of)
+          T(r2), T(r3), T(x), T(y), T(high), T(upper), T(odd), T(p), T(lds), T(back), T(v), T(stride), [of] "+m"(*of)
         :
         : "memory");
 }

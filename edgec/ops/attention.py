@@ -45,8 +45,8 @@ def splits(heads: int, cores: int) -> bool:
 
 
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
-    """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
-    return (7 if heads >= 3 * kv_heads else 8) * cores
+    """The position from which on they do."""
+    return 5 * cores
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:

@@ -146,13 +146,16 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
     }
     edgec_lanes_hide(a, of, all);
     edgec_lanes_weigh(a, of, 4, a->lds);
-    edgec_values values = {a->v + j * d, kv * d, 4, most};
+    const uint32_t whole = most & ~3u;
+    edgec_values values = {a->v + j * d, kv * d, 4, whole};
     for (uint32_t i = 0; i < d; i += 4u) {
-        edgec_trio_values sums;
-        edgec_mix_trio(&sums, of->p, a->lds, &values);
+        int32_t sums[12]; /* [3][4] */
+        edgec_mix_trio(of->p, a->lds, &values, sums, 4);
         EDGEC_UNROLL_1
         for (uint32_t l = 0; l < 3u; l++) {
-            edgec_finish_four(sums.acc + 4u * l, a->y + of->unit[l] * d + i, of->factor[l]);
+            edgec_mix_word(of->p + l * a->lds + whole, values.v + (size_t)whole * values.stride,
+                           values.stride, most - whole, sums + 4u * l);
+            edgec_finish_four(sums + 4u * l, a->y + of->unit[l] * d + i, of->factor[l]);
         }
         values.v += 4;
     }

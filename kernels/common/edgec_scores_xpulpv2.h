@@ -321,6 +321,20 @@ EDGEC_INLINE float edgec_top_score(const float *s, uint32_t count) {
     return top;
 }
 
+/* The sum of x [count], count at least 1: of integers below 2^24, so exact. */
+EDGEC_INLINE float edgec_total(const float *x, uint32_t count) {
+    float total = 0.0f;
+#if defined(EDGEC_PULP_FLOAT)
+    EDGEC_FOLD("fadd.s %[total], %[total], %[a]\n\t", total, x, count);
+#else
+    EDGEC_UNROLL_1
+    for (; count > 0; count--) {
+        total += *x++;
+    }
+#endif
+    return total;
+}
+
 /* Parts of a score row: as many as spread `units` rows evenly over the cores. */
 EDGEC_INLINE uint32_t edgec_score_parts(uint32_t units, uint32_t n_cores) {
     return units % n_cores == 0 || units >= 8u * n_cores ? 1u : n_cores;

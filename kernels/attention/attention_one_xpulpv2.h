@@ -21,13 +21,21 @@ EDGEC_INLINE float edgec_query(const edgec_attention_args *a, uint32_t unit, int
     return edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum) * a->factor;
 }
 
-/* y of one row and head, which has key/value head j and sees `length` positions. q8, s, p: of one room. */
-EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
-                               int8_t *q8, float *s, uint8_t *p) {
+/* p of one row and head, which has key/value head j and sees `length` positions; returns the factor of p . v. q8, s, p: of
+ * one room. */
+EDGEC_INLINE float edgec_weights(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
+                                 int8_t *q8, float *s, uint8_t *p) {
     const uint32_t kv = a->n_kv_heads, d = a->head_dim;
     const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
     const float top = edgec_score_row(8, q8, keys, edgec_query(a, unit, q8), s, length);
-    const float factor = edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top);
+    return edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top);
+}
+
+/* y of one row and head. */
+EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
+                               int8_t *q8, float *s, uint8_t *p) {
+    const uint32_t kv = a->n_kv_heads, d = a->head_dim;
+    const float factor = edgec_weights(a, unit, j, length, q8, s, p);
     edgec_mix_head(p, a->v + j * d, kv * d, d, length, factor, a->y + (size_t)unit * d);
 }
 

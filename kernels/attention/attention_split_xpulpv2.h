@@ -16,7 +16,7 @@
 #ifndef EDGEC_ATTENTION_SPLIT_XPULPV2_H
 #define EDGEC_ATTENTION_SPLIT_XPULPV2_H
 
-#include "attention.h"
+#include "attention_one_xpulpv2.h"
 
 #include "edgec_fork.h"
 #include "edgec_scores_xpulpv2.h"
@@ -295,10 +295,35 @@ EDGEC_INLINE void edgec_split_ends(const edgec_attention_args *a, edgec_split_wo
     }
 }
 
-/* Whether phases pay (split_from in edgec/ops/attention.py): where the plan has room for them, for heads of whole words,
- * from 5 positions a core on. */
+/* Whether cores share a row's heads: where the plan has room for that. */
 EDGEC_INLINE int edgec_splits(const edgec_attention_args *a) {
-    return a->found && a->m == 1u && a->head_dim % 4u == 0 && a->pos >= 5u * a->cores;
+    return a->found && a->m == 1u && a->head_dim % 4u == 0;
+}
+
+/* With few positions a core has whole heads, which is the shortest code, but for the values: their words are many, so that
+ * no core has one more than it must. */
+static void edgec_attention_words(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
+    const uint32_t d = a->head_dim, kv = a->n_kv_heads, words = d / 4u, group = a->n_heads / kv;
+    const uint32_t length = a->pos + 1u;
+    const edgec_range heads = edgec_share(a->n_heads, core, n_cores);
+    for (uint32_t head = heads.begin; head < heads.end; head++) {
+        *edgec_found(a, EDGEC_FOUND_FACTOR, head) = edgec_weights(
+            a, head, head / group, length, a->q8 + head * d, a->s + head * a->lds, a->p + head * a->lds);
+    }
+    hal_barrier();
+    const edgec_range mine = edgec_share(a->n_heads * words, core, n_cores);
+    uint32_t head = mine.begin / words, i = 4u * (mine.begin - head * words);
+    for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
+        edgec_mix_head(a->p + head * a->lds, a->v + head / group * d + i, kv * d, 4, length,
+                       *edgec_found(a, EDGEC_FOUND_FACTOR, head), a->y + head * d + i);
+        i += 4u;
+        if (i == d) {
+            i = 0;
+            head++;
+        }
+    }
 }
 
 static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
@@ -316,8 +341,9 @@ static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_c
     edgec_split_ends(a, words, core, n_cores);
 }
 
-EDGEC_INLINE void edgec_attention_split(const edgec_attention_args *a) {
-    hal_fork_team(edgec_attention_phases, a);
+/* In phases from 5 positions a core on. */
+EDGEC_INLINE void edgec_attention_split(const edgec_attention_args *a, const edgec_attention_args *args) {
+    hal_fork_team(a->pos < 5u * a->cores ? edgec_attention_words : edgec_attention_phases, args);
 }
 
 #endif

@@ -9,7 +9,7 @@ void edgec_attention(const edgec_attention_args *args, uint32_t core, uint32_t n
     (void)n_cores;
     EDGEC_KNOWN(edgec_attention_args, a, args);
     if (EDGEC_SELDOM(edgec_splits(a))) {
-        edgec_attention_split(args);
+        edgec_attention_split(a, args);
     } else {
         hal_fork(a->lanes < 3u ? edgec_attention_heads : edgec_attention_lanes, args);
     }

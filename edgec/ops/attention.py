@@ -40,13 +40,15 @@ CORES = 8  # that pieces of work are counted for, where kernels cut them by the 
 
 
 def splits(heads: int, cores: int) -> bool:
-    """Whether heads fill the cores so unevenly that these rather share the positions of all heads of a row."""
+    """Whether heads fill the cores so unevenly that these rather share the heads of a row."""
     return heads % cores != 0 and heads < 4 * cores
 
 
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
-    """The position from which on they do."""
-    return 5 * cores
+    """The position from which on they share positions and values, not values alone: earlier where three heads have the
+    same keys, which are then loaded once.
+    """
+    return (6 if heads >= 3 * kv_heads else 10) * cores
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:

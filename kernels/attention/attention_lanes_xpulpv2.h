@@ -141,7 +141,9 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
     for (uint32_t l = 0; l < 3u; l++) {
         of->factor[l] = edgec_query(a, of->unit[l], of->q8 + l * d);
     }
-    if (!edgec_score_trio(of->q8, &keys, of->factor, of->s, a->lds, all, most, of->top, 1)) {
+    edgec_trio_scores scores;
+    edgec_score_trio_of(&scores, &keys, a->lds);
+    if (!edgec_score_trio(&scores, of->q8, &keys, of->factor, of->s, all, most, of->top, 1)) {
         return 0;
     }
     edgec_lanes_hide(a, of, all);

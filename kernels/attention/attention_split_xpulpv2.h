@@ -58,53 +58,47 @@ EDGEC_APART float edgec_split_row(const int8_t *q, const edgec_keys *keys, float
     return edgec_score_row(8, q, *keys, factor, s, count);
 }
 
-/* Scores of heads with the same keys, `count` positions from `begin` on. */
-EDGEC_INLINE void edgec_split_group(const edgec_attention_args *a, uint32_t head, uint32_t heads,
-                                    const edgec_keys *keys, uint32_t begin, uint32_t count, uint32_t core) {
-    EDGEC_UNROLL_1
-    while (heads > 0) {
-        const int8_t *q = a->q8 + head * a->head_dim;
-        const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
-        float *s = a->s + head * a->lds + begin, *top = edgec_found(a, EDGEC_FOUND_SCORE, head) + core;
-        uint32_t done = 1;
-        if (heads >= 3u && edgec_score_trio(q, keys, factor, s, a->lds, count, count, top, a->cores)) {
-            done = 3;
-        } else {
-            *top = edgec_split_row(q, keys, *factor, s, count);
-        }
-        head += done;
-        heads -= done;
-    }
-}
-
 EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, group = a->n_heads / kv;
     const uint32_t length = a->pos + 1u, tiles = (length + 3u) / 4u;
     edgec_range mine = edgec_share(kv * tiles, core, n_cores);
+    edgec_keys keys = {(const uint8_t *)a->k, a->k_scale, kv * d, d, kv};
+    edgec_trio_scores trio;
+    edgec_score_trio_of(&trio, &keys, a->lds);
     EDGEC_UNROLL_1
-    for (uint32_t j = 0; j < kv; j++) {
+    for (uint32_t head = 0, j = 0; j < kv; j++) {
         EDGEC_ANEW(a);
         const edgec_range part = edgec_split_next(&mine, tiles);
-        float most = 0.0f;
-        if (part.end > part.begin) {
-            uint32_t begin = 4u * part.begin;
-            const uint32_t end = edgec_p_minu(4u * part.end, length);
+        uint32_t begin = 4u * part.begin, end = edgec_p_minu(4u * part.end, length), most = 0;
+        float *top = edgec_found(a, EDGEC_FOUND_SCORE, head) + core;
+        if (end > begin) {
             if (EDGEC_SELDOM(end - begin < 4u)) {
                 begin = end < 4u ? 0u : end - 4u; /* a whole tile: some positions that another core has too */
             }
-            const size_t at = (size_t)begin * kv + j;
-            const edgec_keys keys = {(const uint8_t *)a->k + at * d, a->k_scale + at, kv * d, d, kv};
-            most = edgec_f16_to_f32((uint16_t)edgec_most_scale(a->v_scale + at, kv, end - begin, 0));
-            edgec_split_group(a, j * group, group, &keys, begin, end - begin, core);
-        } else {
-            float *top = edgec_found(a, EDGEC_FOUND_SCORE, j * group) + core;
-            EDGEC_UNROLL_1
-            for (uint32_t head = 0; head < group; head++) {
-                *top = edgec_float(0xFF800000u); /* minus infinity */
-                top += a->cores;
-            }
+            const uint32_t at = begin * kv + j;
+            most = edgec_most_scale(a->v_scale + at, kv, end - begin, 0);
+            keys.k = (const uint8_t *)a->k + at * d;
+            keys.k_scale = a->k_scale + at;
         }
-        edgec_found(a, EDGEC_FOUND_SCALE, j)[core] = most;
+        edgec_found(a, EDGEC_FOUND_SCALE, j)[core] = edgec_f16_to_f32((uint16_t)most);
+        EDGEC_UNROLL_1
+        for (uint32_t left = group; left > 0;) {
+            const int8_t *q = a->q8 + head * d;
+            const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
+            float *s = a->s + head * a->lds + begin;
+            uint32_t done = 1;
+            if (end <= begin) {
+                *top = edgec_float(0xFF800000u); /* minus infinity */
+            } else if (left >= 3u && edgec_score_trio(&trio, q, &keys, factor, s, end - begin, end - begin,
+                                                      top, a->cores)) {
+                done = 3;
+            } else {
+                *top = edgec_split_row(q, &keys, *factor, s, end - begin);
+            }
+            top += done * a->cores;
+            head += done;
+            left -= done;
+        }
     }
 }
 
@@ -341,9 +335,10 @@ static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_c
     edgec_split_ends(a, words, core, n_cores);
 }
 
-/* In phases from 5 positions a core on. */
+/* In phases from so many positions on (split_from in edgec/ops/attention.py): earlier where three heads share keys. */
 EDGEC_INLINE void edgec_attention_split(const edgec_attention_args *a, const edgec_attention_args *args) {
-    hal_fork_team(a->pos < 5u * a->cores ? edgec_attention_words : edgec_attention_phases, args);
+    const uint32_t each = a->n_heads >= 3u * a->n_kv_heads ? 6u : 10u;
+    hal_fork_team(a->pos < each * a->cores ? edgec_attention_words : edgec_attention_phases, args);
 }
 
 #endif

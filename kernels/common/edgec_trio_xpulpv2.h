@@ -185,59 +185,63 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
 
 #endif
 
+/* What does not depend on the heads and positions: such keys, score rows of lds numbers. */
+EDGEC_INLINE void edgec_score_trio_of(edgec_trio_scores *of, const edgec_keys *keys, uint32_t lds) {
+    of->stride = keys->stride;
+    of->back = 4u - 3u * keys->stride;
+    of->d = keys->d;
+    of->q_back = 4u - 2u * keys->d;
+    of->step = 2u * keys->kv;
+    of->lds = 4u * lds;
+    of->s_back = 4u - 8u * lds;
+    of->next = 4u * keys->stride - keys->d;
+}
+
 /* edgec_score_row of three heads: q [3][d], s [3][lds] of which [most] is written, exact [3 * next]; the largest scores of
  * the first `all` positions go to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay
  * finite. */
-EDGEC_INLINE int edgec_score_trio(const int8_t *q, const edgec_keys *keys, const float *exact, float *s,
-                                  uint32_t lds, uint32_t all, uint32_t most, float *top, uint32_t next) {
+EDGEC_INLINE int edgec_score_trio(edgec_trio_scores *of, const int8_t *q, const edgec_keys *keys,
+                                  const float *exact, float *s, uint32_t all, uint32_t most, float *top,
+                                  uint32_t next) {
     const float f0 = exact[0], f1 = exact[next], f2 = exact[2u * next]; /* none is negative */
     const uint32_t largest = edgec_p_maxu(edgec_p_maxu(edgec_bits(f0), edgec_bits(f1)), edgec_bits(f2));
-    edgec_trio_scores of; /* field by field: an initialiser would clear the rest first */
     if (EDGEC_SELDOM((keys->d % 4u != 0) | (all < 4u) | (largest >= edgec_bits(EDGEC_UP_LIMIT)))) {
         return 0;
     }
     /* First, if there are more positions, the last tile, whose largest scores are not wanted; then whole tiles; then the
      * last 4 of all, some of them once more, with the same bits. */
     int32_t move = most > all ? (int32_t)most - 4 : 0;
-    of.k = keys->k + move * (int32_t)keys->stride;
-    of.stride = keys->stride;
-    of.back = 4u - 3u * keys->stride;
-    of.q = q;
-    of.d = keys->d;
-    of.q_back = 4u - 2u * keys->d;
-    of.k_scale = keys->k_scale + move * (int32_t)keys->kv;
-    of.step = 2u * keys->kv;
-    of.s = s + move;
-    of.lds = 4u * lds;
-    of.s_back = 4u - 8u * lds;
-    of.next = 4u * keys->stride - keys->d;
-    of.tiles = most > all ? 1u : all / 4u;
-    of.scale[0] = f0 * EDGEC_UP;
-    of.scale[1] = f1 * EDGEC_UP;
-    of.scale[2] = f2 * EDGEC_UP;
-    of.top[0] = of.top[1] = of.top[2] = edgec_float(0xFF800000u); /* minus infinity */
+    of->k = keys->k + move * (int32_t)keys->stride;
+    of->q = q;
+    of->k_scale = keys->k_scale + move * (int32_t)keys->kv;
+    of->s = s + move;
+    of->tiles = most > all ? 1u : all / 4u;
+    of->scale[0] = f0 * EDGEC_UP;
+    of->scale[1] = f1 * EDGEC_UP;
+    of->scale[2] = f2 * EDGEC_UP;
+    of->top[0] = of->top[1] = of->top[2] = edgec_float(0xFF800000u); /* minus infinity */
     EDGEC_UNROLL_1
     for (uint32_t back = (0u - all) % 4u;;) {
-        edgec_score_trio_tiles(&of);
-        of.tiles = 1;
+        edgec_score_trio_tiles(of);
+        of->tiles = 1;
         if (most > all) {
             move = -(int32_t)most;
             most = all;
-            of.tiles = all / 4u;
-            of.top[0] = of.top[1] = of.top[2] = edgec_float(0xFF800000u);
+            of->tiles = all / 4u;
+            of->top[0] = of->top[1] = of->top[2] = edgec_float(0xFF800000u);
         } else if (EDGEC_SELDOM(back > 0)) {
             move = -(int32_t)back;
             back = 0;
         } else {
             break;
         }
-        of.k += move * (int32_t)keys->stride;
-        of.k_scale += move * (int32_t)keys->kv;
-        of.s += move;
+        of->k += move * (int32_t)keys->stride;
+        of->k_scale += move * (int32_t)keys->kv;
+        of->s += move;
     }
-    top[0] = of.top[0];
-    top[next] = of.top[1];
-    top[2u * next] = of.top[2];
+    top[0] = of->top[0];
+    top[next] = of->top[1];
+    top[2u * next] = of->top[2];
     return 1;
 }
 

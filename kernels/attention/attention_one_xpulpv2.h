@@ -41,7 +41,7 @@ EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uin
 
 /* A core's rows and heads, one after the other. Rows of a head are neighbours: later ones see more, and every core has some
  * of them. */
-static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
+EDGEC_COMPACT static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_attention_args, a, args);
     const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);

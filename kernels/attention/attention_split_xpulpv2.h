@@ -302,20 +302,41 @@ static void edgec_attention_words(const void *args, uint32_t core, uint32_t n_co
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, words = d / 4u, group = a->n_heads / kv;
     const uint32_t length = a->pos + 1u;
     const edgec_range heads = edgec_share(a->n_heads, core, n_cores);
+    uint32_t first = heads.begin, j = 0;
+    EDGEC_UNROLL_1
+    for (; first >= group; first -= group) { /* few as a rule: shorter than a division */
+        j++;
+    }
     for (uint32_t head = heads.begin; head < heads.end; head++) {
-        *edgec_found(a, EDGEC_FOUND_FACTOR, head) = edgec_weights(
-            a, head, head / group, length, a->q8 + head * d, a->s + head * a->lds, a->p + head * a->lds);
+        *edgec_found(a, EDGEC_FOUND_FACTOR, head) =
+            edgec_weights(a, head, j, length, a->q8 + head * d, a->s + head * a->lds, a->p + head * a->lds);
+        if (++first == group) {
+            first = 0;
+            j++;
+        }
     }
     hal_barrier();
     const edgec_range mine = edgec_share(a->n_heads * words, core, n_cores);
-    uint32_t head = mine.begin / words, i = 4u * (mine.begin - head * words);
+    uint32_t head = 0, word = mine.begin;
+    first = j = 0;
+    EDGEC_UNROLL_1
+    for (; word >= words; word -= words) {
+        head++;
+        if (++first == group) {
+            first = 0;
+            j++;
+        }
+    }
     for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
-        edgec_mix_head(a->p + head * a->lds, a->v + head / group * d + i, kv * d, 4, length,
-                       *edgec_found(a, EDGEC_FOUND_FACTOR, head), a->y + head * d + i);
-        i += 4u;
-        if (i == d) {
-            i = 0;
+        edgec_mix_head(a->p + head * a->lds, a->v + j * d + 4u * word, kv * d, 4, length,
+                       *edgec_found(a, EDGEC_FOUND_FACTOR, head), a->y + head * d + 4u * word);
+        if (++word == words) {
+            word = 0;
             head++;
+            if (++first == group) {
+                first = 0;
+                j++;
+            }
         }
     }
 }

@@ -31,7 +31,8 @@ typedef struct {
 EDGEC_INLINE void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *of) {
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
-        edgec_attend(a, of->unit[l], of->kv, of->length[l], of->q8, of->s, of->p);
+        const uint32_t most = edgec_most_scale(a->v_scale + of->kv, a->n_kv_heads, of->length[l], 0);
+        edgec_attend(a, of->unit[l], of->kv, of->length[l], most, of->q8, of->s, of->p);
     }
 }
 

@@ -52,9 +52,11 @@ def split_from(heads: int, kv_heads: int, cores: int) -> int:
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
-    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three."""
-    together = min(rows * heads // kv_heads, -(-rows * heads // cores), 4 if head_dim == 4 else 3)
-    return together if together >= 3 and head_dim % 4 == 0 else 1
+    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three. Four
+    of heads of 4 elements, also where it has only three.
+    """
+    together = min(rows * heads // kv_heads, -(-rows * heads // cores))
+    return 1 if together < 3 or head_dim % 4 else 4 if head_dim == 4 else 3
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:

@@ -75,8 +75,8 @@ def _flags(target: Target) -> list[str]:
 class BoardKernels:
     """Boards with the programs; a new board behind one that has failed."""
 
-    def __init__(self, elves: Sequence[Path], cores: int) -> None:
-        self.elves, self.cores = elves, cores
+    def __init__(self, elves: Sequence[Path], cores: int, shuffle: int | None = None) -> None:
+        self.elves, self.cores, self.shuffle = elves, cores, shuffle
         self.boards: dict[int, Board] = {}
 
     def call(self, name: str, args: Args, same: dict[str, str] | None = None, skew: int = 1) -> Args:
@@ -109,7 +109,9 @@ class BoardKernels:
         header = struct.pack("<6I", PROGRAMS[program].index(name), len(params), pointers, streamed, len(near), len(far))
         order = list(reversed(range(self.cores)))
         board = self.boards.pop(program, None)
-        board = board or Board(self.elves[program], self.cores, order=order, late_dma=True, late_neureka=True)
+        if board is None:
+            late = {"late_dma": True, "late_neureka": True}
+            board = Board(self.elves[program], self.cores, order=order, shuffle=self.shuffle, **late)
         board.input += header + b"".join(words) + near + far
         board.run(60)
         answer = bytes(board.output)

@@ -423,7 +423,7 @@ def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
     """The same for rows and heads of a shape."""
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
-    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 3, 4] if d == 4 else [1, 3]))
+    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 4] if d == 4 else [1, 3]))
     rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
     scales = rng.random((length, kv)) * 10.0 ** rng.integers(-6, 1)
     if (kind := rng.random()) < 0.3:

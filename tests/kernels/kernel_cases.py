@@ -434,8 +434,8 @@ def attention(rng: Rng) -> Args:
     h, pos = _heads(rng), _int(rng, 0, 40)
     if rng.random() < 0.6:  # rows of a prompt, of heads whose words are whole
         h |= {"m": _int(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
-    if shared := rng.random() < 0.4:  # heads of one row, long enough for that
-        h["m"], pos = 1, _int(rng, 24, 140)
+    if shared := rng.random() < 0.4:  # heads of one row, at few and at many positions
+        h["m"], pos = 1, _int(rng, 0, 160)
         h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
     return attention_of(rng, h, pos, shared)
 

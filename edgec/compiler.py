@@ -35,11 +35,10 @@ from edgec.ir.text import print_graph
 from edgec.lower.builder import NUMPY_TO_DTYPE
 from edgec.lower.model import constants
 from edgec.lower.programs import ready
-from edgec.memory.call_tables import CALLS, calls_bytes
 from edgec.memory.check import check
 from edgec.memory.images import images
 from edgec.memory.plan import Plan
-from edgec.memory.planner import add_calls, add_program
+from edgec.memory.planner import add_program
 from edgec.memory.serialize import plan_sha256, plan_text
 from edgec.ops.sample import Sampling
 from edgec.output import replaced_folder, write_file
@@ -123,7 +122,6 @@ def build(
         else:
             say("check the plan")
             check(memory_plan)
-            add_calls(memory_plan, CALLS, calls_bytes(memory_plan))
             say("emit")
             golden = _golden(graphs, consts, checkpoint.tokenizer, context, decoder_start(checkpoint.config))
             meta |= _emit(folder, memory_plan, consts, golden, meta)

@@ -22,6 +22,10 @@ int memcmp(const void *a, const void *b, size_t bytes);
 /* Once, first thing in main. */
 void hal_init(void);
 
+#if defined(EDGEC_CORES) /* a chip's own program has some of it in place */
+#include "hal_cluster.h"
+#endif
+
 /* ---- Cores ---- */
 
 /* A kernel as the HAL sees it: computes the share of core `core` of `n_cores`. */
@@ -34,12 +38,18 @@ void hal_fork(hal_kernel kernel, const void *args);
 /* HAL_KERNEL(edgec_add) at file scope, once for each kernel that the file forks, defines the trampoline that
  * turns `const void *` back into `const edgec_add_args *`; calling edgec_add through a hal_kernel would be
  * undefined. HAL_FORK(edgec_add, &args) then forks it, and does not compile if the argument struct is another
- * kernel's. */
+ * kernel's. On a chip, whose calling convention knows one kind of pointer, there is none: it would be fetched. */
+#if defined(EDGEC_CORES)
+#define HAL_KERNEL(kernel)
+#define HAL_FORK(kernel, args)                                                                               \
+    hal_fork((hal_kernel)(void (*)(void))kernel, 1 ? (args) : (const kernel##_args *)0)
+#else
 #define HAL_KERNEL(kernel)                                                                                   \
     static void kernel##_on_core(const void *args, uint32_t core, uint32_t n_cores) {                        \
         kernel(args, core, n_cores);                                                                         \
     }
 #define HAL_FORK(kernel, args) hal_fork(kernel##_on_core, 1 ? (args) : (const kernel##_args *)0)
+#endif
 
 /* The same with cores that may wait for each other: on all of them where they run at once, else on one alone, with n_cores
  * 1. So what is computed must not depend on how many there are. */
@@ -66,6 +76,20 @@ void hal_dma_start(void *dst, const void *src, uint32_t bytes);
 
 /* Returns when all transfers are complete. */
 void hal_dma_wait(void);
+
+/* The same where code is written for one pair of memories: the compute memory, and another one that the cores reach.
+ * hal_dma_end waits for such transfers only. */
+#if !defined(EDGEC_CORES)
+static inline void hal_dma_into(void *l1, const void *other, uint32_t bytes) {
+    hal_dma_start(l1, other, bytes);
+}
+static inline void hal_dma_out_of(const void *l1, void *other, uint32_t bytes) {
+    hal_dma_start(other, l1, bytes);
+}
+static inline void hal_dma_end(void) {
+    hal_dma_wait();
+}
+#endif
 
 /* ---- Clock ---- */
 

@@ -1,9 +1,10 @@
-"""Arguments of kernel calls in tables in the compute memory, instead of code that writes them.
+"""Arguments of a token's calls in tables in the compute memory, instead of code that writes them.
 
 To write a dozen words onto the stack takes code, and code that runs once a token comes from slow memory: on Siracusa
 60 to 140 cycles a call. So calls that can (edgec/memory/call_tables.py) have their arguments in a table, one for each
-kernel. The tables lie in the compute memory behind the plan's data (`add_calls` of edgec/memory/planner.py), for all
-cores read them. Where there is no room, or the chip has no program of its own, there is none.
+kernel, and the program's list of steps says which row a step's call gets. The tables lie in the compute memory behind
+the plan's data (edgec/memory/planner.py), for all cores read them. Where there is no room, or the chip has no program
+of its own, there is none.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.kernel_copies import KernelCopies
 from edgec.emit.loops import roll
-from edgec.emit.phase_text import phase_text, symbol, trace_text
+from edgec.emit.phase_text import Words, arguments_text, direct_ends, phase_text, symbol, trace_text
 from edgec.emit.templates import render
 from edgec.memory.call_tables import calls_buffer, tabled_call
 from edgec.memory.plan import Plan, Program, Region, Step
@@ -141,12 +141,11 @@ def _programs(
 ) -> tuple[list[Function], list[dict[str, Any]]]:
     """The functions that all programs share, and for each program its steps and its table of numbers."""
     ids = value_ids(plan)
-    steps = [(program, step) for program in plan.programs.values() for step in program.steps]
     shared = share(
         [
-            # A prompt has many rows, and pays little for a call.
-            (step.op, _step_code(step, ids, blocks, copies if program.name == "decode" else None))
-            for program, step in steps
+            (step.op, _step_code(step, ids, _words(plan, program, step, blocks is not None, copies)))
+            for program in plan.programs.values()
+            for step in program.steps
         ]
     )
     programs = []
@@ -159,17 +158,33 @@ def _programs(
             name, values = shared.calls[at]
             at += 1
             comment = f"{step.index}: {step.op} {step.node}" + (f", {step.source}" if step.source else "")
-            rows.append({"function": name, "offset": offset if values else None, "comment": comment})
+            call = tabled_call(program, step) if blocks else None
+            given = (
+                f"{call.kernel}_calls + {blocks.row(call.kernel, arguments_text(call))}" if blocks and call else None
+            )
+            rows.append({"function": name, "offset": offset if values else None, "given": given, "comment": comment})
             if values:
                 numbers.append({"values": values, "step": step.index})
                 offset += len(values)
-        programs.append({"name": program.name, "rows": program.rows, "steps": rows, "numbers": numbers})
+        tabled = any(row["given"] for row in rows)
+        programs.append({"name": program.name, "rows": program.rows, "steps": rows, "numbers": numbers, "near": tabled})
     return shared.functions, programs
 
 
-def _step_code(step: Step, ids: dict[str, int], blocks: CallBlocks | None, copies: KernelCopies | None) -> CodeText:
-    given = None if tabled_call(step) is None else blocks
-    code = roll([phase_text(phase, given, copies) for phase in step.phases])
+def _words(plan: Plan, program: Program, step: Step, tables: bool, copies: KernelCopies | None) -> Words:
+    """How a step is said. A prompt has many rows, and pays little for a call."""
+    token = program.name == "decode"
+    return Words(
+        tables and tabled_call(program, step) is not None,
+        copies if token else None,
+        plan.context if token else 0,
+        plan.target.compute,
+        direct_ends(plan.target),
+    )
+
+
+def _step_code(step: Step, ids: dict[str, int], words: Words) -> CodeText:
+    code = roll([phase_text(phase, words) for phase in step.phases])
     for value, region, rows, row_bytes in step.writes:
         code += trace_text(ids[value], region, rows, row_bytes)
     return code

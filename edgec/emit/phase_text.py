@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from edgec.emit.call_blocks import CallBlocks
 from edgec.emit.code_text import HOLE, CodeText, float_literal
 from edgec.emit.kernel_copies import KernelCopies
 from edgec.memory.call_tables import written
 from edgec.memory.plan import Call, Extent, Number, Phase, Position, Region, Transfer
 from edgec.ops import kernel
 from edgec.ops.op import Param
+from edgec.target import Target
 
 C_TYPES = {"f32": "float", "f16": "uint16_t", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
 
 
+@dataclass(frozen=True)
+class Words:
+    """What may be said shorter of a program's phases.
+
+    tabled: the arguments of its calls come as `given`; copies: of kernels, of which calls may have one; context: of a
+    program whose runs are one token, how many positions there are, else 0; direct: ends of transfers that core 0 starts
+    in place, as (source, target), one of them `compute`.
+    """
+
+    tabled: bool = False
+    copies: KernelCopies | None = None
+    context: int = 0
+    compute: str = ""
+    direct: Collection[tuple[str, str]] = ()
+
+
+def direct_ends(target: Target) -> frozenset[tuple[str, str]]:
+    """The ends between which a chip's own program starts transfers in place: its compute memory, and others on chip."""
+    if not target.runtime.hal:
+        return frozenset()
+    others = [m.name for m in target.memories if m.on_chip and m.name != target.compute]
+    return frozenset(pair for name in others for pair in ((target.compute, name), (name, target.compute)))
+
+
 class _Writer:
-    def __init__(self) -> None:
+    def __init__(self, context: int = 0) -> None:
         self.text: list[str] = []
         self.integers: list[int] = []
+        self.context = context
+
+    def code(self) -> CodeText:
+        return CodeText("".join(self.text), tuple(self.integers))
 
     def put(self, text: str) -> None:
         self.text.append(text)
@@ -36,11 +65,14 @@ class _Writer:
 
     def number(self, value: Number) -> None:
         if isinstance(value, Extent):
-            self.put("seen(r, " if value.from_start else "rows(r, ")
-            for i, part in enumerate((value.bound, value.first, value.limit)):
-                self.put(", " if i else "")
-                self.hole(part)
-            self.put(")")
+            if self.all_seen(value):
+                self.put("(r->pos + 1u)")
+            else:
+                self.put("seen(r, " if value.from_start else "rows(r, ")
+                for i, part in enumerate((value.bound, value.first, value.limit)):
+                    self.put(", " if i else "")
+                    self.hole(part)
+                self.put(")")
             if value.times != 1:
                 self.put(" * ")
                 self.hole(value.times)
@@ -52,29 +84,38 @@ class _Writer:
         else:
             self.hole(value)
 
+    def all_seen(self, value: Extent) -> bool:
+        """Whether a token has the position's number of them, at least one and never too many."""
+        return value.from_start and not value.first and 0 < self.context <= value.limit and value.bound > 0
+
 
 def symbol(level: str) -> str:
     """C name of a memory's arena."""
     return f"edgec_{level.lower()}"
 
 
-def phase_text(phase: Phase, blocks: CallBlocks | None = None, copies: KernelCopies | None = None) -> CodeText:
-    """A phase as C: start transfers, run the call beside them, wait.
-
-    blocks: that get the call's arguments; copies: of kernels, of which the call may have one.
-    """
-    w = _Writer()
+def phase_text(phase: Phase, words: Words = Words()) -> CodeText:
+    """A phase as C: start transfers, run the call beside them, wait."""
+    w = _Writer(words.context)
     for transfer in phase.transfers:
-        _transfer(w, transfer)
+        _transfer(w, transfer, words)
     if phase.call is not None:
         if phase.when is not None:
             w.put("if (")
             w.number(phase.when)
             w.put(" > 0) ")
-        _call(w, phase.call, blocks, copies)
+        _call(w, phase.call, words)
     if phase.transfers:
-        w.put("hal_dma_wait();\n")
-    return CodeText("".join(w.text), tuple(w.integers))
+        ends = {(t.source.level, t.target.level) for t in phase.transfers}
+        w.put("hal_dma_end();\n" if ends <= set(words.direct) else "hal_dma_wait();\n")
+    return w.code()
+
+
+def arguments_text(call: Call) -> str:
+    """The initialiser of a call's arguments, without those that depend on the position (`written`)."""
+    w = _Writer()
+    _arguments(w, call, written(call))
+    return w.code().render()
 
 
 def trace_text(number: int, region: Region, rows: Number, row_bytes: int) -> CodeText:
@@ -92,10 +133,10 @@ def trace_text(number: int, region: Region, rows: Number, row_bytes: int) -> Cod
     else:
         w.hole(int(rows) * row_bytes)  # type: ignore[arg-type]
     w.put(");\n")
-    return CodeText("".join(w.text), tuple(w.integers))
+    return w.code()
 
 
-def _transfer(w: _Writer, t: Transfer) -> None:
+def _transfer(w: _Writer, t: Transfer, words: Words) -> None:
     if t.start == "token":
         w.put("for (uint32_t row = 0; row < ")
         w.number(t.rows)
@@ -111,24 +152,38 @@ def _transfer(w: _Writer, t: Transfer) -> None:
         w.hole(t.row_bytes)
         w.put(");\n")
         return
-    if isinstance(t.rows, Extent):
+    if isinstance(t.rows, Extent) and not w.all_seen(t.rows):
         w.put("copy_rows(")
-        _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+        _end(w, t.target, t.target_stride)
         w.put(", ")
-        _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+        _end(w, t.source, t.source_stride)
         w.put(", ")
         w.number(t.rows)
         w.put(", ")
         w.hole(t.row_bytes)
         w.put(");\n")
         return
-    w.put("hal_dma_start(")
-    _end(w, t.target, t.row_bytes if t.start == "target_pos" else 0)
+    target = (t.target, t.target_stride)
+    source = (t.source, t.source_stride)
+    ends = (t.source.level, t.target.level)
+    if ends not in words.direct:
+        start, first, second = "hal_dma_start", target, source
+    elif t.source.level == words.compute:
+        start, first, second = "hal_dma_out_of", source, target
+    else:
+        start, first, second = "hal_dma_into", target, source
+    w.put(f"{start}(")
+    _end(w, *first)
     w.put(", ")
-    _end(w, t.source, t.row_bytes if t.start == "source_pos" else 0)
+    _end(w, *second)
     w.put(", ")
-    assert isinstance(t.rows, int)
-    w.hole(t.rows * t.row_bytes)
+    if isinstance(t.rows, Extent):
+        w.number(t.rows)
+        w.put(" * ")
+        w.hole(t.row_bytes)
+    else:
+        assert isinstance(t.rows, int)
+        w.hole(t.rows * t.row_bytes)
     w.put(");\n")
 
 
@@ -139,30 +194,23 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
         w.hole(row_bytes)
 
 
-def _call(w: _Writer, call: Call, blocks: CallBlocks | None, copies: KernelCopies | None) -> None:
-    """Arguments are a row of the kernel's table, or a block, so that all of a step lie at one place of the stack."""
-    function = f"edgec_{call.kernel}" if copies is None else copies.function(call)
-    if blocks is not None:
-        arguments, later = _Writer(), written(call)
-        _arguments(arguments, call, later)
-        row = blocks.row(call.kernel, CodeText("".join(arguments.text), tuple(arguments.integers)).render())
+def _call(w: _Writer, call: Call, words: Words) -> None:
+    """Arguments are those that the step is given, or a block, so that all of a step lie at one place of the stack."""
+    function = f"edgec_{call.kernel}" if words.copies is None else words.copies.function(call)
+    w.put(f"{{\nedgec_{call.kernel}_args {'*const a = given' if words.tabled else 'args = '}")
+    if words.tabled:
+        w.put(";\n")
         for p in kernel(call.kernel).params:
-            if p.name in later:
-                w.put(f"{call.kernel}_calls[")
-                w.hole(row)
-                w.put(f"].{p.name} = ")
+            if p.name in written(call):
+                w.put(f"a->{p.name} = ")
                 _argument(w, call, p)
                 w.put(";\n")
-        w.put(_forked(call, function, f"{call.kernel}_calls + {HOLE}") + "\n")
-        w.integers.append(row)
-        return
-    w.put(f"{{\nedgec_{call.kernel}_args args = ")
-    _arguments(w, call)
-    w.put(f";\n{_forked(call, function, '&args')}\n}}\n")
-
-
-def _forked(call: Call, function: str, args: str) -> str:
-    return f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});"
+    else:
+        _arguments(w, call)
+        w.put(";\n")
+    args = "a" if words.tabled else "&args"
+    w.put(f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});")
+    w.put("\n}\n")
 
 
 def _arguments(w: _Writer, call: Call, later: Collection[str] = ()) -> None:

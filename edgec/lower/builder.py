@@ -73,6 +73,16 @@ class Builder:
             inputs["w_pos"] = self.const(f"{weight}.places")
         return inputs
 
+    def looked_up(self, name: str) -> str:
+        """The tokens' rows of the embedding table, in whatever form it is."""
+        source = "model.embed_tokens"
+        matrix = self.model.matrices[f"{source}.weight"]
+        inputs = {"tokens": "tokens", **self.packed(f"{source}.weight", matrix)}
+        attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
+        if self.model.config.embed_scale != 1:
+            attrs["factor"] = self.model.config.embed_scale
+        return self.add(f"embed_{matrix.layout}" if matrix.layout else "embed", name, inputs, attrs, source)["y"]
+
     def quantize(self, x: str, consumers: list[str], source: str) -> dict[int, dict[str, str]]:
         """x quantised in the groups of the matrices that will read it, by group size."""
         return self.quantize_in(x, [self.matrix(name).group_size for name in consumers], source)

@@ -41,13 +41,7 @@ class PostNormBuilder(Builder):
 
     def embedded(self, path: str, name: str, table: str) -> str:
         """Tokens and their positions, normalised. path, name: in front of tensors' and of values' names."""
-        embed = "model.embed_tokens"
-        matrix = self.model.matrices[f"{embed}.weight"]
-        inputs = {"tokens": "tokens", **self.packed(f"{embed}.weight", matrix)}
-        attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
-        if self.model.config.embed_scale != 1:
-            attrs["factor"] = self.model.config.embed_scale
-        x = self.add("embed", f"{name}embed", inputs, attrs, embed)["y"]
+        x = self.looked_up(f"{name}embed")
         inputs = {"x": x, "table": self.const(table)}
         x = self.add("add_positions", f"{name}embed_positions", inputs, {}, f"{path}embed_positions")["y"]
         return self.norm(x, f"{name}embed_norm", f"{path}embed_norm")

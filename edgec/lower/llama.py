@@ -84,13 +84,7 @@ def lower(
     b = Builder(Graph(name, rows), model, consts)
     b.graph.values["tokens"] = Value("tokens", TensorType((rows,), "i32"), "input")
     b.graph.values["sampling"] = Value("sampling", TensorType((6,), "i32"), "state")
-    table = "model.embed_tokens.weight"
-    matrix = model.matrices[table]
-    inputs = {"tokens": "tokens", **b.packed(table, matrix)}
-    attrs: dict[str, Attr] = {"k": matrix.k, "bits": matrix.bits, "group_size": matrix.group_size}
-    if config.embed_scale != 1:
-        attrs["factor"] = config.embed_scale
-    x = b.add("embed", "embed", inputs, attrs, "model.embed_tokens")["y"]
+    x = b.looked_up("embed")
     if config.learned_positions:
         inputs = {"x": x, "table": b.const("positions.table")}
         x = b.add("add_positions", "positions", inputs, {}, "model.embed_positions")["y"]

@@ -1,22 +1,27 @@
 """Which calls have their arguments in a table in the compute memory (edgec/emit/call_blocks.py), and its bytes.
 
-A step with one call, whose arguments do not depend on how many rows a run has, is such; what depends on the position is
-written into the table before the call.
+A token's step with one call is such. What depends on the position is written into the table before the call.
 """
 
 from __future__ import annotations
 
-from edgec.memory.plan import Buffer, Call, Extent, Plan, Position, Step
-from edgec.ops import kernel
+from collections.abc import Mapping
+
+from edgec.ir.graph import Graph
+from edgec.memory.plan import Buffer, Call, Extent, Plan, Position, Program, Step
+from edgec.ops import find, kernel
+from edgec.target import Target
 
 WORD = 4  # bytes of a field on the chip
+ENTRY = 3 * WORD  # of a step in the program's list, which lies there too
 CALLS = "calls"  # the tables' buffer in a plan
+SHARE = 16  # the tables take at most 1/SHARE of the compute memory, or there are none
 
 
-def tabled_call(step: Step) -> Call | None:
-    """The only call of a step, if a run's position is all that changes its arguments."""
+def tabled_call(program: Program, step: Step) -> Call | None:
+    """The only call of a token's step, if a run's position is all that changes its arguments."""
     phases = [phase for phase in step.phases if phase.call is not None]
-    if len(phases) != 1 or phases[0].when is not None:
+    if program.name != "decode" or len(phases) != 1 or phases[0].when is not None:
         return None
     call = phases[0].call
     return None if call is None or any(isinstance(n, Extent) for n in call.numbers.values()) else call
@@ -29,13 +34,16 @@ def written(call: Call) -> tuple[str, ...]:
     return tuple(p.name for p in kernel(call.kernel).params if p.name in numbers | addresses)
 
 
-def calls_bytes(plan: Plan) -> int:
-    """Bytes that the tables take on a chip, at most: 0 where it has no program of its own."""
-    if not plan.target.runtime.hal:
+def calls_bytes(graphs: Mapping[str, Graph], target: Target) -> int:
+    """Bytes that the tables take on a chip, at most, whatever kernels the steps will call.
+
+    0 where the chip has no program of its own, and where they would take too much.
+    """
+    if not target.runtime.hal or "decode" not in graphs:
         return 0
-    steps = (step for program in plan.programs.values() for step in program.steps)
-    calls = [call for step in steps if (call := tabled_call(step)) is not None]
-    return sum(WORD * len(kernel(call.kernel).params) for call in calls)
+    fields = (max(len(k.params) for k in find(node.op).kernels) for node in graphs["decode"].nodes)
+    size = sum(ENTRY + WORD * count for count in fields)
+    return size if SHARE * size <= target.memory_by_name[target.compute].capacity_bytes else 0
 
 
 def calls_buffer(plan: Plan) -> Buffer | None:

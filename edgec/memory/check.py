@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import combinations, groupby, pairwise
 from typing import Any
 
+from edgec.memory.check_new_rows import NewRows
 from edgec.memory.contents import ByOffset, Contents
 from edgec.memory.operand_sizes import most_bytes
 from edgec.memory.plan import (
@@ -29,6 +30,7 @@ from edgec.memory.plan import (
     Transfer,
     most,
     rows_at_run,
+    rows_of_part,
 )
 from edgec.neureka.engine import LINE
 from edgec.ops import attention, kernel
@@ -108,6 +110,7 @@ class _Walk:
         self.alive: list[Buffer] = []
         self.indexed: dict[str, ByOffset] = {}
         self.sizes: dict[Any, dict[str, tuple[int, int]]] = {}
+        self.new_rows = NewRows(plan, program)
 
     def run(self) -> None:
         for number, step in enumerate(self.program.steps):
@@ -124,9 +127,15 @@ class _Walk:
                 self.expect(step, region, f"output {value}")
                 if region.row_bytes and (region not in self.opened or region.row_bytes != row_bytes):
                     self.fail(step, f"no call writes {value} to row pos of {region.value} in rows of {row_bytes} B")
+        self.hold(self.program.steps[-1], self.new_rows.left())
 
     def fail(self, step: Step, what: str) -> None:
         raise PlanError(f"{self.program.name} step {step.index} ({step.op} {step.node}): {what}")
+
+    def hold(self, step: Step, wrong: str) -> None:
+        """Fail if something is wrong."""
+        if wrong:
+            self.fail(step, wrong)
 
     def expect(self, step: Step, region: Region, role: str) -> None:
         wrong = self.contents[region.level].holds(region)
@@ -141,10 +150,12 @@ class _Walk:
             self.fail(step, f"{role} {region.value} [{start}, {end}) of {region.level} is in no live buffer")
 
     def open(self, step: Step, direction: str, region: Region) -> None:
-        """Rows from pos on are written, and of a whole cache: as many follow as a run may have."""
+        """Rows from pos on are written, and of a whole cache, at its home or where its rows before pos were brought:
+        as many follow as a run may have."""
         cache = self.permanent[region.level].touching(region.offset, region.offset + region.size)
         whole = Buffer(region.value, region.level, region.offset, self.plan.context * region.row_bytes, "kv")
-        if direction != "out" or cache != whole or region.at or region.size != whole.size:
+        home = cache == whole and not region.at and region.size == whole.size
+        if direction != "out" or not (home or self.new_rows.opens(region, self.contents[region.level])):
             self.fail(step, f"rows of {region.row_bytes} B of {region.value} are not new rows of a whole cache")
         self.opened.add(region)
 
@@ -157,6 +168,7 @@ class _Walk:
             writes.append((transfer.target, part))
         for direction, region in _operands(phase.call):
             self.inside(step, region, "operand")
+            self.hold(step, self.new_rows.named(region))
             if region.row_bytes:
                 self.open(step, direction, region)
             self.read_ahead(step, phase.call, region)
@@ -184,10 +196,12 @@ class _Walk:
         for number in phase.call.numbers.values() if phase.call is not None else ():
             if isinstance(number, Extent):
                 self.count(step, number, phase.call.kernel if phase.call else "")
-        for region, _ in reads:
+        for region, part in reads:
             self.expect(step, region, "read")
+            self.hold(step, self.new_rows.read(region, phase.transfers[part] if part >= 0 else None))
         for region, _ in writes:
             self.contents[region.level].write(region)
+        self.new_rows.end_phase(phase.transfers)
 
     def operands(self, step: Step, call: Call, when: Extent | None) -> None:
         """Every region has what the kernel touches in any run, and one that is written consists of whole rows."""
@@ -201,6 +215,10 @@ class _Walk:
         cores = self.plan.target.engines[0].cores
         if call.numbers.get("cores", cores) != cores:
             self.fail(step, f"{call.kernel} has room for {call.numbers['cores']} cores, the engine has {cores}")
+        if "group" in call.numbers:
+            rows, group = call.regions["w"], call.numbers["group"]
+            if rows is not None and rows.value != rows_of_part(rows.value.rpartition(".")[0], int(most(group))):
+                self.fail(step, f"{call.kernel} of group {group} gets {rows.value}")
         if "lanes" in call.numbers:
             self._rooms(step, call, cores)
         kinds = {p.name: p.kind for p in kernel(call.kernel).params}
@@ -272,13 +290,22 @@ class _Walk:
         if link is None or (link.source, link.destination) != (t.source.level, t.target.level):
             self.fail(step, f"no link {t.link} joins {t.source.level} and {t.target.level}")
             return
-        if isinstance(t.rows, Extent):
-            self.count(step, t.rows, f"a transfer of {t.source.value}", bool(t.start))
         size = most(t.rows) * t.row_bytes
         if t.start != "token" and size > link.max_bytes:
             self.fail(step, f"a transfer of {size} B exceeds {link.name}'s limit of {link.max_bytes}")
         if t.row_bytes > link.max_bytes:
             self.fail(step, f"a row of {t.row_bytes} B exceeds {link.name}'s limit of {link.max_bytes}")
+        wrong = self.new_rows.move(t)
+        self.hold(step, wrong or "")
+        if wrong is None:
+            self.rows(step, t, size)
+        self.inside(step, t.source, "source")
+        self.inside(step, t.target, "target")
+
+    def rows(self, step: Step, t: Transfer, size: int) -> None:
+        """A transfer moves as many rows as its regions have, from and to where they belong, and names them rightly."""
+        if isinstance(t.rows, Extent):
+            self.count(step, t.rows, f"a transfer of {t.source.value}", bool(t.start))
         exact = {"": (t.source, t.target), "source_pos": (t.target,), "target_pos": (t.source,), "token": (t.target,)}
         for region in exact[t.start]:
             if region.size != size:
@@ -299,10 +326,18 @@ class _Walk:
                 self.fail(step, f"{rows.value} {where}, are not its last {left} rows of {t.row_bytes} B")
         if t.start == "token":
             table = next((b for b in self.plan.buffers if b.name == t.source.value), None)
-            if table is None or t.source.at or t.source.size != table.size:
+            part, past = divmod(t.source.at, t.source.size)
+            whole = table is not None and not past and not table.size % t.source.size
+            if table is None or not whole or t.source.size // t.row_bytes != self.tokens(step):
                 self.fail(step, f"rows chosen by token come from {t.source.size} B, not from all of {t.source.value}")
-        self.inside(step, t.source, "source")
-        self.inside(step, t.target, "target")
+            if t.source.size < table.size and t.target.value != rows_of_part(t.target.value.rpartition(".")[0], part):
+                self.fail(step, f"rows of part {part} of {t.source.value} become {t.target.value}")
+
+    def tokens(self, step: Step) -> int:
+        """Rows of the smallest table that a step looks tokens up in: every token has one, of each part of another."""
+        looked_up = [t for phase in step.phases for t in phase.transfers if t.start == "token"]
+        sizes = {b.name: b.size for b in self.plan.buffers}
+        return min(sizes.get(t.source.value, 0) // t.row_bytes for t in looked_up)
 
 
 def _operands(call: Call | None) -> Iterator[tuple[str, Region]]:

@@ -24,6 +24,7 @@ class Choices:
     tiling         the fastest of a step's tilings, rather than the coarsest that fits
     early_loads    a step's first weights during the step before
     kept_rows      the rows of a table by position loaded once a run, not by every layer (edgec/memory/kept_rows.py)
+    early_cache    rows of a cache that attention would wait for during steps before (edgec/memory/early_cache.py)
     compaction     all buffers placed again once every step is planned
     """
 
@@ -42,6 +43,7 @@ class Choices:
     tiling: bool = True
     early_loads: bool = True
     kept_rows: bool = True
+    early_cache: bool = True
     compaction: bool = True
 
 

@@ -13,6 +13,7 @@ from edgec.cost.estimate import longest_run
 from edgec.ir.graph import Graph
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.compaction import packed, relocate
+from edgec.memory.early_cache import with_early_caches
 from edgec.memory.homes import place_permanent
 from edgec.memory.kept_rows import Kept, keep_rows, unchanged
 from edgec.memory.placement import align
@@ -64,7 +65,8 @@ class Draft:
         return Plan(self.target, self.context, self.permanent, programs)
 
     def finished(self) -> Plan:
-        """Loads begin early and rows of tables stay where there is room, and all buffers are placed anew together."""
+        """Loads begin early, of constants and of caches, rows of tables stay where there is room, and all buffers are
+        placed anew together."""
         made = self.plan()
         for name, program in made.programs.items():
             made.programs[name] = self._compacted(program)
@@ -73,16 +75,37 @@ class Draft:
     def _compacted(self, program: Program) -> Program:
         if not self.choices.compaction:
             return relocate(program, program.buffers)
+        tried: Program | None = None
+        for share in ROOM_TO_TRY if self.choices.early_cache and self._can_fit(program) else ():
+            ahead = with_early_caches(program, self.permanent, self.target, self.context, self._room(share))
+            if ahead is None:
+                break
+            if ahead == tried:
+                continue
+            tried, found = ahead, self._placed(ahead)
+            if not self._fits(found.program.buffers):
+                continue
+            if not found.refused:
+                return found.program
+            return self._faster(found, self._placed(program)).program
+        return self._placed(program).program
+
+    def _placed(self, program: Program) -> Fitted:
+        """The program with loads as early and rows as long as its memories allow; where it fits none, as it is."""
         constants = {b.name for b in self.permanent if b.kind in CONSTANT}
         kept = keep_rows(program, constants, self.target.compute) if self.choices.kept_rows else None
         once = self._with_rows(program, kept) if kept else None
         if once and not once.refused:
-            return once.program  # nothing gave way to the rows
-        again = self._with_early_loads(program, unchanged(program))
-        made = again.program if again else self._repacked(program)
-        return (
-            min((once.program, made), key=lambda each: longest_run(self.target, self.context, each)) if once else made
-        )
+            return once  # nothing gave way to the rows
+        again = self._with_early_loads(program, unchanged(program)) or Fitted(self._repacked(program), 1)
+        return self._faster(once, again) if once else again
+
+    def _faster(self, *found: Fitted) -> Fitted:
+        return min(found, key=lambda each: longest_run(self.target, self.context, each.program))
+
+    def _room(self, share: float) -> dict[str, int]:
+        """By level, a share of the bytes that a program may take."""
+        return {m.name: int(share * (m.capacity_bytes - _end(self.permanent, m.name))) for m in self.target.memories}
 
     def _with_rows(self, program: Program, kept: Kept) -> Fitted | None:
         """The program with rows that stay, and with early loads as far as both have room; None if that is too much."""
@@ -96,11 +119,8 @@ class Draft:
         """The program with loads a step early, in as much of the free room as buffers can be placed in; None if in
         none."""
         permanent, target = self.permanent, self.target
-        alone = Plan(target, self.context, permanent, {program.name: kept.program})
-        fits = all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in target.memories)  # loads take room too
-        for share in ROOM_TO_TRY if self.choices.early_loads and fits else ():
-            room = {m.name: int(share * (m.capacity_bytes - _end(permanent, m.name))) for m in target.memories}
-            found = find_early(kept.program, permanent, target, self.context, room)
+        for share in ROOM_TO_TRY if self.choices.early_loads and self._can_fit(kept.program) else ():
+            found = find_early(kept.program, permanent, target, self.context, self._room(share))
             buffers, how = packed(found.buffers, permanent)
             if self._fits(buffers):
                 early = prefetched(kept.placed(program, buffers, how), found.early)
@@ -113,6 +133,11 @@ class Draft:
         if any(_end(buffers, m.name) > _end(program.buffers, m.name) for m in self.target.memories):
             buffers, how = program.buffers, {}
         return relocate(program, buffers, how, copies=self._fits([*self.permanent, *buffers]))
+
+    def _can_fit(self, program: Program) -> bool:
+        """Whether there may be room for the program's buffers, and so for what loads early."""
+        alone = Plan(self.target, self.context, self.permanent, {program.name: program})
+        return all(alone.lower_bound(m.name) < m.capacity_bytes + ALIGN for m in self.target.memories)
 
     def _fits(self, buffers: list[Buffer]) -> bool:
         return all(_end(buffers, m.name) <= m.capacity_bytes for m in self.target.memories)

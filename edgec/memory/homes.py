@@ -29,8 +29,8 @@ def place_permanent(
     last. near: constants and caches that stay in the compute memory, constants first: they are in its image.
     """
     graph = united(graphs)
-    gathered = {n.inputs[r] for n in graph.nodes if n.op == "embed" for r in embed.ROLES if r in n.inputs}
-    streamed = {v for n in graph.nodes if n.op != "embed" for v in n.inputs.values()}
+    gathered = {n.inputs[r] for n in graph.nodes if n.op in embed.FORMS for r in embed.ROLES if r in n.inputs}
+    streamed = {v for n in graph.nodes if n.op not in embed.FORMS for v in n.inputs.values()}
     lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
     large = [graph.values[name] for name in graph.outputs if is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))

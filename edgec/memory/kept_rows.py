@@ -122,7 +122,7 @@ def _loads(
     """The step's loads of rows of constants at the run's position, if each hop is one transfer into a slot that nothing
     else in the step writes."""
     moves = [((p, i), t) for p, phase in enumerate(step.phases) for i, t in enumerate(phase.transfers)]
-    written = [_place(t.target) for _, t in moves] + [_place(r) for r in _results(step.phases)]
+    written = [_place(t.target) for _, t in moves] + [_place(r) for r in results(step.phases)]
     found = []
     for move in moves:
         if move[1].start != "source_pos" or move[1].source.value not in constants:
@@ -145,7 +145,7 @@ def _place(region: Region) -> Place:
     return region.level, region.offset
 
 
-def _results(phases: Sequence[Phase]) -> list[Region]:
+def results(phases: Sequence[Phase]) -> list[Region]:
     """What the calls write."""
     return [
         region

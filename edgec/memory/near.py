@@ -7,17 +7,17 @@ they belong. Nothing stays where the plan would not fit, a token would not be fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from edgec.cost.estimate import longest_run, phases_usage
 from edgec.ir.graph import Graph
-from edgec.memory.call_tables import calls_bytes
 from edgec.memory.draft import Draft
 from edgec.memory.placement import align
-from edgec.memory.plan import Phase, Plan, Program, rows_at_run
+from edgec.memory.plan import Phase, Plan, Program, rows_at_run, rows_before_run
 from edgec.memory.residency import Cycles, savings
 from edgec.ops import find
+from edgec.ops.embed import FORMS
 
 NEAR_SHARE = 16  # what could stay in the compute memory is at least 1/NEAR_SHARE of what may, or nothing does
 NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
@@ -72,23 +72,38 @@ def with_near(
 
 
 def _planned_cycles(graph: Graph, made: Plan) -> list[float]:
-    """Cycles of each node's step of a token as planned; what its loads cost the step before it is its own."""
+    """Cycles of each node's step of a token as planned; what its loads cost the steps before it is its own."""
     cycles = [0.0] * len(graph.nodes)
     following = [*graph.nodes[1:], None]
     steps = made.programs["decode"].steps
     once = [t for p in steps[0].phases for t in p.transfers if rows_at_run(t.source.value) == t.target.value]
+
+    def taken(phases: Sequence[Phase]) -> float:
+        return phases_usage(made.target, phases, 1, made.context - 1).cycles
+
     for step, node, after in zip(steps, graph.nodes, following, strict=True):
-        early = set(after.inputs.values()) - set(node.inputs.values()) if after else ()
-        own = tuple(
-            replace(p, transfers=tuple(t for t in p.transfers if t.source.value not in early)) for p in step.phases
-        )
-        whole, alone = (phases_usage(made.target, phases, 1, made.context - 1).cycles for phases in (step.phases, own))
+        older = [t for p in step.phases for t in p.transfers if rows_before_run(t.source.value) == t.target.value]
+        bare = _without(step.phases, {t.source.value for t in older})
+        early = set(after.inputs.values()) - set(node.inputs.values()) if after else set()
+        own = _without(bare, early)
         # By itself, to which it is compared, a step loads its rows of a table that here were loaded once for all.
         kept = tuple(Phase((t,)) for t in once if step.index and t.source.value in node.inputs.values())
-        cycles[step.index] += alone + phases_usage(made.target, kept, 1, made.context - 1).cycles
+        cycles[step.index] += taken(own) + taken(kept)
         if after:
-            cycles[step.index + 1] += whole - alone
+            cycles[step.index + 1] += taken(bare) - taken(own)
+        if older:
+            cycles[_next_reader(graph, step.index, older[0].source.value)] += taken(step.phases) - taken(bare)
     return cycles
+
+
+def _without(phases: Sequence[Phase], sources: Collection[str]) -> tuple[Phase, ...]:
+    """The phases without transfers of some values."""
+    return tuple(replace(p, transfers=tuple(t for t in p.transfers if t.source.value not in sources)) for p in phases)
+
+
+def _next_reader(graph: Graph, index: int, value: str) -> int:
+    """The next node behind one that reads a value."""
+    return next(i for i in range(index + 1, len(graph.nodes)) if value in graph.nodes[i].inputs.values())
 
 
 def _calls(program: Program) -> int:
@@ -97,8 +112,7 @@ def _calls(program: Program) -> int:
 
 
 def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
-    """Bytes of the compute memory that could be taken for good: what programs leave beside activations, scratch and
-    tables of calls.
+    """Bytes of the compute memory that could be taken for good: what programs leave beside activations and scratch.
 
     Of decoding alone: prefill takes smaller tiles then.
     """
@@ -112,12 +126,12 @@ def near_budget(plan: Plan, programs: Collection[str] = ("decode",)) -> int:
                 for step in range(b.start, b.end):
                     alive[step] += align(b.size)
         most = max(most, *alive)
-    return target.data_bytes(target.compute) - always - most - SLOT_BYTES - calls_bytes(plan)
+    return target.data_bytes(target.compute) - always - most - SLOT_BYTES
 
 
 def elsewhere(graph: Graph) -> set[str]:
     """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
-    rows = {v for n in graph.nodes if n.op == "embed" for v in n.inputs.values()}
+    rows = {v for n in graph.nodes if n.op in FORMS for v in n.inputs.values()}
     rows |= {n.inputs["table"] for n in graph.nodes if "table" in n.inputs}
     return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
 

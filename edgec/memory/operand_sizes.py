@@ -59,6 +59,7 @@ SHAPES: dict[str, Shapes] = {
         **{"y": _HEADS},
     },
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
+    "embed_neureka": {"w": "[m][line]", "w_scale": "[m][groups]", "y": "[m][k] of which [m][size]"},
     "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
     "gelu_mul": {**_GATED, "y": "[rows][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},
@@ -176,6 +177,13 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     k, group_size = int(numbers["k"]), int(numbers["group_size"])
     found = {"groups": n_groups(k, group_size)}
     module = kernel_module(name)
+    if module == "embed_neureka":
+        bits, mode = int(numbers["bits"]), matmul_w4a8_neureka.mode_of(name)
+        if bits not in matmul_w4a8_neureka.WIDTHS or not matmul_w4a8_neureka.suits(k, group_size, mode):
+            raise ValueError(f"groups of {group_size} of {k} weights of {bits} bits")
+        if not 0 <= numbers["group"] < found["groups"]:
+            raise ValueError(f"group {numbers['group']} of {found['groups']}")
+        return found | {"size": min(k, group_size), "line": matmul_w4a8_neureka.row_bytes(k, group_size, bits, mode)}
     if not module.startswith("matmul_"):
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})
     bits = bits_of(name)

@@ -31,7 +31,10 @@ CONSTANT = ("weight", "scale", "table")  # kinds of buffers that no run writes
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions)."""
+    """times * clamp(n - first, 0, limit), with n = min(m, bound), plus pos if `from_start` (it counts positions).
+
+    A bound of 0 leaves the positions before the run.
+    """
 
     bound: int
     first: int
@@ -74,6 +77,21 @@ def rows_at_run(table: str) -> str:
     return f"{table}.rows"
 
 
+def rows_before_run(cache: str) -> str:
+    """What the rows of a cache before a run's are called where they were brought to, until its own are beside them."""
+    return f"{cache}.before"
+
+
+def before_run(context: int) -> Extent:
+    """The positions before a run's."""
+    return Extent(0, 0, context, from_start=True)
+
+
+def rows_of_part(rows: str, part: int) -> str:
+    """What rows that are looked up in one of a table's equal parts are called where they were brought to."""
+    return f"{rows}.{part}"
+
+
 def most(number: Number) -> int:
     """The largest value of a row count."""
     return number.most if isinstance(number, Extent) else int(number)  # type: ignore[arg-type]
@@ -111,6 +129,7 @@ class Transfer:
       ""            at their starts
       "source_pos"  at row pos of the source (a table by position)
       "target_pos"  at row pos of the destination (the cache)
+      "both_pos"    at row pos of both (new rows that were computed behind rows of the cache, to the cache)
       "token"       row i of the source is the row of token i (a gather)
     """
 
@@ -120,6 +139,16 @@ class Transfer:
     row_bytes: int
     rows: Number
     start: str = ""
+
+    @property
+    def source_stride(self) -> int:
+        """Bytes by which it begins later in the source for each position before the run's."""
+        return self.row_bytes if self.start in ("source_pos", "both_pos") else 0
+
+    @property
+    def target_stride(self) -> int:
+        """The same in the destination."""
+        return self.row_bytes if self.start in ("target_pos", "both_pos") else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ its level, so that the plan of a model that is too large is complete and says by
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 
 from edgec.ir.graph import Graph
+from edgec.memory.call_tables import CALLS, calls_bytes
 from edgec.memory.choices import ALL, Choices
 from edgec.memory.collector import no_cycle_search
 from edgec.memory.draft import Draft
@@ -35,9 +37,21 @@ def plan(
 ) -> Plan:
     """A plan of all graphs over shared weights and cache. Never fails for lack of room: see `Plan.deficits`.
 
-    known: decisions of earlier plans for this target, which it adds to.
+    known: decisions of earlier plans for this target, which it adds to. The arguments of a token's calls have room in
+    the compute memory (`call_tables.py`) unless the rest does not fit beside them.
     """
     known = known or Decisions(target)
+    size = calls_bytes(graphs, target)
+    if size:
+        made = _plan(graphs, _with_less(target, size + target.read_ahead_bytes), context, choices, known)
+        made = replace(made, target=target)
+        add_calls(made, CALLS, size)
+        if target.compute not in made.deficits():
+            return made
+    return _plan(graphs, target, context, choices, known)
+
+
+def _plan(graphs: Mapping[str, Graph], target: Target, context: int, choices: Choices, known: Decisions) -> Plan:
     worth = _worth(graphs, target, context, known) if choices.residency else {}
     drafted = partial(Draft, graphs, target, context, known, worth, choices)
     made = drafted().finished()
@@ -79,11 +93,18 @@ def add_program(made: Plan, code_bytes: int = 0, data_bytes: int = 0) -> None:
 
 
 def add_calls(made: Plan, name: str, size: int) -> None:
-    """Keep bytes of the compute memory for constants of the program's own, behind all else there, if there is room."""
+    """Keep bytes of the compute memory for constants of the program's own, behind all else there."""
     level = made.target.compute
     offset = -(-(made.used_bytes(level) + made.target.read_ahead_bytes) // ALIGN) * ALIGN
-    if size and offset + size <= made.target.memory_by_name[level].capacity_bytes:
-        made.buffers.append(Buffer(name, level, offset, size, "data"))
+    made.buffers.append(Buffer(name, level, offset, size, "data"))
+
+
+def _with_less(target: Target, size: int) -> Target:
+    """The target with so many bytes less of the compute memory, at least."""
+    kept = -(-size // ALIGN) * ALIGN
+    less = (replace(m, capacity_bytes=m.capacity_bytes - kept) for m in target.memories if m.name == target.compute)
+    others = {m.name: m for m in (*target.memories, *less)}
+    return replace(target, memories=tuple(others.values()))
 
 
 def _worth(graphs: Mapping[str, Graph], target: Target, context: int, known: Decisions) -> dict[str, float]:

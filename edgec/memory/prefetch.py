@@ -40,7 +40,7 @@ def find_early(
     for number, b in enumerate(program.buffers):
         if b.end == b.start + 1:
             slots.setdefault(b.start, {})[b.level, b.offset] = number
-    alive = _alive(program)
+    alive = alive_by_step(program)
     at = (program.rows, context - program.rows)
     # Phases of the step before: `skip` of them gave transfers away, and are `head` now.
     head, skip, late = tuple[Phase, ...](), 0, program.steps[0].phases
@@ -86,7 +86,7 @@ def prefetched(program: Program, early: Mapping[int, Early]) -> Program:
     return replace(program, steps=steps)
 
 
-def _alive(program: Program) -> list[dict[str, int]]:
+def alive_by_step(program: Program) -> list[dict[str, int]]:
     """Bytes of each level alive in each step."""
     alive: list[dict[str, int]] = [{} for _ in program.steps]
     for b in program.buffers:

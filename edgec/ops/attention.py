@@ -38,19 +38,23 @@ MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^
 
 
 def splits(heads: int, cores: int) -> bool:
-    """Whether heads fill the cores so unevenly that these rather share the positions of all heads of a row."""
+    """Whether heads fill the cores so unevenly that these rather share the heads of a row."""
     return heads % cores != 0 and heads < 4 * cores
 
 
 def split_from(heads: int, kv_heads: int, cores: int) -> int:
-    """The position from which on they do: earlier where three heads have the same keys, which are then loaded once."""
-    return (7 if heads >= 3 * kv_heads else 8) * cores
+    """The position from which on they share positions and values, not values alone: earlier where three heads have the
+    same keys, which are then loaded once.
+    """
+    return (6 if heads >= 3 * kv_heads else 10) * cores
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
-    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three."""
-    together = min(rows * heads // kv_heads, -(-rows * heads // cores), 4 if head_dim == 4 else 3)
-    return together if together >= 3 and head_dim % 4 == 0 else 1
+    """How many rows and heads with the same keys and values a core does together; 1 where it has fewer than three. Four
+    of heads of 4 elements, also where it has only three.
+    """
+    together = min(rows * heads // kv_heads, -(-rows * heads // cores))
+    return 1 if together < 3 or head_dim % 4 else 4 if head_dim == 4 else 3
 
 
 def factor(head_dim: int, scale: float = 0.0) -> np.float32:
@@ -284,8 +288,8 @@ def _whole_work(a: dict[str, Any]) -> Work:
     m, heads, kv, d, pos, cores, lanes = (
         int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "pos", "cores", "lanes")
     )
-    phases = m == 1 and splits(heads, cores) and pos >= split_from(heads, kv, cores)
-    return whole_work(m, heads, kv, d, pos, cores, lanes, phases)
+    shared = m == 1 and splits(heads, cores) and d % 4 == 0
+    return whole_work(m, heads, kv, d, pos, cores, lanes, shared, split_from(heads, kv, cores))
 
 
 KERNELS = (

@@ -2,7 +2,8 @@
 
     heads    a core has rows and heads one after the other
     lanes    three of them with the same keys go together, or four where heads have 4 elements
-    phases   one row, whose heads do not fill the cores: these share tiles of 4 positions of all heads
+    words    one row, whose heads do not fill the cores: scores of a head are a core's, words of four values are shared
+    phases   the same at later positions: tiles of 4 positions of all heads are shared
 
 Float operations are cycles of a core with XpulpV2 that its products do not take, fitted to steps of whole tokens and
 prompts on the public model of Siracusa.
@@ -18,21 +19,28 @@ from edgec.ops.op import Work
 # Cycles of a row and head by itself, and of lanes together: each, an element of a query, a position, an element of one.
 ONE = (370.0, 40.0, 22.0, 0.45)
 LANES = (1680.0, 95.0, 56.0, 0.0)
-PHASES = 900.0  # barriers, and code that is fetched for each phase
+# A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
+WORDS = (760.0, 10.0, 20.0, 0.58)
+WORD, WORD_POSITION = 45.0, 4.6
+# Code that is fetched for each phase, a head in it, an element of a query; then a position, an element of one, of a
+# head by itself, and of one of three with the same keys.
+PHASES = (1750.0, 270.0, 10.0)
+APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
 @lru_cache(maxsize=4096)
 def whole_work(
-    m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, phases: bool
+    m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, shared: bool, split_from: int
 ) -> Work:
-    """The work of a call of m rows from position pos on."""
-    if phases:
-        busiest = _phases(heads, kv_heads, head_dim, pos + 1, cores)
+    """The work of a call of m rows from position pos on. shared: cores share a head, from split_from on in phases."""
+    if shared:
+        share = _phases if pos >= split_from else _words
+        busiest = share(heads, kv_heads, head_dim, pos + 1, cores)
     else:
         visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in _shares(m * heads, cores))
         busiest = max(_cycles(head_dim, of_core) for of_core in visits)
     macs = 2 * heads * head_dim * (m * pos + m * (m + 1) // 2)
-    return Work(macs, 0, heads * cores if phases else heads * m, rows=1, row_flops=round(busiest))
+    return Work(macs, 0, heads * (cores if shared else m), rows=1, row_flops=round(busiest))
 
 
 def _shares(units: int, cores: int) -> Iterator[range]:
@@ -67,11 +75,21 @@ def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
     return total
 
 
+def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
+    each, element, position, product = WORDS
+    words = -(-heads * head_dim // (4 * cores))
+    of_head = each + element * head_dim + seen * (position + product * head_dim)
+    return -(-heads // cores) * of_head + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
+
+
 def _phases(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
-    """Tiles of 4 positions of all key/value heads are shared evenly; heads with the same keys go by threes."""
-    positions = 4 * -(-kv_heads * -(-seen // 4) // cores)
-    threes, ones = divmod(heads // kv_heads, 3)
-    total = PHASES + -(-heads // cores) * ONE[1] * head_dim
-    for count, (_, _, position, product) in ((threes, LANES), (ones, ONE)):
-        total += count * positions * (position + product * head_dim)
-    return total
+    fixed, each, element = PHASES
+    position, product = TOGETHER if heads >= 3 * kv_heads else APART
+    total = fixed + each * heads + element * head_dim * -(-heads // cores)
+    total += heads * seen / cores * (position + product * head_dim)
+    return total - _counted(heads, head_dim, seen, cores)
+
+
+def _counted(heads: int, head_dim: int, seen: int, cores: int) -> float:
+    """What a row's products are counted as besides, of one core: half a cycle each."""
+    return heads * head_dim * seen / cores

@@ -15,6 +15,7 @@ from edgec.ops.op import CORES, Array, Arrays, Attrs, Example, Kernel, Op, Param
 from edgec.packing import block_elements, n_groups, pack, row_bytes, unpack
 
 ROLES = ("w", "w_scale", "w_zero", "w_min")  # what is looked up: a row each per token
+FORMS = ("embed", "embed_neureka", "embed_neureka_1x1")  # ops that look tokens up, by what the table's rows are
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:

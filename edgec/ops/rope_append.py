@@ -90,17 +90,18 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def _work(a: dict[str, Any]) -> Work:
-    """Of the busiest core, times the cores. Fewer rows than cores go one after another, and the cores share each one's
-    heads; more rows are shared whole, and then an angle's factors are found once for all heads.
+    """Of the busiest core, times the cores. Fewer rows than cores go one after another: the cores share angles, where
+    these are few those of sets of heads, and then heads of keys and values. More rows are shared whole.
 
-    Operations are half cycles of a core with XpulpV2, fitted to four models' heads of 4 to 64 elements.
+    Operations are half cycles of a core with XpulpV2, fitted to steps of models with heads of 4 to 64 elements.
     """
     m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
     if m >= CORES:
         busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + 2 * kv * (31 + 3 * d))
     else:
-        rotated, kept = -(-(heads + kv) // CORES), -(-2 * kv // CORES)
-        busiest = (250 if m > 1 else 0) + m * (38 + rotated * (36 + 19 * d // 4) + kept * (7 + 4 * d))
+        sets = -(-2 * CORES // d)
+        rotated = -(-sets * (d // 2) // CORES) * (25 + 7 * (-(-heads // sets) - (-kv // sets)))
+        busiest = (250 if m > 1 else 0) + m * (45 + rotated + -(-2 * kv // CORES) * (7 + 4 * d))
     return Work(flops=CORES * busiest, parallel=CORES)
 
 
@@ -123,6 +124,7 @@ KERNEL = Kernel(
     ),
     run,
     _work,
+    directed=True,
 )
 DOC = "queries and keys rotated, keys and values quantised and appended to the cache"
 OPS = (Op("rope_append", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -4,8 +4,10 @@ A matrix can go there if it is symmetric and dense, its groups are jobs (`edgec/
 memories that the accelerator streams from have room for it beside the cache. Of the two forms it gets the one that
 takes less time for a token, one of a prompt and one that is generated counting the same: 3x3 jobs are short where
 weights are narrow and inputs many, 1x1 jobs where rows are many. A form that makes the model too large for those
-memories is not taken. Matrices that save most time per byte go first. The tables that tokens are looked up in stay, as
-do heads that are tied to them.
+memories is not taken. Matrices that save most time per byte go first.
+
+A table that tokens are looked up in stays, unless it is the head too: then there is still one constant, of which
+`embed_neureka` reads rows, and what its calls take more is part of the price. A head has one row, also of a prompt.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.cost.engine import call_cycles
+from edgec.ops import embed_neureka
 from edgec.ops import matmul_w4a8_neureka as op
 from edgec.packing import unpack
 from edgec.target import Target
@@ -25,6 +28,8 @@ WORTHWHILE = 0.95  # of the cores' time: less is no reason for another form
 TILE = 256  # channels, for the estimate; the planner chooses
 ROWS = 16  # of a prompt, for the estimate
 GROWTH = 0.05  # of its bytes that a matrix may gain where the model does not fit anyway
+RESULT = 2  # a row of results takes at most 1/RESULT of the compute memory, in which one call leaves it
+TABLE, HEADS = "model.embed_tokens.weight", ("model.embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def to_neureka(model: QuantizedModel, target: Target, context: int) -> Quantized
         return model
     room = _room(model, target, unit.weights, context)
     spare = sum(room.values()) - sum(m.packed.size + m.scale.nbytes for m in model.matrices.values())
-    found = {name: forms for name, m in model.matrices.items() if _can(name, m) and (forms := _forms(m, target))}
+    possible = {name: m for name, m in model.matrices.items() if _can(model, name, m, target)}
+    found = {name: forms for name, m in possible.items() if (forms := _forms(name, m, target))}
     chosen: dict[str, QuantizedTensor] = {}
     for name in sorted(found, key=lambda name: -found[name][0].gain / found[name][0].size):
         own = model.matrices[name].packed.size
@@ -68,43 +74,54 @@ def _room(model: QuantizedModel, target: Target, levels: tuple[str, ...], contex
     return room
 
 
-def _can(name: str, m: QuantizedTensor) -> bool:
+def _can(model: QuantizedModel, name: str, m: QuantizedTensor, target: Target) -> bool:
     plain = m.zero is None and m.minimum is None and m.pattern is None and not m.layout
-    return plain and not name.endswith("embed_tokens.weight")
+    room = 4 * RESULT * m.packed.shape[0] <= target.data_bytes(target.compute)
+    return plain and room and (name != TABLE or model.config.tied_embeddings)
 
 
-def _forms(m: QuantizedTensor, target: Target) -> list[Form]:
+def _forms(name: str, m: QuantizedTensor, target: Target) -> list[Form]:
     """The forms that are worth it, the one that saves most first."""
-    n = m.packed.shape[0]
+    n, rows = m.packed.shape[0], 1 if name in HEADS else ROWS
     numbers = {"n": n, "k": m.k, "group_size": m.group_size}
-    cores = _per_token(target, f"matmul_w{m.bits}a8", numbers)
+    cores = _per_token(target, f"matmul_w{m.bits}a8", numbers, rows)
     tile = numbers | {"tile": min(n, TILE), "first": min(TILE, op.half(n))}
-    forms = [
-        Form(
-            mode,
-            n * m.scale.shape[1] * _row_bytes(m, mode),
-            WORTHWHILE * cores - _per_token(target, op.kernel_name(m.bits, mode), tile),
-        )
-        for mode in LAYOUTS
-        if op.suits(m.k, m.group_size, mode)
-    ]
+    forms = []
+    for mode in (mode for mode in LAYOUTS if op.suits(m.k, m.group_size, mode)):
+        gain = WORTHWHILE * cores - _per_token(target, op.kernel_name(m.bits, mode), tile, rows)
+        if name == TABLE:
+            gain -= _looking_up(target, m, mode)
+        forms.append(Form(mode, n * m.scale.shape[1] * _row_bytes(m, mode), gain))
     return sorted((form for form in forms if form.gain > 0), key=lambda form: -form.gain)
 
 
-def _per_token(target: Target, kernel: str, numbers: dict[str, int]) -> float:
-    """Cycles of a token that is generated and of one of a prompt."""
-    one, many = (call_cycles(target, kernel, numbers | {"m": m}) for m in (1, ROWS))
+def _per_token(target: Target, kernel: str, numbers: dict[str, int], rows: int) -> float:
+    """Cycles of a token that is generated and of one of a prompt. rows: that a run of ROWS of a prompt's tokens has."""
+    one, many = (call_cycles(target, kernel, numbers | {"m": m}) for m in (1, rows))
     return one + many / ROWS
 
 
+def _looking_up(target: Target, m: QuantizedTensor, mode: str) -> float:
+    """Cycles that a token's look-up takes more in an encoded table, which has a call for each group."""
+    numbers = {"k": m.k, "bits": m.bits, "group_size": m.group_size, "group": 0}
+    coded = numbers | {"bits": _code_bits(m, mode)}
+    calls = m.scale.shape[1] * _per_token(target, embed_neureka.kernel_name(mode), coded, ROWS)
+    return calls - _per_token(target, "embed", numbers, ROWS)
+
+
 def _row_bytes(m: QuantizedTensor, mode: str) -> int:
-    return op.row_bytes(m.k, m.group_size, m.bits if mode == "3x3" else 8, mode)
+    return op.row_bytes(m.k, m.group_size, _code_bits(m, mode), mode)
+
+
+def _code_bits(m: QuantizedTensor, mode: str) -> int:
+    """The width in which a form stores a matrix's codes."""
+    return m.bits if mode == "3x3" else 8
 
 
 def encoded(m: QuantizedTensor, mode: str = "3x3") -> QuantizedTensor:
     """A packed matrix in the accelerator's form; of one that stands for a shape alone, another."""
     n, groups = m.packed.shape[0], m.scale.shape[1]
-    bits, layout = m.bits if mode == "3x3" else 8, LAYOUTS[mode]
+    bits, layout = _code_bits(m, mode), LAYOUTS[mode]
     if not any(m.packed.strides):
         shape = (groups * n, _row_bytes(m, mode))
         packed = np.broadcast_to(np.zeros((), np.uint8), shape)

@@ -31,6 +31,7 @@ NAMES = {
     "tiling": "tiles by time",
     "early_loads": "loads a step earlier",
     "kept_rows": "angles loaded once",
+    "early_cache": "cache loaded early",
     "compaction": "buffers placed again",
 }
 TITLE = "What the planner's decisions are worth: cycles of the same model without each"

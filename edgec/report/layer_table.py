@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgec.memory.plan import Plan
+from edgec.ops.embed import FORMS
 from edgec.report.layers import LayerErrors, error_source, layer_errors
 from edgec.report.steps import StepCost
 
@@ -43,7 +44,7 @@ def layer_costs(
             name = part_of(b.name, b.name.startswith(f"{TABLE}."))
             size[name] = size.get(name, 0) + b.size
     for step in steps:
-        name = part_of(f"{step.source}.", step.op == "embed")
+        name = part_of(f"{step.source}.", step.op in FORMS)
         cycles[name] = cycles.get(name, 0) + step.cycles
     whole = sum(cycles.values()) or 1
     errors = dict(_errors(stages, quantization))

@@ -138,16 +138,13 @@ class Simulator:
         if self.timeline is not None:
             self.timeline.transfer(t, rows)
         source, target = self.memory[t.source.level], self.memory[t.target.level]
-        from_, to, size = t.source.offset, t.target.offset, rows * t.row_bytes
+        from_, to = t.source.offset + pos * t.source_stride, t.target.offset + pos * t.target_stride
+        size = rows * t.row_bytes
         if t.start == "token":
             for row in range(rows):
                 at = from_ + tokens[row] * t.row_bytes
                 target[to + row * t.row_bytes : to + (row + 1) * t.row_bytes] = source[at : at + t.row_bytes]
             return
-        if t.start == "source_pos":
-            from_ += pos * t.row_bytes
-        elif t.start == "target_pos":
-            to += pos * t.row_bytes
         target[to : to + size] = source[from_ : from_ + size]
 
     def _call(self, call: Call, m: int, pos: int) -> None:

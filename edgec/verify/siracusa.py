@@ -13,11 +13,13 @@ from edgec.verify.board import Board
 from edgec.verify.emulated import EmulatedBackend
 from edgec.verify.toolchain import compile_chip
 
+SEED = 1  # of the turns' lengths: a run can be repeated
+
 
 class SiracusaBackend(EmulatedBackend):
     """The chip's own ELF: its kernels, runtime and linker script.
 
-    late    DMA and accelerator work as late as they can, and cores take turns in descending order: the order of things
+    late    DMA and accelerator work as late as they can, and cores take short turns by chance: the order of things
             least like the simulator's
     count   count instructions exactly, for each core
     traced  build with trace calls; without, `trace` is never called
@@ -47,7 +49,10 @@ class SiracusaBackend(EmulatedBackend):
         compile_chip(project_dir, target, self.elf, defines, "verify_main.c", optimize)
         cores = target.engines[0].cores
         order = list(reversed(range(cores))) if late else None
-        self.board = Board(self.elf, cores, order=order, late_dma=late, late_neureka=late, count=count, flash=flash)
+        shuffle = SEED if late else None
+        self.board = Board(
+            self.elf, cores, order=order, shuffle=shuffle, late_dma=late, late_neureka=late, count=count, flash=flash
+        )
         self._stacks = target.runtime.stack_bytes, target.runtime.worker_stack_bytes
         super().__init__(self.board, seconds)
 

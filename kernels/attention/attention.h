@@ -105,8 +105,8 @@ void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core,
 
 /* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Directed: core 0 calls it alone.
  * q8, s, p, r and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
- * `cores`, and each of them does up to `lanes` rows and heads together: 1, 3, or 4 where head_dim is 4. Rooms are at
- * least cores * lanes. Where found is given, rooms are also at least n_heads: cores may share the heads of a row. lds is
+ * `cores`, and each of them does up to `lanes` rows and heads together: 1, or 3, or 4 instead where head_dim is 4. Rooms
+ * are at least cores * lanes. Where found is given, rooms are also at least n_heads: cores may share the heads of a row. lds is
  * a multiple of 4. */
 typedef struct {
     const float *q;          /* [m][n_heads][head_dim] */

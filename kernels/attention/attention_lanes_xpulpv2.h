@@ -31,7 +31,8 @@ typedef struct {
 EDGEC_INLINE void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *of) {
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
-        edgec_attend(a, of->unit[l], of->kv, of->length[l], of->q8, of->s, of->p);
+        const uint32_t most = edgec_most_scale(a->v_scale + of->kv, a->n_kv_heads, of->length[l], 0);
+        edgec_attend(a, of->unit[l], of->kv, of->length[l], most, of->q8, of->s, of->p);
     }
 }
 
@@ -141,18 +142,23 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
     for (uint32_t l = 0; l < 3u; l++) {
         of->factor[l] = edgec_query(a, of->unit[l], of->q8 + l * d);
     }
-    if (!edgec_score_trio(of->q8, &keys, of->factor, of->s, a->lds, all, most, of->top, 1)) {
+    edgec_trio_scores scores;
+    edgec_score_trio_of(&scores, &keys, a->lds);
+    if (!edgec_score_trio(&scores, of->q8, &keys, of->factor, of->s, all, most, of->top, 1)) {
         return 0;
     }
     edgec_lanes_hide(a, of, all);
     edgec_lanes_weigh(a, of, 4, a->lds);
-    edgec_values values = {a->v + j * d, kv * d, 4, most};
+    const uint32_t whole = most & ~3u;
+    edgec_values values = {a->v + j * d, kv * d, 4, whole};
     for (uint32_t i = 0; i < d; i += 4u) {
-        edgec_trio_values sums;
-        edgec_mix_trio(&sums, of->p, a->lds, &values);
+        int32_t sums[12]; /* [3][4] */
+        edgec_mix_trio(of->p, a->lds, &values, sums, 4);
         EDGEC_UNROLL_1
         for (uint32_t l = 0; l < 3u; l++) {
-            edgec_finish_four(sums.acc + 4u * l, a->y + of->unit[l] * d + i, of->factor[l]);
+            edgec_mix_word(of->p + l * a->lds + whole, values.v + (size_t)whole * values.stride,
+                           values.stride, most - whole, sums + 4u * l);
+            edgec_finish_four(sums + 4u * l, a->y + of->unit[l] * d + i, of->factor[l]);
         }
         values.v += 4;
     }

@@ -21,19 +21,27 @@ EDGEC_INLINE float edgec_query(const edgec_attention_args *a, uint32_t unit, int
     return edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum) * a->factor;
 }
 
-/* y of one row and head, which has key/value head j and sees `length` positions. q8, s, p: of one room. */
-EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
-                               int8_t *q8, float *s, uint8_t *p) {
+/* p of one row and head, which has key/value head j and sees `length` positions, whose largest scale of values is `most`;
+ * returns the factor of p . v. q8, s, p: of one room. */
+EDGEC_INLINE float edgec_weights(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
+                                 uint32_t most, int8_t *q8, float *s, uint8_t *p) {
     const uint32_t kv = a->n_kv_heads, d = a->head_dim;
     const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
     const float top = edgec_score_row(8, q8, keys, edgec_query(a, unit, q8), s, length);
-    const float factor = edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top);
+    return edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top, most);
+}
+
+/* y of one row and head. */
+EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
+                               uint32_t most, int8_t *q8, float *s, uint8_t *p) {
+    const uint32_t kv = a->n_kv_heads, d = a->head_dim;
+    const float factor = edgec_weights(a, unit, j, length, most, q8, s, p);
     edgec_mix_head(p, a->v + j * d, kv * d, d, length, factor, a->y + (size_t)unit * d);
 }
 
 /* A core's rows and heads, one after the other. Rows of a head are neighbours: later ones see more, and every core has some
  * of them. */
-static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
+EDGEC_COMPACT static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_attention_args, a, args);
     const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);
@@ -42,10 +50,22 @@ static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_co
     for (; row >= a->m; row -= a->m) { /* few as a rule: shorter than a division */
         head++;
     }
+    /* Whether a core's heads are pairs of neighbours with scales of their own, which are then found together. */
+    const int pairs = a->m == 1u && a->n_kv_heads == a->n_heads && a->n_heads % 2u == 0 &&
+                      edgec_share(a->n_heads, 0, n_cores).end % 2u == 0;
+    uint32_t most = 0;
     for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
         EDGEC_ANEW(a); /* what a head needs is computed for it, not kept in memory from head to head */
         const uint32_t j = a->n_kv_heads == a->n_heads ? head : head * a->n_kv_heads / a->n_heads;
-        edgec_attend(a, row * a->n_heads + head, j, a->pos + row + 1u, a->q8 + core * a->head_dim,
+        const uint32_t length = a->pos + row + 1u;
+        if (!pairs) {
+            most = edgec_most_scale(a->v_scale + j, a->n_kv_heads, length, 0);
+        } else if (left % 2u == 0) {
+            most = edgec_most_scales(a->v_scale + j, a->n_kv_heads, length);
+        } else {
+            most >>= 16;
+        }
+        edgec_attend(a, row * a->n_heads + head, j, length, most & 0xFFFFu, a->q8 + core * a->head_dim,
                      a->s + core * a->lds, a->p + core * a->lds);
         if (++row == a->m) {
             row = 0;

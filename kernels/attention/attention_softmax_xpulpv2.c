@@ -24,6 +24,7 @@ void edgec_attention_softmax(const edgec_attention_softmax_args *a, uint32_t cor
         for (uint32_t t = 1; t < length; t++) {
             top = edgec_max(top, s[t]);
         }
-        a->p_scale[unit] = edgec_softmax_row(s, p, v_scale, kv, length, a->m - row - 1u, top);
+        const uint32_t most = edgec_most_scale(v_scale, kv, length, 0);
+        a->p_scale[unit] = edgec_softmax_row(s, p, v_scale, kv, length, a->m - row - 1u, top, most);
     }
 }

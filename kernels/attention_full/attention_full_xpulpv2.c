@@ -17,6 +17,8 @@ void edgec_attention_softmax_full(const edgec_attention_softmax_full_args *a, ui
         for (uint32_t t = 1; t < length; t++) {
             top = edgec_max(top, s[t]);
         }
-        a->p_scale[unit] = edgec_softmax_row(s, p, a->v_scale + j, kv, length, a->positions - length, top);
+        const uint32_t most = edgec_most_scale(a->v_scale + j, kv, length, 0);
+        a->p_scale[unit] =
+            edgec_softmax_row(s, p, a->v_scale + j, kv, length, a->positions - length, top, most);
     }
 }

@@ -46,7 +46,7 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
     if (count >= 4u) {
         int32_t l0, l1, l2, l3, h0, h1, h2, h3; /* from 0: gcc takes 30 operands, and counts a "+r" as two */
         int32_t less; /* 8 times the sum of p: sum(p (u - 8)) = sum(p u) - 8 sum(p) */
-        uint32_t w, r0, r1, r2, r3, x, y, high, even, odd, mask, eights;
+        uint32_t w, r0, r1, r2, r3, x, y, high, upper, odd, mask, eights;
         /* Bytes of one element of both halves: r is used up, l and h are their sums. 5 instructions. */
         /* clang-format off */
 #define EDGEC_MIX_I4(r, l, h)           \
@@ -68,7 +68,7 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
             "mv %[h3], zero\n\t"
             "li %[mask], 0x0F0F0F0F\n\t"
             "li %[eights], 0x08080808\n\t"
-            EDGEC_HWLOOP("0", "%[tiles]", "36",
+            EDGEC_HWLOOP("0", "%[tiles]", "35",
                 EDGEC_P_LW("%[w]", "4", "%[p]")
                 EDGEC_TRANSPOSE
                 EDGEC_PV_SDOTUP_B("%[less]", "%[w]", "%[eights]")
@@ -79,7 +79,7 @@ EDGEC_INLINE void edgec_mix_word_i4(const uint8_t *p, const uint8_t *v, uint32_t
             : [p] "+r"(p), [v] "+r"(v), [l0] "=&r"(l0), [l1] "=&r"(l1), [l2] "=&r"(l2), [l3] "=&r"(l3),
               [h0] "=&r"(h0), [h1] "=&r"(h1), [h2] "=&r"(h2), [h3] "=&r"(h3), [w] "=&r"(w), [r0] "=&r"(r0),
               [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x), [y] "=&r"(y),
-              [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd), [mask] "=&r"(mask),
+              [high] "=&r"(high), [upper] "=&r"(upper), [odd] "=&r"(odd), [mask] "=&r"(mask),
               [less] "=&r"(less), [eights] "=&r"(eights)
             : [tiles] "r"(count / 4u), [stride] "r"(stride)
             : "memory");

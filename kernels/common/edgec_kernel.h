@@ -60,6 +60,18 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #define EDGEC_SELDOM(condition) (condition)
 #endif
 
+/* What the compiler may rely on, where it is not seen. */
+#if defined(__GNUC__)
+#define EDGEC_ASSUME(condition)                                                                              \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            __builtin_unreachable();                                                                         \
+        }                                                                                                    \
+    } while (0)
+#else
+#define EDGEC_ASSUME(condition) ((void)0)
+#endif
+
 /* `const type *name`, equal to `from`. In a copy of a kernel that is made for one call (edgec/emit/kernel_copies.py)
  * the numbers that the call never changes are constants in what it points to: then only addresses are loaded. */
 #if defined(EDGEC_FIXED)
@@ -83,6 +95,13 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated in flo
 #define EDGEC_ALL_CORES(n_cores) ((n_cores) = EDGEC_CORES)
 #else
 #define EDGEC_ALL_CORES(n_cores) ((void)0)
+#endif
+
+/* A function that passes once: short rather than fast code between its loops. */
+#if defined(__clang__)
+#define EDGEC_COMPACT __attribute__((minsize))
+#else
+#define EDGEC_COMPACT
 #endif
 
 /* Units begin .. end - 1. */

@@ -158,18 +158,17 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
 EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float r,
                                        float *scale) {
     const uint32_t group = j >> cut->log;
-    const uint32_t *tops = c->tops + (group << cut->log);
-    const int first = tops == c->tops + j;
+    const uint32_t *tops = c->tops + (group << cut->log), *at = tops;
     uint32_t each = 1u << cut->log, doubled = 0;
 #if defined(EDGEC_PULP_FLOAT)
-    EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, tops, each);
+    EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, at, each);
 #else
     for (; each > 0; each--) {
-        doubled = edgec_p_maxu(doubled, *tops++);
+        doubled = edgec_p_maxu(doubled, *at++);
     }
 #endif
     const float top = edgec_float(doubled >> 1) * r;
-    if (first) {
+    if (tops == c->tops + j) {
         scale[group] = top * EDGEC_ONE_127TH;
     }
     return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;

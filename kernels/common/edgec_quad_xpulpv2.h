@@ -112,7 +112,7 @@ EDGEC_INLINE void edgec_quad_score(edgec_quad_scores *of) {
 #define LOAD(w) EDGEC_P_LW("%[" #w "]", "4", "%[p]")
 
 EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
-    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, r0, r1, r2, r3, x, y, high, even, odd;
+    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, r0, r1, r2, r3, x, y, high, upper, odd;
     uint32_t p, v, stride;
     __asm__ volatile(
         GET(p, "0") GET(v, "4") GET(stride, "8") GET(x, "12")
@@ -120,7 +120,7 @@ EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
         ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3) ZERO(d0) ZERO(d1) ZERO(d2) ZERO(d3)
         EDGEC_TRANSPOSE_MASKS
         ".balign 4\n8:\n\t"
-        EDGEC_HWLOOP_INNER("0", "%[x]", "34",
+        EDGEC_HWLOOP_INNER("0", "%[x]", "33",
             EDGEC_TRANSPOSE
             LOAD(x) LOAD(r1) MIX(x, a0, a1, a2, a3) LOAD(x) MIX(r1, b0, b1, b2, b3) LOAD(r1)
             MIX(x, c0, c1, c2, c3) MIX(r1, d0, d1, d2, d3))
@@ -131,7 +131,7 @@ EDGEC_INLINE void edgec_quad_mix(edgec_quad_values *of) {
         PUT(a0, "24") PUT(a1, "28") PUT(a2, "32") PUT(a3, "36") PUT(b0, "40") PUT(b1, "44") PUT(b2, "48") PUT(b3, "52")
         PUT(c0, "56") PUT(c1, "60") PUT(c2, "64") PUT(c3, "68") PUT(d0, "72") PUT(d1, "76") PUT(d2, "80") PUT(d3, "84")
         : T(a0), T(a1), T(a2), T(a3), T(b0), T(b1), T(b2), T(b3), T(c0), T(c1), T(c2), T(c3), T(d0), T(d1), T(d2), T(d3),
-          T(r0), T(r1), T(r2), T(r3), T(x), T(y), T(high), T(even), T(odd), T(p), T(v), T(stride), [of] "+m"(*of)
+          T(r0), T(r1), T(r2), T(r3), T(x), T(y), T(high), T(upper), T(odd), T(p), T(v), T(stride), [of] "+m"(*of)
         :
         : "memory");
 }

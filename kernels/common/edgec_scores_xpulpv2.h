@@ -236,9 +236,26 @@ EDGEC_INLINE float edgec_score_tiles_i4(const int8_t *q, edgec_keys *keys, float
     return top;
 }
 
-/* q . k of one position, element by element. */
+/* q . k of one position: of 8 bits and whole words by words, otherwise element by element. */
 EDGEC_INLINE int32_t edgec_dot_elements(uint32_t bits, const int8_t *q, const uint8_t *k, uint32_t d) {
     int32_t acc = 0;
+#if defined(EDGEC_XPULPV2)
+    if (bits == 8u && d % 4u == 0) {
+        uint32_t x, y;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_HWLOOP("0", "%[words]", "4",
+                EDGEC_P_LW("%[x]", "4", "%[q]")
+                EDGEC_P_LW("%[y]", "4", "%[k]")
+                "nop\n\t"
+                EDGEC_PV_SDOTSP_B("%[acc]", "%[x]", "%[y]"))
+            : [q] "+r"(q), [k] "+r"(k), [acc] "+r"(acc), [x] "=&r"(x), [y] "=&r"(y)
+            : [words] "r"(d / 4u)
+            : "memory");
+        /* clang-format on */
+        return acc;
+    }
+#endif
     EDGEC_UNROLL_1
     for (uint32_t i = 0; i < d; i++) {
         const uint32_t half = d / 2u;
@@ -249,7 +266,7 @@ EDGEC_INLINE int32_t edgec_dot_elements(uint32_t bits, const int8_t *q, const ui
     return acc;
 }
 
-/* s[t] of `count` positions, element by element. */
+/* s[t] of `count` positions, one by one. */
 EDGEC_INLINE float edgec_score_elements(uint32_t bits, const int8_t *q, const edgec_keys *keys, float scale,
                                         float *s, uint32_t count, float top) {
     const uint8_t *k = keys->k;
@@ -319,6 +336,20 @@ EDGEC_INLINE float edgec_top_score(const float *s, uint32_t count) {
     }
 #endif
     return top;
+}
+
+/* The sum of x [count], count at least 1: of integers below 2^24, so exact. */
+EDGEC_INLINE float edgec_total(const float *x, uint32_t count) {
+    float total = 0.0f;
+#if defined(EDGEC_PULP_FLOAT)
+    EDGEC_FOLD("fadd.s %[total], %[total], %[a]\n\t", total, x, count);
+#else
+    EDGEC_UNROLL_1
+    for (; count > 0; count--) {
+        total += *x++;
+    }
+#endif
+    return total;
 }
 
 /* Parts of a score row: as many as spread `units` rows evenly over the cores. */

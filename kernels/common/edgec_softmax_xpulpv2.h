@@ -37,6 +37,35 @@ EDGEC_INLINE uint32_t edgec_most_scale(const uint16_t *v_scale, uint32_t kv, uin
     return most;
 }
 
+/* The largest scales of two neighbouring heads: halves of a word, the first head's the lower one. v_scale: [count][kv] of
+ * which two columns are read */
+EDGEC_INLINE uint32_t edgec_most_scales(const uint16_t *v_scale, uint32_t kv, uint32_t count) {
+    uint32_t most = 0;
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(count < 2u)) {
+        uint32_t a, b;
+        /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[pairs]", "4",
+            EDGEC_P_LW_R("%[a]", "%[step]", "%[v]")
+            EDGEC_P_LW_R("%[b]", "%[step]", "%[v]")
+            EDGEC_PV_MAX_H("%[most]", "%[most]", "%[a]") /* none is negative */
+            EDGEC_PV_MAX_H("%[most]", "%[most]", "%[b]"))
+        : [v] "+r"(v_scale), [most] "+r"(most), [a] "=&r"(a), [b] "=&r"(b)
+        : [pairs] "r"(count / 2u), [step] "r"(2u * kv)
+        : "memory");
+        /* clang-format on */
+        count %= 2u;
+    }
+#endif
+    EDGEC_UNROLL_1
+    for (; count > 0; count--) {
+        most = edgec_p_maxu(most & 0xFFFFu, v_scale[0]) | edgec_p_maxu(most >> 16, v_scale[1]) << 16;
+        v_scale += kv;
+    }
+    return most;
+}
+
 /* (1 / most) * EDGEC_RATIO_UP of a scale; 0 of 0. */
 EDGEC_INLINE float edgec_ratio_of(float most) {
     return edgec_bits(most) ? edgec_reciprocal(most) * EDGEC_RATIO_UP : 0.0f;
@@ -110,11 +139,11 @@ EDGEC_INLINE float edgec_values_factor(float most, float total) {
     return (most * edgec_quotient(255.0f, total)) * EDGEC_ONE_255TH;
 }
 
-/* One row and head whose largest score is `top`. s: [length]; p: [length + hidden]; v_scale: [length][kv]. Returns the
- * factor of p . v. */
+/* One row and head whose largest score is `top` and largest scale `largest`, its bits. s: [length]; p: [length + hidden];
+ * v_scale: [length][kv]. Returns the factor of p . v. */
 EDGEC_INLINE float edgec_softmax_row(float *s, uint8_t *p, const uint16_t *v_scale, uint32_t kv,
-                                     uint32_t length, uint32_t hidden, float top) {
-    const float most = edgec_f16_to_f32((uint16_t)edgec_most_scale(v_scale, kv, length, 0));
+                                     uint32_t length, uint32_t hidden, float top, uint32_t largest) {
+    const float most = edgec_f16_to_f32((uint16_t)largest);
     const uint32_t total = edgec_weigh_row(s, p, v_scale, kv, length, top, edgec_ratio_of(most));
     EDGEC_UNROLL_1
     for (p += length; EDGEC_SELDOM(hidden > 0); hidden--) {

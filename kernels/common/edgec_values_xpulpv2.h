@@ -7,27 +7,27 @@
 #include "edgec_rows_xpulpv2.h"
 
 #if defined(EDGEC_XPULPV2)
-/* Loads 4 bytes of each of 4 positions and transposes them, in 14 instructions: r0, y, r2 and r3 then hold elements 0, 1,
- * 2 and 3 of all positions, and v is behind them. It needs the masks. */
+/* Loads 4 bytes of each of 4 positions a, b, c and d, and transposes them, in 13 instructions: r0, y, r2 and r3 then hold
+ * elements 0, 1, 2 and 3 of all positions, and v is behind them. It needs the masks. No byte is copied first: r0 is put
+ * together from the lowest bytes, by packs that leave its other half alone until it is read. */
 /* clang-format off */
-#define EDGEC_TRANSPOSE                               \
-    EDGEC_P_LW_R("%[r0]", "%[stride]", "%[v]")        \
-    EDGEC_P_LW_R("%[r1]", "%[stride]", "%[v]")        \
-    EDGEC_P_LW_R("%[r2]", "%[stride]", "%[v]")        \
-    EDGEC_P_LW_R("%[r3]", "%[stride]", "%[v]")        \
-    EDGEC_PV_PACK_H("%[x]", "%[r1]", "%[r0]")         \
-    EDGEC_PV_SHUFFLE2_H("%[r1]", "%[r0]", "%[high]")  \
-    EDGEC_PV_PACK_H("%[y]", "%[r3]", "%[r2]")         \
-    EDGEC_PV_SHUFFLE2_H("%[r3]", "%[r2]", "%[high]")  \
-    "mv %[r0], %[y]\n\t"                              \
-    "mv %[r2], %[r3]\n\t"                             \
-    EDGEC_PV_SHUFFLE2_B("%[r0]", "%[x]", "%[even]")   \
-    EDGEC_PV_SHUFFLE2_B("%[y]", "%[x]", "%[odd]")     \
-    EDGEC_PV_SHUFFLE2_B("%[r2]", "%[r1]", "%[even]")  \
-    EDGEC_PV_SHUFFLE2_B("%[r3]", "%[r1]", "%[odd]")
+#define EDGEC_TRANSPOSE                                                       \
+    EDGEC_P_LW_R("%[r0]", "%[stride]", "%[v]")                                \
+    EDGEC_P_LW_R("%[r1]", "%[stride]", "%[v]")                                \
+    EDGEC_P_LW_R("%[r2]", "%[stride]", "%[v]")                                \
+    EDGEC_P_LW_R("%[r3]", "%[stride]", "%[v]")                                \
+    EDGEC_PV_PACK_H("%[x]", "%[r1]", "%[r0]")         /* a0 a1 b0 b1 */       \
+    EDGEC_PV_PACKLO_B("%[r0]", "%[r1]", "%[r0]")      /* a0 b0 a2 a3 */       \
+    EDGEC_PV_PACK_H("%[y]", "%[r3]", "%[r2]")         /* c0 c1 d0 d1 */       \
+    EDGEC_PV_SHUFFLE2_B("%[r1]", "%[r0]", "%[upper]") /* a2 b2 a3 b3 */       \
+    EDGEC_PV_PACKHI_B("%[r0]", "%[r3]", "%[r2]")      /* a0 b0 c0 d0 */       \
+    EDGEC_PV_SHUFFLE2_B("%[r3]", "%[r2]", "%[upper]") /* c2 d2 c3 d3 */       \
+    EDGEC_PV_SHUFFLE2_B("%[y]", "%[x]", "%[odd]")     /* a1 b1 c1 d1 */       \
+    EDGEC_PV_PACK_H("%[r2]", "%[r3]", "%[r1]")        /* a2 b2 c2 d2 */       \
+    EDGEC_PV_SHUFFLE2_H("%[r3]", "%[r1]", "%[high]")  /* a3 b3 c3 d3 */
 #define EDGEC_TRANSPOSE_MASKS         \
     "li %[high], 0x00010003\n\t"      \
-    "li %[even], 0x02000604\n\t"      \
+    "li %[upper], 0x03070206\n\t"     \
     "li %[odd], 0x03010705\n\t"
 
 /* Of several rows or heads with the same values (edgec_trio_xpulpv2.h, edgec_quad_xpulpv2.h): the products of one's weights w
@@ -56,11 +56,11 @@ EDGEC_INLINE edgec_mixed edgec_mix_four(const uint8_t *p, const int8_t *v, uint3
 #if defined(EDGEC_XPULPV2)
     uint32_t w, r0, r1, r2, r3;
     if (!EDGEC_SELDOM(count < 4u)) {
-        uint32_t x, y, high, even, odd;
+        uint32_t x, y, high, upper, odd;
         /* clang-format off */
         __asm__ volatile(
             EDGEC_TRANSPOSE_MASKS
-            EDGEC_HWLOOP("0", "%[tiles]", "19",
+            EDGEC_HWLOOP("0", "%[tiles]", "18",
                 EDGEC_P_LW("%[w]", "4", "%[p]")
                 EDGEC_TRANSPOSE
                 EDGEC_PV_SDOTUSP_B("%[a0]", "%[w]", "%[r0]")
@@ -69,7 +69,7 @@ EDGEC_INLINE edgec_mixed edgec_mix_four(const uint8_t *p, const int8_t *v, uint3
                 EDGEC_PV_SDOTUSP_B("%[a3]", "%[w]", "%[r3]"))
             : [p] "+r"(p), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3),
               [w] "=&r"(w), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
-              [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
+              [y] "=&r"(y), [high] "=&r"(high), [upper] "=&r"(upper), [odd] "=&r"(odd)
             : [tiles] "r"(count / 4u), [stride] "r"(stride)
             : "memory");
         /* clang-format on */
@@ -125,7 +125,7 @@ EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_
 #if defined(EDGEC_XPULPV2)
     int32_t a0, a1, a2, a3, b0, b1, b2,
         b3; /* loaded there: gcc takes 30 operands, and counts a "+r" as two */
-    uint32_t w, w2, r0, r1, r2, r3, x, y, high, even, odd;
+    uint32_t w, w2, r0, r1, r2, r3, x, y, high, upper, odd;
     /* clang-format off */
     __asm__ volatile(
         "lw %[a0], 0(%[acc])\n\t"
@@ -137,7 +137,7 @@ EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_
         "lw %[b2], 8(%[acc2])\n\t"
         "lw %[b3], 12(%[acc2])\n\t"
         EDGEC_TRANSPOSE_MASKS
-        EDGEC_HWLOOP("0", "%[tiles]", "24",
+        EDGEC_HWLOOP("0", "%[tiles]", "23",
             EDGEC_P_LW("%[w]", "4", "%[p]")
             EDGEC_P_LW("%[w2]", "4", "%[p2]")
             EDGEC_TRANSPOSE
@@ -152,7 +152,7 @@ EDGEC_INLINE void edgec_mix_two(const uint8_t *p, const uint8_t *p2, const int8_
         : [p] "+r"(p), [p2] "+r"(p2), [v] "+r"(v), [a0] "=&r"(a0), [a1] "=&r"(a1), [a2] "=&r"(a2),
           [a3] "=&r"(a3), [b0] "=&r"(b0), [b1] "=&r"(b1), [b2] "=&r"(b2), [b3] "=&r"(b3), [w] "=&r"(w),
           [w2] "=&r"(w2), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
-          [y] "=&r"(y), [high] "=&r"(high), [even] "=&r"(even), [odd] "=&r"(odd)
+          [y] "=&r"(y), [high] "=&r"(high), [upper] "=&r"(upper), [odd] "=&r"(odd)
         : [tiles] "r"(count / 4u), [stride] "r"(stride), [acc] "r"(acc), [acc2] "r"(acc2)
         : "memory");
     /* clang-format on */

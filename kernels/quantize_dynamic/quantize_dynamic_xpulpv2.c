@@ -34,6 +34,7 @@ static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_co
 /* One row, by a team. */
 static void edgec_quantize_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
+    EDGEC_ASSUME(core < n_cores);
     edgec_parts *c = edgec_parts_of(args);
     EDGEC_KNOWN(edgec_quantize_dynamic_args, a, c->a);
     const edgec_cut cut = edgec_parts_known(c, a->k, a->group_size, EDGEC_GROUPS);

@@ -67,6 +67,77 @@ EDGEC_INLINE int32_t edgec_normal_quantize(const float *x, const float *gain, in
     return total;
 }
 
+/* rint(((x * gain) * r) * inverse) to q, returns the sum. x, gain, q: [count], count even and not 0 */
+EDGEC_INLINE uint32_t edgec_normal_pairs(const float *x, const float *gain, int8_t *q, uint32_t count,
+                                         float r, float inverse) {
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b, c, d, bytes = 0, total = 0, magic, ones;
+    /* clang-format off */
+    __asm__ volatile(
+        "lui %[magic], %[magic_] >> 12\n\t"
+        "li %[ones], 0x0101\n\t"
+        EDGEC_HWLOOP("0", "%[pairs]", "15", /* two cores share a float unit: they take turns */
+            EDGEC_P_LW("%[a]", "4", "%[x]")
+            EDGEC_P_LW("%[b]", "4", "%[gain]")
+            EDGEC_P_LW("%[c]", "4", "%[x]")
+            "fmul.s %[a], %[a], %[b]\n\t"
+            EDGEC_P_LW("%[d]", "4", "%[gain]")
+            "fmul.s %[a], %[a], %[r]\n\t"
+            EDGEC_PV_SDOTSP_B("%[total]", "%[bytes]", "%[ones]") /* of the pair before */
+            "fmul.s %[c], %[c], %[d]\n\t"
+            "fmul.s %[a], %[a], %[inverse]\n\t"
+            "fmul.s %[c], %[c], %[r]\n\t"
+            "fadd.s %[a], %[a], %[magic]\n\t"
+            "fmul.s %[c], %[c], %[inverse]\n\t"
+            "fadd.s %[c], %[c], %[magic]\n\t"
+            EDGEC_PV_PACKLO_B("%[bytes]", "%[c]", "%[a]")
+            EDGEC_P_SH("%[bytes]", "2", "%[q]"))
+        EDGEC_PV_SDOTSP_B("%[total]", "%[bytes]", "%[ones]")
+        : [x] "+r"(x), [gain] "+r"(gain), [q] "+r"(q), [total] "+r"(total), [bytes] "+r"(bytes), [a] "=&r"(a),
+          [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [magic] "=&r"(magic), [ones] "=&r"(ones)
+        : [pairs] "r"(count / 2u), [r] "r"(r), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
+        : "memory");
+    /* clang-format on */
+    return total;
+#else
+    return (uint32_t)edgec_normal_quantize(x, gain, q, count / 2u * 2u, r, inverse);
+#endif
+}
+
+/* Of every 8th of x the sum of squares, ascending, and as edgec_gained_top the largest with its gain. count: at least 1 */
+EDGEC_INLINE uint32_t edgec_lane(const float *x, const float *gain, uint32_t count, float *squares) {
+    uint32_t top = 0;
+    float sum = 0.0f;
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b, c, product = 0;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[count]", "7", /* two cores share a float unit: they take turns */
+            EDGEC_P_LW("%[a]", "32", "%[x]")
+            EDGEC_P_LW("%[b]", "32", "%[gain]")
+            "fmul.s %[c], %[a], %[a]\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[product]") /* of the element before */
+            "fmul.s %[product], %[a], %[b]\n\t"
+            "slli %[product], %[product], 1\n\t"
+            "fadd.s %[sum], %[sum], %[c]\n\t")
+        EDGEC_P_MAXU("%[top]", "%[top]", "%[product]")
+        : [x] "+r"(x), [gain] "+r"(gain), [top] "+r"(top), [sum] "+r"(sum), [product] "+r"(product), [a] "=&r"(a),
+          [b] "=&r"(b), [c] "=&r"(c)
+        : [count] "r"(count)
+        : "memory");
+    /* clang-format on */
+#else
+    for (; count > 0; count--) {
+        top = edgec_p_maxu(top, edgec_bits(*x * *gain) << 1);
+        sum += *x * *x;
+        x += 8;
+        gain += 8;
+    }
+#endif
+    *squares = sum;
+    return top;
+}
+
 /* The sum of squares of every 8th of x, ascending. */
 EDGEC_INLINE float edgec_lane_squares(const float *x, uint32_t count) {
     float sum = 0.0f;
@@ -140,16 +211,27 @@ static void edgec_normalise_rows(const void *args, uint32_t core, uint32_t n_cor
  * then their values; or whole groups behind the lanes, where the row is not cut into parts. */
 static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
+    EDGEC_ASSUME(core < n_cores);
     edgec_parts *c = edgec_parts_of(args);
     EDGEC_KNOWN(edgec_rmsnorm_quantize_args, a, c->a);
     const edgec_cut cut = edgec_parts_known(c, a->k, a->group_size, EDGEC_GROUPS);
     EDGEC_UNROLL_1
     for (uint32_t j = core; j < EDGEC_PARTS; j += n_cores) {
-        c->lanes[j] = edgec_bits(edgec_lane_squares(a->x + j, (a->k + 7u - j) / 8u));
-        if (!EDGEC_SELDOM(cut.groups == 0)) {
+        const uint32_t count = (a->k + 7u - j) / 8u; /* of the lane */
+        float squares = 0.0f;
+        uint32_t top = 0;
+        if (!EDGEC_SELDOM(cut.groups !=
+                          1u)) { /* any part may look at any elements for the only group's top */
+            if (!EDGEC_SELDOM(count == 0)) {
+                top = edgec_lane(a->x + j, a->gain + j, count, &squares);
+            }
+        } else {
+            squares = edgec_lane_squares(a->x + j, count);
             const edgec_part p = edgec_parts_at(&cut, j);
-            c->tops[j] = p.count > 0 ? edgec_gained_top(a->x + p.begin, a->gain + p.begin, p.count) : 0u;
+            top = p.count > 0 ? edgec_gained_top(a->x + p.begin, a->gain + p.begin, p.count) : 0u;
         }
+        c->lanes[j] = edgec_bits(squares);
+        c->tops[j] = top;
     }
     hal_barrier();
     const float r = edgec_rsqrt_steps(edgec_lanes_sum(c->lanes) * a->inv_k + a->eps);
@@ -163,10 +245,11 @@ static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_core
         uint32_t sum = 0;
         if (!EDGEC_SELDOM(p.count == 0)) {
             const float inverse = edgec_parts_inverse(&cut, c, j, r, a->scale);
-            sum = (uint32_t)edgec_normal_quantize(a->x + p.begin, a->gain + p.begin, a->q + p.begin, p.count,
-                                                  r, inverse);
+            sum = edgec_normal_pairs(a->x + p.begin, a->gain + p.begin, a->q + p.begin, p.count, r, inverse);
         }
-        c->sums[j] = sum;
+        if (a->sums) {
+            c->sums[j] = sum;
+        }
     }
 }
 

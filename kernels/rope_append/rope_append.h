@@ -1,7 +1,9 @@
 /* rope_append: queries and keys of new tokens rotated as rope does, keys and values quantised as kv_quantize does.
  *
  * Keys are rotated where they are in x, which is used up. The table's rows are those of the m positions. head_dim is even.
- * Units: heads of queries and keys of all rows.
+ *
+ * Directed: forks rows; or of fewer than eight one after the other a team, first for angles of all heads, then for heads of
+ * keys and values.
  */
 #ifndef EDGEC_ROPE_APPEND_H
 #define EDGEC_ROPE_APPEND_H
@@ -24,6 +26,7 @@ typedef struct {
     float unit;
 } edgec_rope_append_args;
 
+/* core is 0 and n_cores 1: the forks inside are the HAL's. */
 void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores);
 
 #endif

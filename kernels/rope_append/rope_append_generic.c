@@ -1,8 +1,10 @@
 #include "rope_append.h"
 
+#include "edgec_fork.h"
 #include "edgec_kv.h"
 
-void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_rope_append_heads(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_rope_append_args *a = args;
     const uint32_t d = a->head_dim, half = d / 2u, heads = a->n_heads, kv = a->n_kv_heads;
     const uint32_t all = heads + 2u * kv; /* heads of a row of x */
     const edgec_range mine = edgec_split(a->m * all, core, n_cores);
@@ -29,4 +31,10 @@ void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t 
             a->k_scale[at] = edgec_quantize_head(x, shift, a->k_q + at * d, d);
         }
     }
+}
+
+void edgec_rope_append(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    hal_fork(edgec_rope_append_heads, a);
 }

@@ -1,38 +1,32 @@
 /* The kernel of rope_append.h for cores with XpulpV2. */
 #include "rope_append.h"
 
+#include "edgec_fork.h"
 #include "edgec_kv_xpulpv2.h"
 #include "edgec_rope_xpulpv2.h"
 
-/* The number below n that is `a`, of 32 bits with a sign, but for a multiple of n. a is at least -2^16. */
-EDGEC_INLINE uint32_t edgec_modulo(uint32_t a, uint32_t n) {
-    if (EDGEC_SELDOM(n & (n - 1u))) {
-        return (a + (n << 16)) % n;
-    }
-    return a & (n - 1u);
-}
-
-/* Every n_cores-th head of keys and values from `core` on, counted over all heads of rows `begin` to `end`, whatever its
- * shift, elements and scale. */
+/* Every n_cores-th head of keys and values from `core` on of each row, whatever its shift, elements and scale. */
 EDGEC_APART void edgec_kv_slowly(const edgec_rope_append_args *a, uint32_t begin, uint32_t end, uint32_t core,
                                  uint32_t n_cores) {
-    const uint32_t d = a->head_dim, heads = a->n_heads, kv = a->n_kv_heads, all = heads + 2u * kv;
-    for (uint32_t unit = begin * all + core; unit < end * all; unit += n_cores) {
-        const uint32_t row = unit / all, head = unit % all;
-        const float *x = a->x + (size_t)unit * d; /* [d] */
-        if (head >= heads + kv) {
-            const size_t at = (size_t)row * kv + head - heads - kv;
-            a->v_scale[at] = edgec_kv_head(x, NULL, a->v_q + at * d, d);
-        } else if (head >= heads) {
-            const size_t at = (size_t)row * kv + head - heads;
-            const float *shift = a->shift ? a->shift + (size_t)(head - heads) * d : NULL; /* [d] */
-            a->k_scale[at] = edgec_kv_head(x, shift, a->k_q + at * d, d);
+    const uint32_t d = a->head_dim, heads = a->n_heads, kv = a->n_kv_heads;
+    for (uint32_t row = begin; row < end; row++) {
+        for (uint32_t head = core; head < 2u * kv; head += n_cores) {
+            const float *x = a->x + ((size_t)row * (heads + 2u * kv) + heads + head) * d; /* [d] */
+            if (head >= kv) {
+                const size_t at = (size_t)row * kv + head - kv;
+                a->v_scale[at] = edgec_kv_head(x, NULL, a->v_q + at * d, d);
+            } else {
+                const size_t at = (size_t)row * kv + head;
+                const float *shift = a->shift ? a->shift + (size_t)head * d : NULL; /* [d] */
+                a->k_scale[at] = edgec_kv_head(x, shift, a->k_q + at * d, d);
+            }
         }
     }
 }
 
 /* Whole rows: an angle's factors are converted once for all heads. */
-EDGEC_APART void edgec_rope_append_rows(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_rope_append_rows(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_rope_append_args *a = args;
     const edgec_range mine = edgec_share(a->m, core, n_cores);
     const uint32_t d = a->head_dim, half = d / 2u, heads = a->n_heads, kv = a->n_kv_heads;
     uint32_t slowly = d % 4u || a->shift;
@@ -58,13 +52,60 @@ EDGEC_APART void edgec_rope_append_rows(const edgec_rope_append_args *a, uint32_
     }
 }
 
+/* One row by a team: an angle in every `sets`-th head of queries and keys is a core's, then a head of keys or values. What
+ * runs once a layer takes longer to be fetched than to be executed, so the code is short. */
+EDGEC_INLINE void edgec_rope_append_row(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t d = a->head_dim, half = d / 2u, heads = a->n_heads, kv = a->n_kv_heads;
+    const uint32_t sets = half < 8u ? (half + 7u) / half : 1u; /* so that eight cores have something */
+    EDGEC_UNROLL_1
+    for (uint32_t unit = core; unit < half * sets; unit += n_cores) {
+        const uint32_t set = sets > 1u ? unit / half : 0u, i = unit - set * half;
+        const float cosine = (float)a->table[i] * a->unit, sine = (float)a->table[half + i] * a->unit;
+        float *x = a->x + set * d + i, *y = a->y + set * d + i; /* of the set's first head */
+        uint32_t count = heads;
+        EDGEC_UNROLL_1
+        for (;;) {
+            if (!EDGEC_SELDOM(count <= set)) {
+                edgec_rotate(x, y, (count - set + sets - 1u) / sets, 4u * half, 4u * d * sets, cosine, sine);
+            }
+            if (y == x) {
+                break;
+            }
+            y = x += heads * d; /* keys, where they are */
+            count = kv;
+        }
+    }
+    hal_barrier();
+    uint32_t slowly = d % 4u || a->shift;
+    if (!EDGEC_SELDOM(slowly)) {
+        const float *k = a->x + (heads + core) * d; /* [head_dim] */
+        uint32_t head = core, left = 2u * kv;
+        int8_t *q = a->k_q;
+        uint16_t *scale = a->k_scale;
+        EDGEC_UNROLL_1
+        for (; head < left; head += n_cores) {
+            if (head >= kv && q == a->k_q) {
+                left -= kv;
+                head -= kv;
+                q = a->v_q;
+                scale = a->v_scale;
+            }
+            slowly |= edgec_kv_fours(k, q + head * d, scale + head, 1, d);
+            k += n_cores * d;
+        }
+    }
+    if (EDGEC_SELDOM(slowly)) {
+        edgec_kv_slowly(a, 0, 1, core, n_cores);
+    }
+}
+
 /* Fewer rows than cores, one after another. */
-EDGEC_APART void edgec_rope_append_few(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+static void edgec_rope_append_few(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_rope_append_args *a = args;
     const uint32_t d = a->head_dim, heads = a->n_heads, kv = a->n_kv_heads;
     edgec_rope_append_args one = *a;
-    one.m = 1;
     for (uint32_t row = 0; row < a->m; row++) {
-        edgec_rope_append(&one, core, n_cores);
+        edgec_rope_append_row(&one, core, n_cores);
         one.x += (heads + 2u * kv) * d;
         one.table += d;
         one.y += heads * d;
@@ -75,48 +116,22 @@ EDGEC_APART void edgec_rope_append_few(const edgec_rope_append_args *a, uint32_t
     }
 }
 
-void edgec_rope_append(const edgec_rope_append_args *args, uint32_t core, uint32_t n_cores) {
+static void edgec_rope_append_token(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
+    EDGEC_ASSUME(core < n_cores);
     EDGEC_KNOWN(edgec_rope_append_args, a, args);
-    if (EDGEC_SELDOM(a->m != 1u)) {
-        if (a->m >= n_cores) {
-            edgec_rope_append_rows(args, core, n_cores);
-        } else {
-            edgec_rope_append_few(args, core, n_cores);
-        }
-        return;
-    }
-    /* A token's row: every n_cores-th head, of queries, keys and values alike. What runs once a layer takes longer to be
-     * fetched than to be executed, so the code is short. */
-    const uint32_t d = a->head_dim, step = n_cores * d, heads = a->n_heads;
-    float *x = a->x + core * d; /* [head_dim] */
-    float *y = a->y + core * d; /* [head_dim] */
-    EDGEC_UNROLL_1
-    for (uint32_t head = core; head < heads + a->n_kv_heads; head += n_cores) {
-        y = head < heads ? y : x;
-        edgec_rotate_head(x, y, a->table, d / 2u, a->unit);
-        x += step;
-        y += step;
-    }
-    uint32_t slowly = d % 4u || a->shift;
-    if (!EDGEC_SELDOM(slowly)) {
-        uint32_t head = edgec_modulo(core - heads, n_cores), left = 2u * a->n_kv_heads; /* our first key */
-        const float *k = a->x + (heads + head) * d;                                     /* [head_dim] */
-        int8_t *q = a->k_q;
-        uint16_t *scale = a->k_scale;
-        EDGEC_UNROLL_1
-        for (; head < left; head += n_cores) {
-            if (head >= a->n_kv_heads && q == a->k_q) {
-                left -= a->n_kv_heads;
-                head -= a->n_kv_heads;
-                q = a->v_q;
-                scale = a->v_scale;
-            }
-            slowly |= edgec_kv_fours(k, q + head * d, scale + head, 1, d);
-            k += step;
-        }
-    }
-    if (EDGEC_SELDOM(slowly)) {
-        edgec_kv_slowly(args, 0, 1, core, n_cores);
+    edgec_rope_append_row(a, core, n_cores);
+}
+
+void edgec_rope_append(const edgec_rope_append_args *args, uint32_t core, uint32_t n_cores) {
+    (void)core;
+    (void)n_cores;
+    EDGEC_KNOWN(edgec_rope_append_args, a, args);
+    if (!EDGEC_SELDOM(a->m != 1u)) {
+        hal_fork_team(edgec_rope_append_token, args);
+    } else if (a->m < 8u) {
+        hal_fork_team(edgec_rope_append_few, args);
+    } else {
+        hal_fork(edgec_rope_append_rows, args);
     }
 }

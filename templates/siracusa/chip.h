@@ -7,6 +7,8 @@
 #ifndef EDGEC_SIRACUSA_CHIP_H
 #define EDGEC_SIRACUSA_CHIP_H
 
+#define CHIP_REGISTER(address) (*(volatile uint32_t *)(address))
+
 #define CHIP_CORES      8 /* worker cores; harts 0 to 7 */
 #define CHIP_CONTROLLER 0x3E0
 

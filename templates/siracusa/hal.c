@@ -10,19 +10,9 @@
 #include "edgec_silu.h"
 #include "freestanding.h"
 
-#define REGISTER(address) (*(volatile uint32_t *)(address))
+#define REGISTER CHIP_REGISTER
 #include "hyperbus.h"
 
-/* What the cores share, in L1 behind the stacks (link.ld). */
-typedef struct {
-    hal_kernel kernel;
-    const void *args;
-    uint32_t dma_group; /* of mchan, while transfers are under way */
-    uint32_t dma_open;
-    uint32_t hyper_open; /* transfers of HyperBus are under way */
-    uint32_t step_began; /* the clock when the present step did */
-} state;
-extern volatile state hal_siracusa_state;
 extern volatile uint32_t hal_neureka_state[8]; /* of the accelerator's driver: 0 at first */
 /* edgec_sigmoid_lines, and edgec_exp2_bytes from its end on: eight cores that read them from tile SRAM wait for each
  * other. */
@@ -30,16 +20,6 @@ extern volatile uint32_t hal_sigmoid_lines[EDGEC_SIGMOID_LINES][2];
 extern volatile uint8_t hal_exp2_down[EDGEC_EXP2_BYTES];
 
 /* ---- Cores ---- */
-
-/* Arrives at barrier 0, sleeps until all have, and forgets the event. */
-static inline void arrive(void) {
-    uint32_t events;
-    /* p.elw: a load whose answer the event unit holds back */
-    __asm__ volatile(".insn i 0x03, 6, %0, %1, %2"
-                     : "=r"(events)
-                     : "r"(CHIP_EVENTS), "i"(CHIP_BARRIER + CHIP_BARRIER_WAIT)
-                     : "memory");
-}
 
 static inline uint32_t this_core(void) {
     uint32_t hart;
@@ -56,9 +36,9 @@ _Noreturn void hal_siracusa_worker(void) {
     const uint32_t core = this_core();
     listen();
     for (;;) {
-        arrive(); /* until there is a kernel */
+        hal_barrier(); /* until there is a kernel */
         hal_siracusa_state.kernel(hal_siracusa_state.args, core, EDGEC_CORES);
-        arrive();
+        hal_barrier();
     }
 }
 
@@ -67,8 +47,9 @@ void hal_init(void) {
     REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_CORES) = (1u << EDGEC_CORES) - 1u;
     REGISTER(CHIP_EVENTS + CHIP_BARRIER + CHIP_BARRIER_TARGETS) = (1u << EDGEC_CORES) - 1u;
     listen();
-    hal_siracusa_state.dma_open = 0;
+    (void)REGISTER(CHIP_DMA_QUEUE); /* opens the group that all transfers belong to */
     hal_siracusa_state.hyper_open = 0;
+    hal_siracusa_state.step_began = 0;
     hyper_init();
     for (uint32_t i = 0; i < 8u; i++) {
         hal_neureka_state[i] = 0;
@@ -83,21 +64,6 @@ void hal_init(void) {
     REGISTER(CHIP_TIMER) = 3; /* counts from 0 */
 }
 
-void hal_fork(hal_kernel kernel, const void *args) {
-    hal_siracusa_state.kernel = kernel;
-    hal_siracusa_state.args = args;
-    arrive();
-    kernel(args, 0, EDGEC_CORES);
-    arrive();
-}
-
-/* The cores of a fork run at once, so they are a team. */
-__attribute__((alias("hal_fork"))) void hal_fork_team(hal_kernel kernel, const void *args);
-
-void hal_barrier(void) {
-    arrive();
-}
-
 /* ---- DMA and clock ---- */
 
 void hal_dma_start(void *dst, const void *src, uint32_t bytes) {
@@ -105,31 +71,19 @@ void hal_dma_start(void *dst, const void *src, uint32_t bytes) {
     if (to >= CHIP_L3 || from >= CHIP_L3) {
         hal_siracusa_state.hyper_open = 1;
         hyper_copy(to, from, bytes);
-        return;
+    } else if (to - CHIP_L1 < CHIP_L1_BYTES) {
+        hal_dma_into(dst, src, bytes);
+    } else {
+        hal_dma_out_of(src, dst, bytes);
     }
-    if (!hal_siracusa_state.dma_open) {
-        hal_siracusa_state.dma_group = REGISTER(CHIP_DMA_QUEUE);
-        hal_siracusa_state.dma_open = 1;
-    }
-    const int into = to - CHIP_L1 < CHIP_L1_BYTES;
-    REGISTER(CHIP_DMA_QUEUE) = bytes | CHIP_DMA_INCREMENT | (into ? CHIP_DMA_INTO_L1 : 0u);
-    REGISTER(CHIP_DMA_QUEUE) = into ? to : from;
-    REGISTER(CHIP_DMA_QUEUE) = into ? from : to;
 }
 
 void hal_dma_wait(void) {
-    if (hal_siracusa_state.dma_open) {
-        const uint32_t group = 1u << hal_siracusa_state.dma_group;
-        while (REGISTER(CHIP_DMA_STATUS) & group) {
-        }
-        REGISTER(CHIP_DMA_STATUS) = group; /* may be used again */
-        hal_siracusa_state.dma_open = 0;
-    }
     if (hal_siracusa_state.hyper_open) {
         hyper_wait();
         hal_siracusa_state.hyper_open = 0;
     }
-    __asm__ volatile("" ::: "memory"); /* the compiler has not seen the transfers write */
+    hal_dma_end();
 }
 
 uint64_t hal_cycles(void) {

@@ -100,7 +100,7 @@ class Mutator:
             return replace(t, row_bytes=t.row_bytes + self.random.choice([-4, -1, 1, 4]))
         if kind == "link":
             return replace(t, link=self.random.choice([k.name for k in self.plan.target.links if k.name != t.link]))
-        others = [s for s in ("", "source_pos", "target_pos", "token") if s != t.start]
+        others = [s for s in ("", "source_pos", "target_pos", "both_pos", "token") if s != t.start]
         return replace(t, start=self.random.choice(others))
 
     def changed_region(self, r: Region) -> Region:

@@ -61,6 +61,20 @@ def test_matmuls_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, gr
         assert found["mismatches"] == 0 and found["tensors"] > 200, leg
 
 
+@pytest.mark.parametrize(("bits", "group", "form"), [(4, 252, "neureka"), (8, 64, "neureka_1x1")])
+def test_a_tied_head_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, group: int, form: str) -> None:
+    """Its constant is the table of tokens too."""
+    shape = WIDE if bits == 4 else {"hidden_dim": 64, "ffn_dim": 64, "head_dim": 16, "n_heads": 4, "n_kv_heads": 2}
+    source = tiny_models.checkpoint(tiny_models.config(**{**shape, "vocab_size": 300, "tied_embeddings": True}))
+    artifact = tiny_models.built(
+        source, tmp_path / "out", objects, made=tiny_models.recipe(bits=bits, group_size=group)
+    )
+    assert f"embed_{form}" in ops(artifact) and f"matmul_w{bits}a8" not in ops(artifact)
+    for leg in ("simulator", "host", "rv32", "siracusa"):
+        found = verify(artifact, [leg])["backends"][leg]
+        assert found["mismatches"] == 0 and found["tensors"] > 200, leg
+
+
 def test_stacks_are_measured_and_hold(tmp_path: Path, objects: Path) -> None:
     artifact = small(tmp_path, objects, 8)
     found = verify(artifact, ["siracusa"])["backends"]["siracusa"]
@@ -97,7 +111,7 @@ def test_a_wrong_kernel_of_the_chip_is_found(tmp_path: Path, objects: Path) -> N
     """A file that only the chip's program is built from."""
     artifact = small(tmp_path, objects, 8)
     folder = Path(shutil.copytree(artifact.path, tmp_path / "broken"))
-    path = folder / "project/siracusa/hal.c"
+    path = folder / "project/siracusa/hal_cluster.h"
     text = path.read_text()
     assert "kernel(args, 0, EDGEC_CORES);" in text
     path.write_text(text.replace("kernel(args, 0, EDGEC_CORES);", "kernel(args, 1, EDGEC_CORES);"))

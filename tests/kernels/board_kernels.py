@@ -28,10 +28,21 @@ READ_AHEAD = 16  # bytes behind an operand that the accelerator may read
 
 
 def compile_kernels(target: Target, to: Path) -> Path:
-    """One object of all kernels in the target's form."""
+    """One object of all kernels in the target's form, whose forks have as many cores as the program it is part of."""
     paths = [str(p) for p in ROOT.glob("*/*.c")]
-    out = to / "kernels.o"
-    command = [*ZIG, *_flags(target), "-r", "-nostdlib", *kernel_sources(paths, chip_variants(target)), "-o", str(out)]
+    out, header = to / "kernels.o", to / "board_cores.h"
+    header.write_text("extern const unsigned board_cores;\n")
+    cores = ["-UEDGEC_CORES", "-DEDGEC_CORES=board_cores", "-include", str(header)]
+    command = [
+        *ZIG,
+        *_flags(target),
+        *cores,
+        "-r",
+        "-nostdlib",
+        *kernel_sources(paths, chip_variants(target)),
+        "-o",
+        str(out),
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return out
 
@@ -57,7 +68,8 @@ def compile_program(target: Target, objects: Path, names: list[str], to: Path) -
     table = "".join(f"    {{edgec_{n}, {int(kernel(n).directed)}}},\n" for n in names)
     declared = "".join(f"void edgec_{n}(const void *args, uint32_t core, uint32_t n_cores);\n" for n in names)
     entry = "const struct {\n    hal_kernel kernel;\n    uint32_t directed;\n} board_kernels[]"
-    (to / "table.c").write_text(f'#include "hal.h"\n{declared}{entry} = {{\n{table}}};\n')
+    counted = "extern const unsigned board_cores;\nconst unsigned board_cores = EDGEC_CORES;\n"
+    (to / "table.c").write_text(f'#include "hal.h"\n{declared}{counted}{entry} = {{\n{table}}};\n')
     sources = [str(MAIN), str(to / "table.c"), str(hal / "hal.c"), str(hal / "crt0.S"), str(objects)]
     link = ["-nostdlib", "-static", "-Wl,--gc-sections,--no-eh-frame-hdr", "-T", str(to / "link.ld")]
     out = to / "kernels.elf"
@@ -67,7 +79,8 @@ def compile_program(target: Target, objects: Path, names: list[str], to: Path) -
 
 
 def _flags(target: Target) -> list[str]:
-    includes = [f"-I{path}" for path in sorted(ROOT.iterdir()) if path.is_dir()]
+    folders = [*(path for path in sorted(ROOT.iterdir()) if path.is_dir()), folder("templates") / target.runtime.hal]
+    includes = [f"-I{path}" for path in folders]
     sections = ["-ffunction-sections", "-fomit-frame-pointer", "-g0", "-ffp-contract=off", "-fno-strict-aliasing"]
     return [*chip_flags(target), "-O2", "-std=c11", *sections, *includes]
 
@@ -75,8 +88,8 @@ def _flags(target: Target) -> list[str]:
 class BoardKernels:
     """Boards with the programs; a new board behind one that has failed."""
 
-    def __init__(self, elves: Sequence[Path], cores: int) -> None:
-        self.elves, self.cores = elves, cores
+    def __init__(self, elves: Sequence[Path], cores: int, shuffle: int | None = None) -> None:
+        self.elves, self.cores, self.shuffle = elves, cores, shuffle
         self.boards: dict[int, Board] = {}
 
     def call(self, name: str, args: Args, same: dict[str, str] | None = None, skew: int = 1) -> Args:
@@ -109,7 +122,9 @@ class BoardKernels:
         header = struct.pack("<6I", PROGRAMS[program].index(name), len(params), pointers, streamed, len(near), len(far))
         order = list(reversed(range(self.cores)))
         board = self.boards.pop(program, None)
-        board = board or Board(self.elves[program], self.cores, order=order, late_dma=True, late_neureka=True)
+        if board is None:
+            late = {"late_dma": True, "late_neureka": True}
+            board = Board(self.elves[program], self.cores, order=order, shuffle=self.shuffle, **late)
         board.input += header + b"".join(words) + near + far
         board.run(60)
         answer = bytes(board.output)

@@ -236,6 +236,27 @@ def embed(rng: Rng) -> Args:
     return {**weights, "y": _junk(rng, m * k + 3, f32), **numbers}
 
 
+def embed_encoded(mode: str) -> Callable[[Rng], Args]:
+    """Gathered rows of one group of an encoded table: groups of whole blocks or one of any size."""
+    step = neureka.STEP[mode]
+
+    def case(rng: Rng) -> Args:
+        m, bits = _int(rng, 1, 4), _int(rng, 2, 8) if mode == "3x3" else 8
+        size = step * _int(rng, 1, 2) if rng.random() < 0.5 else _int(rng, 1, 600)
+        groups = _int(rng, 1, 3) if size % step == 0 else 1
+        group, k = _int(rng, 0, groups - 1), groups * size
+        u = rng.integers(0, 2**bits, size=(m, size)).astype(np.uint8)
+        return {
+            "w": neureka.encode(u, bits, size, mode).reshape(-1),
+            "w_scale": (rng.normal(size=m * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
+            "y": _junk(rng, m * k + 3, f32),
+            **{"m": m, "k": k, "bits": bits, "group_size": size + (groups == 1) * _int(rng, 0, 1), "group": group},
+            "factor": f32(rng.choice([1.0, 25.298221])),
+        }
+
+    return case
+
+
 def matmul(bits: int) -> Callable[[Rng], Args]:
     """Arguments of one width."""
 
@@ -413,8 +434,8 @@ def attention(rng: Rng) -> Args:
     h, pos = _heads(rng), _int(rng, 0, 40)
     if rng.random() < 0.6:  # rows of a prompt, of heads whose words are whole
         h |= {"m": _int(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
-    if shared := rng.random() < 0.4:  # heads of one row, long enough for that
-        h["m"], pos = 1, _int(rng, 24, 140)
+    if shared := rng.random() < 0.4:  # heads of one row, at few and at many positions
+        h["m"], pos = 1, _int(rng, 0, 160)
         h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
     return attention_of(rng, h, pos, shared)
 
@@ -423,7 +444,7 @@ def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
     """The same for rows and heads of a shape."""
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
     lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
-    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 3, 4] if d == 4 else [1, 3]))
+    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 4] if d == 4 else [1, 3]))
     rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
     scales = rng.random((length, kv)) * 10.0 ** rng.integers(-6, 1)
     if (kind := rng.random()) < 0.3:
@@ -567,6 +588,8 @@ def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
 CASES: dict[str, Callable[[Rng], Args]] = {
     **{case.__name__: case for case in _ONE_OF_A_NAME},
     "gelu_mul": silu_mul,
+    "embed_neureka": embed_encoded("3x3"),
+    "embed_neureka_1x1": embed_encoded("1x1"),
     **{f"gelu_{form}": gelu for form in ("tanh", "erf")},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
     **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},

@@ -11,6 +11,7 @@ import tiny_models
 from edgec.cost.estimate import program_usage
 from edgec.memory import draft
 from edgec.memory.check import PlanError, check
+from edgec.memory.choices import Choices
 from edgec.memory.compaction import compact, relocate
 from edgec.memory.plan import Plan, Program
 from edgec.memory.planner import plan
@@ -41,11 +42,11 @@ def test_a_buffer_that_is_not_moved_along_is_found(tiny: tiny_models.Planned) ->
 
 
 def test_first_weights_come_during_the_step_before(tiny: tiny_models.Planned) -> None:
-    with patch.object(draft, "ROOM_TO_TRY", ()):
-        late = plan(tiny.graphs, tiny.plan.target, tiny.plan.context)
+    alone = Choices(near=False, early_cache=False)
+    early, late = (plan(tiny.graphs, tiny.target, 24, replace(alone, early_loads=on)) for on in (True, False))
     check(late)
-    for name, program in tiny.plan.programs.items():
-        before, after = (program_usage(p, p.programs[name], 1, 5) for p in (late, tiny.plan))
+    for name, program in early.programs.items():
+        before, after = (program_usage(p, p.programs[name], 1, 5) for p in (late, early))
         assert after.cycles < before.cycles
         assert after.link_bytes == before.link_bytes
         assert any(b.end - b.start == 2 for b in program.buffers if b.kind in ("scratch", "stage"))

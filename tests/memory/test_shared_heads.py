@@ -1,4 +1,4 @@
-"""Cores share the positions of a row whose heads do not fill them: the plan has the rooms, and check() wants them."""
+"""Cores share the heads of a row that do not fill them: the plan has the rooms, and check() wants them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def with_rooms(plan: Plan, rooms: int) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("heads", "context", "rooms", "shared"),
-    [(9, 80, 9, True), (9, 64, 8, False), (8, 80, 8, False), (4, 80, 8, True), (16, 80, 8, False), (36, 80, 8, False)],
+    ("heads", "head_dim", "rooms", "shared"),
+    [(9, 4, 9, True), (9, 6, 8, False), (8, 4, 8, False), (4, 4, 8, True), (16, 4, 8, False), (36, 4, 8, False)],
 )
-def test_rooms(heads: int, context: int, rooms: int, shared: bool) -> None:
-    config = tiny_models.config(n_heads=heads, n_kv_heads=heads, head_dim=4, n_layers=1)
+def test_rooms(heads: int, head_dim: int, rooms: int, shared: bool) -> None:
+    config, context = tiny_models.config(n_heads=heads, n_kv_heads=heads, head_dim=head_dim, n_layers=1), 64
     model = quantize_model(tiny_models.checkpoint(config), Quantize("rtn", 4, 32, {}), None, 8, "auto")
     target = load_target("siracusa")  # with its measured costs: without, tiles of K and V are as good
     _, plan = plan_model(ready(model, target, context), target, context, tiny_models.recipe(context=context))

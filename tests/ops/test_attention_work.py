@@ -10,8 +10,11 @@ from edgec.ops.attention_work import LANES, ONE, whole_work
 CORES = 8
 
 
-def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: int, phases: bool = False) -> int:
-    return whole_work(m, heads, kv_heads, head_dim, pos, CORES, lanes, phases).row_flops
+SPLIT = 50  # the position from which on shared rows go in phases
+
+
+def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: int, shared: bool = False) -> int:
+    return whole_work(m, heads, kv_heads, head_dim, pos, CORES, lanes, shared, SPLIT).row_flops
 
 
 def cycles(figures: tuple[float, float, float, float], head_dim: int, *seen: int) -> float:
@@ -47,9 +50,16 @@ def test_lanes_do_not_cross_heads_of_keys() -> None:
 
 
 def test_phases_share_positions_evenly() -> None:
-    nine, eighteen = (busiest(1, heads, 3, 16, 255, 1, True) for heads in (9, 18))
-    assert 1.7 * nine < eighteen < 2 * nine
-    assert busiest(1, 9, 3, 16, 127, 1, True) < nine < busiest(1, 9, 3, 16, 255, 1)
+    """Nine heads take what nine eighths of a head do, not two, and a position as much as the one before."""
+    assert busiest(1, 9, 3, 16, 255, 1, True) < busiest(1, 9, 3, 16, 255, 1)
+    steps = [busiest(1, 9, 3, 16, pos, 1, True) for pos in (99, 199, 299)]
+    assert steps[2] - steps[1] == pytest.approx(steps[1] - steps[0], abs=1)
+
+
+def test_few_positions_share_values_alone() -> None:
+    """A ninth head is a second one for one core, whose words the others share."""
+    eight, nine, sixteen = (busiest(1, heads, 3, 16, 20, 1, True) for heads in (8, 9, 16))
+    assert eight < nine < sixteen < 2 * eight + 10
 
 
 def test_products_are_counted_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny_models
 
@@ -15,6 +16,7 @@ from edgec.lower.programs import programs, ready
 from edgec.memory.check import PlanError, check
 from edgec.memory.choices import ALL
 from edgec.memory.images import images
+from edgec.memory.plan import Phase, Program
 from edgec.passes.to_neureka import to_neureka
 from edgec.planning import plan_model
 from edgec.simulate.reference import ReferenceRunner
@@ -22,7 +24,9 @@ from edgec.simulate.simulator import Simulator
 from edgec.target import Target, load_target
 
 CONTEXT = 24
-CONFIG = tiny_models.config(hidden_dim=252, ffn_dim=504, head_dim=12, n_heads=4, n_kv_heads=2)
+TABLE = "model.embed_tokens"
+SHAPE = {"hidden_dim": 252, "ffn_dim": 504, "head_dim": 12, "n_heads": 4, "n_kv_heads": 2}
+CONFIG = tiny_models.config(**SHAPE)
 RECIPE = tiny_models.recipe(bits=4, group_size=252, context=CONTEXT)
 
 
@@ -110,6 +114,89 @@ def test_what_it_cannot_take_stays(model: QuantizedModel, target: Target) -> Non
     fine = quantize_model(tiny_models.checkpoint(CONFIG), tiny_models.recipe(bits=4, group_size=32).quantize)
     assert not encoded(ready(fine, target, CONTEXT))
     assert "model.embed_tokens.weight" not in encoded(ready(model, target, CONTEXT))
+
+
+def tied(bits: int = 4, group_size: int = 252, **changes: int) -> QuantizedModel:
+    """A model whose table of tokens is its head too."""
+    config = tiny_models.config(**{**SHAPE, "vocab_size": 400, "tied_embeddings": True, **changes})
+    return quantize_model(tiny_models.checkpoint(config), tiny_models.recipe(bits=bits, group_size=group_size).quantize)
+
+
+@pytest.mark.parametrize("hidden", [252, 504])
+def test_a_tied_head_is_one_constant(target: Target, hidden: int) -> None:
+    """The accelerator multiplies it and tokens are looked up in it, a call for each group; no bit changes."""
+    model = tied(hidden_dim=hidden)
+    changed = ready(model, target, CONTEXT)
+    assert f"{TABLE}.weight" in encoded(changed) and list(changed.matrices) == list(ready(model).matrices)
+    assert logits(changed, target) == logits(ready(model), target)
+    graphs, plan = plan_model(changed, target, CONTEXT, RECIPE)
+    check(plan)
+    steps = {s.op: s for s in plan.programs["decode"].steps}
+    calls = [p.call for p in steps["embed_neureka"].phases if p.call]
+    assert [c.numbers["group"] for c in calls] == list(range(hidden // 252))
+    assert "matmul_w4a8" not in steps
+    consts = constants(changed, CONTEXT)
+    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
+    assert simulator.prefill([3, 399, 4, 1, 5]) == reference.prefill([3, 399, 4, 1, 5])
+    assert simulator.decode(7) == reference.decode(7)
+
+
+def test_what_a_group_of_a_table_is_looked_up_in_is_checked(target: Target) -> None:
+    _, plan = plan_model(ready(tied(hidden_dim=504), target, CONTEXT), target, CONTEXT, RECIPE)
+    steps = plan.programs["decode"].steps
+    at = next(i for i, s in enumerate(steps) if s.op == "embed_neureka")
+    number, transfer = next(
+        (i, t) for i, p in enumerate(steps[at].phases) for t in p.transfers if t.target.value.endswith("w_rows.1")
+    )
+    size = transfer.source.size
+    for source, words in (
+        (replace(transfer.source, offset=transfer.source.offset - size, at=0), "rows of part 0"),
+        (transfer.source.part(0, size // 2), "not from all of"),
+        (replace(transfer.source, offset=transfer.source.offset - 32, at=size - 32), "not from all of"),
+    ):
+        moved = replace(transfer, source=source)
+        phase = steps[at].phases[number]
+        others = tuple(moved if t is transfer else t for t in phase.transfers)
+        phases = [replace(p, transfers=others) if p is phase else p for p in steps[at].phases]
+        wrong = replace(plan, programs=plan.programs | {"decode": _with(plan.programs["decode"], at, phases)})
+        with pytest.raises(PlanError, match=words):
+            check(wrong)
+
+
+def _with(program: Program, at: int, phases: list[Phase]) -> Program:
+    steps = list(program.steps)
+    steps[at] = replace(steps[at], phases=phases)
+    return replace(program, steps=steps)
+
+
+def test_a_tied_head_without_room_stays(target: Target) -> None:
+    """In 1x1 form a table of 4 bits takes twice its bytes; of 3x3 form only that all memories are full keeps it."""
+    small = {"hidden_dim": 64, "head_dim": 16, "ffn_dim": 64}
+    model = tied(4, 32, **small)
+    name = f"{TABLE}.weight"
+    assert ready(model, target, CONTEXT).matrices[name].layout == "neureka_1x1"
+    memories = tuple(replace(m, capacity_bytes=12_000) if m.name in ("MRAM", "TILE") else m for m in target.memories)
+    tight = replace(target, memories=memories)
+    assert not ready(model, tight, CONTEXT).matrices[name].layout
+    _, plan = plan_model(ready(model, tight, CONTEXT), tight, CONTEXT, RECIPE)
+    assert "embed" in {s.op for s in plan.programs["decode"].steps}
+
+
+def test_a_table_that_is_no_head_stays(model: QuantizedModel, target: Target) -> None:
+    assert not model.config.tied_embeddings
+    assert not ready(model, target, CONTEXT).matrices[f"{TABLE}.weight"].layout
+    assert ready(model, target, CONTEXT).matrices["lm_head.weight"].layout
+
+
+def test_a_result_that_does_not_fit_stays(model: QuantizedModel, target: Target) -> None:
+    """Half of the compute memory holds a row of results."""
+    rows = target.data_bytes(target.compute) // 8
+    memories = tuple(replace(m, capacity_bytes=1 << 24) if m.name == "TILE" else m for m in target.memories)
+    wide = replace(target, memories=memories)
+    for n, layout in ((rows, "neureka"), (rows + 1, "")):
+        head = model.matrices["lm_head.weight"].rows(np.zeros(n, int))
+        large = replace(model, matrices=model.matrices | {"lm_head.weight": head})
+        assert to_neureka(large, wide, CONTEXT).matrices["lm_head.weight"].layout == layout
 
 
 def test_what_has_no_room_stays(model: QuantizedModel, target: Target) -> None:

@@ -98,7 +98,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> Artifact
     source, folder = tiny_models.checkpoint(tiny_models.config()), tmp_path_factory.mktemp("counted")
     level = '[runtime]\ncode_level = "TILE"\ncode_bytes = 131072'
     target = tiny_models.target_file(
-        folder / "t.toml", lambda text: text.replace("[runtime]", level), L1=10_240, MRAM=8192, weights=["MRAM", "L3"]
+        folder / "t.toml", lambda text: text.replace("[runtime]", level), L1=16_384, MRAM=8192, weights=["MRAM", "L3"]
     )
 
     def check(plan: Plan, images: Images, elf: Path) -> None:
@@ -168,7 +168,7 @@ CHIP_PLANS: dict[str, tuple[Callable[[Plan], Plan], str]] = {
         partial(memory, name="TILE", capacity_bytes=20_000),
         r"[\d,]+ B of code do not fit TILE behind the plan's data: [\d,]+ B too many",
     ),
-    "data too large": (partial(memory, name="L2", capacity_bytes=2048), "B of data do not fit L2"),
+    "data too large": (partial(memory, name="L2", capacity_bytes=512), "B of data do not fit L2"),
     "code elsewhere": (
         partial(moved, name="code", offset=1 << 20),
         r"\.text is at 0x\w+ to 0x\w+, but the plan has code",

@@ -14,7 +14,7 @@ from edgec.memory.placement import free_gaps
 from edgec.memory.plan import Extent, Number, Position, Region
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext, times
-from edgec.ops.attention import cap_of, factor, split_from, splits
+from edgec.ops.attention import cap_of, factor, splits
 from edgec.ops.attention import lanes as lanes_of
 
 SHORTEST = 8  # positions of a tile; the same for all contexts, so that a longer context never needs less room
@@ -53,7 +53,7 @@ def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores
-    shared = splits(heads, cores) and step.context > split_from(heads, kv, cores)  # by the cores, of one row at a time
+    shared = splits(heads, cores) and d % 4 == 0  # by the cores, of one row at a time
     rooms = max(cores * lanes, heads) if shared else cores * lanes
     sizes = {"q8": rooms * d, "s": rooms * lds * 4, "p": rooms * lds}
     if lanes > 1:

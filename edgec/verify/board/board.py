@@ -1,8 +1,9 @@
 """The Siracusa cluster in an emulator: a controller, up to eight cores, memories, event unit, DMA, N-EUREKA, HyperBus.
 
-Cores take turns: each one runs until it waits for an event, sleeps or calls the idle function. The order is a
-parameter, and so is whether DMA, HyperBus and N-EUREKA work at once or as late as they can, because a correct program
-gives the same bits with all of them. Nothing but the chip's memories and registers is mapped. Time is not modelled.
+Cores take turns: each one runs until it waits for an event, sleeps or calls the idle function, or for a few blocks of
+instructions. The order is a parameter, and so are short turns, and whether DMA, HyperBus and N-EUREKA work at once or
+as late as they can, because a correct program gives the same bits with all of them. Nothing but the chip's memories
+and registers is mapped. Time is not modelled.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 from edgec.errors import VerifyError
 from edgec.verify.board import cluster_control, event_unit, hyperbus, mailbox, mchan, neureka, soc, timer
@@ -24,6 +26,7 @@ from edgec.verify.driver import Trace
 
 MAXIMUM_CORES = 8
 STEP_FUNCTION = "hal_step"
+MOST_BLOCKS = 24  # of a short turn
 
 
 class Board:
@@ -35,6 +38,8 @@ class Board:
     late_dma, late_neureka   work when somebody asks for the result, not at once; HyperBus as the DMA
     flash      what HyperFlash holds; HyperRAM has the bytes that the program's symbols l3_start and l3_end name
     count      count instructions exactly; makes the board several times slower
+    shuffle    a seed: turns last one to MOST_BLOCKS blocks by chance, so that cores meet who write where others read or
+               write; as slow
     execute    what N-EUREKA computes; default: edgec's model
     on_trace   called for each traced tensor with its id and bytes
     on_step    called with a0 whenever core 0 enters hal_step
@@ -50,6 +55,7 @@ class Board:
         late_dma: bool = False,
         late_neureka: bool = False,
         count: bool = False,
+        shuffle: int | None = None,
         execute: neureka.Execute | None = None,
         flash: bytes = b"",
     ) -> None:
@@ -60,6 +66,7 @@ class Board:
             raise VerifyError(f"the order of {cores} cores must name each of them once, not {self._order}")
         self.on_step: Callable[[int], None] | None = None
         self._counts = count
+        self._chance = None if shuffle is None else Random(shuffle)
         self._program = Program(elf)
         self.symbols = self._program.symbols
         self._memories = Memories(self._sizes(sizes))
@@ -212,11 +219,17 @@ class Board:
                 code,
                 idle if number == 0 and mailbox.SYMBOL in self.symbols else None,
                 self._counts,
+                self._blocks if self._chance and number != CONTROLLER else None,
             )
             for number in [*range(cores), CONTROLLER]
         }
 
     # ---- What cores call, and checks ----
+
+    def _blocks(self) -> int:
+        """Of the next turn."""
+        assert self._chance is not None
+        return self._chance.randint(1, MOST_BLOCKS)
 
     def _finish_late_work(self) -> bool:
         """Do one job or transfer that was put off; N-EUREKA first, which may not have waited for the DMA."""

@@ -52,6 +52,7 @@ class Core:
 
     idle      an address at which it stops, in state IDLE
     count     count its instructions; makes it several times slower
+    turn      called as it goes on: after how many blocks of instructions, at least 1, run() returns; as slow
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Core:
         code: int,
         idle: int | None,
         count: bool,
+        turn: Callable[[], int] | None = None,
     ) -> None:
         self.number = number
         self.name = "the controller" if number == CONTROLLER else f"core {number}"
@@ -84,8 +86,11 @@ class Core:
         self._cpu.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_invalid)
         self._cpu.hook_add(uc.UC_HOOK_INTR, self._on_exception)
         self._lengths: dict[tuple[int, int], int] = {}
+        self._turn, self._left = turn, 0
         if count:
             self._cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
+        if turn:
+            self._cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block_of_turn)
 
     def start(self, address: int) -> None:
         """Let the core go at an address, with unspecified registers."""
@@ -95,8 +100,12 @@ class Core:
         self._pc, self.state = address, State.READY
 
     def run(self) -> None:
-        """Continue until `state` says why the core has stopped, or stop() is called; VerifyError if it fails."""
+        """Continue until `state` says why the core has stopped, its turn ends, or stop() is called; VerifyError if
+        it fails.
+        """
         failed = self.stopped = False
+        if self._turn:
+            self._left = self._turn()
         try:
             self._cpu.emu_start(self._pc, 0)
         except UcError:
@@ -223,6 +232,11 @@ class Core:
         if length is None:
             length = self._lengths[address, size] = self._count(address, size)
         self.instructions += length
+
+    def _on_block_of_turn(self, _cpu: Any, _address: int, _size: int, _data: Any) -> None:
+        self._left -= 1
+        if self._left < 0:  # this block is not executed any more
+            self.stop()
 
     def _count(self, address: int, size: int) -> int:
         """How many of the program's instructions a block of code executes; a translation counts where it starts."""

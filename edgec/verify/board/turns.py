@@ -1,7 +1,7 @@
 """Who runs when: cores take turns until the program waits for input, ends or fails.
 
-A turn lasts until the core waits for an event, sleeps or calls the idle function. A core that goes on for long without
-any of these lets the others run, because it may wait for a value in memory.
+A turn lasts until the core waits for an event, sleeps or calls the idle function, or as long as the core has been told.
+One that goes on for long without any of these lets the others run, because it may wait for a value in memory.
 """
 
 from __future__ import annotations

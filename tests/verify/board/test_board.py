@@ -265,3 +265,33 @@ def test_dot_products_of_random_words_are_those_of_plain_c(programs: Callable[..
     board.run(10)
     assert board.exit_code == 0
     assert int.from_bytes(board.output, "little") == (17 + int((words[0].astype(int) * words[1]).sum())) & 0xFFFFFFFF
+
+
+COUNTER = """
+L1 volatile uint32_t counts[CORES];
+__attribute__((noinline)) static void meanwhile(void) { __asm__ volatile("" ::: "memory"); }
+void core_main(uint32_t core) {
+    if (core == 0) barrier_open();
+    listen(1u << 16);
+    for (uint32_t i = 0; i < 200u; i++) {
+        const uint32_t seen = counts[core * APART];
+        meanwhile(); /* turns end between blocks of instructions */
+        counts[core * APART] = seen + 1u;
+    }
+    barrier();
+    if (core == 0) {
+        uint32_t total = 0;
+        for (uint32_t i = 0; i < CORES; i++) total += counts[i];
+        leave(total == CORES * 200u ? 7u : 1u);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("shuffle", [None, 1, 2])
+@pytest.mark.parametrize("apart", [1, 0])
+def test_short_turns_show_a_race(tmp_path: Path, apart: int, shuffle: int | None) -> None:
+    """Cores that add to one counter without a lock lose counts, if they meet."""
+    board = Board(build(tmp_path, text=f"#define APART {apart}\n{COUNTER}"), shuffle=shuffle)
+    board.run(10)
+    assert board.exit_code == (7 if apart or shuffle is None else 1)

@@ -1,0 +1,138 @@
+"""embed_neureka, embed_neureka_1x1: embed of a table that is encoded for N-EUREKA, as a head that is tied to it wants.
+
+    y[m, i] = (u[token m, i] - 2^(bits-1)) * w_scale[token m, group of i] * factor
+
+The table is a matrix's constant (`edgec/ops/matmul_w4a8_neureka.py`): a row of it holds one token's weights of one
+group, and all tokens' rows of a group lie together. So a group is gathered and looked up by a call of its own. In 1x1
+form weights have 8 bits, whatever width their codes have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgec.ir.graph import Attr, TensorType
+from edgec.neureka.encode import decode_1x1, decode_3x3
+from edgec.neureka.engine import TAPS, gemv_cin
+from edgec.ops.embed import ideal
+from edgec.ops.matmul_w4a8_neureka import STEP, encode, row_bytes, suits
+from edgec.ops.numerics import F32, f32
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.packing import n_groups
+
+FOURS = 4  # weights that the kernels unpack together
+PARAMS = (
+    Param("w", "in", "u8"),
+    Param("w_scale", "in", "f16"),
+    Param("y", "out", "f32"),
+    *(Param(name, "u32") for name in ("m", "k", "bits", "group_size", "group")),
+    Param("factor", "f32"),
+)
+
+
+def kernel_name(mode: str) -> str:
+    """The op, and its kernel, of a form."""
+    return "embed_neureka" if mode == "3x3" else "embed_neureka_1x1"
+
+
+def infer_for(mode: str) -> Any:
+    """The type rule of a form."""
+
+    def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
+        """tokens i32[m] and an encoded table u8[groups * vocabulary, line] give y f32[m, k]."""
+        k, bits, group_size = ints(attrs, "k", "bits", "group_size")
+        w, scale = types["w"], types["w_scale"]
+        groups, line = n_groups(k, group_size), row_bytes(k, group_size, bits, mode)
+        fits = suits(k, group_size, mode)
+        require(fits, f"groups of {group_size} of {k} inputs are no multiple of {STEP[mode]}, nor all")
+        require(mode == "3x3" or bits == 8, f"weights of {bits} bits have 8 in 1x1 form")
+        require(scale.shape[1] == groups, f"w_scale {scale} is not of {groups} groups")
+        require(w.shape == (groups * scale.shape[0], line), f"an encoded table {w} is not [{groups} * n, {line}]")
+        return {"y": TensorType((types["tokens"].shape[0], k), "f32")}
+
+    return infer
+
+
+def reference_for(mode: str) -> Any:
+    """The bit-exact definition of a form."""
+
+    def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
+        k, bits, group_size = ints(attrs, "k", "bits", "group_size")
+        tokens, groups = inputs["tokens"], n_groups(k, group_size)
+        w = inputs["w"].reshape(groups, -1, inputs["w"].shape[1])[:, tokens]
+        u = _decode(w, bits, tokens.size, k, group_size, mode)
+        scale = np.repeat(inputs["w_scale"][tokens], min(k, group_size), axis=1)
+        return {"y": _rows(u, bits, scale, attrs.get("factor", 1.0))}
+
+    return reference
+
+
+def _decode(w: Array, bits: int, n: int, k: int, group_size: int, mode: str) -> Array:
+    return (decode_3x3 if mode == "3x3" else decode_1x1)(w.reshape(-1), bits, n, k, group_size)
+
+
+def _rows(u: Array, bits: int, scale: Array, factor: Any) -> F32:
+    return (u.astype(np.float32) - f32(2 ** (bits - 1))) * scale.astype(np.float32) * f32(factor)
+
+
+def run_for(mode: str) -> Any:
+    """Kernel twin of a form: `m` rows of one group, already gathered."""
+
+    def run(a: dict[str, Any]) -> None:
+        m, k, bits, group_size, group = a["m"], a["k"], a["bits"], a["group_size"], a["group"]
+        size = min(k, group_size)
+        line = row_bytes(k, group_size, bits, mode)
+        u = _decode(a["w"][: m * line].reshape(m * line), bits, m, size, size, mode)
+        groups = n_groups(k, group_size)
+        scale = a["w_scale"][: m * groups].reshape(m, groups)[:, group : group + 1]
+        last = (m - 1) * k + size
+        places = (np.arange(m)[:, None] * k + np.arange(size)).reshape(-1)
+        a["y"][:last][places] = _rows(u, bits, scale, a["factor"]).reshape(-1)
+
+    return run
+
+
+def example_for(mode: str) -> Any:
+    """A random instance: one group of any size, or some of whole blocks."""
+
+    def example(rng: np.random.Generator) -> Example:
+        m, vocab, step = int(rng.integers(1, 5)), int(rng.integers(1, 30)), STEP[mode]
+        k = int(rng.choice([int(rng.integers(1, 300)), step, 2 * step, 3 * step]))
+        group_size = int(rng.choice([k, max(k, step), step])) if k % step == 0 else k
+        bits = int(rng.integers(2, 9))
+        u = rng.integers(0, 2**bits, size=(vocab, k)).astype(np.uint8)
+        inputs: Arrays = {
+            "tokens": rng.integers(0, vocab, size=m).astype(np.int32),
+            "w": encode(u, bits, group_size, mode),
+            "w_scale": rng.normal(size=(vocab, n_groups(k, group_size))).astype(np.float16),
+        }
+        attrs: dict[str, Attr] = {"k": k, "bits": bits if mode == "3x3" else 8, "group_size": group_size}
+        if rng.random() < 0.3:
+            attrs["factor"] = float(rng.choice([0.5, 25.298221]))
+        return Example(inputs, attrs)
+
+    return example
+
+
+def fours(size: int, mode: str) -> int:
+    """Runs of at most four weights that a row of a group consists of: a run is of one position of the 3x3 image."""
+    return TAPS[mode] * -(-(gemv_cin(size) if mode == "3x3" else size) // FOURS)
+
+
+def _work(mode: str) -> Any:
+    def work(a: dict[str, Any]) -> Work:
+        size = min(a["k"], a["group_size"])
+        return Work(flops=4 * a["m"] * size, parallel=a["m"] * fours(size, mode))
+
+    return work
+
+
+def _op(mode: str) -> Op:
+    kernel = Kernel(kernel_name(mode), PARAMS, run_for(mode), _work(mode))
+    doc = f"rows of an embedding table encoded for N-EUREKA in {mode} form by token id"
+    return Op(kernel.name, doc, infer_for(mode), reference_for(mode), ideal, (kernel,), example_for(mode))
+
+
+OPS = (_op("3x3"), _op("1x1"))

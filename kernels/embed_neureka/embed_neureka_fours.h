@@ -1,0 +1,86 @@
+/* Four neighbours of an encoded row at a time: bit b of all four is half a byte, which is spread to four bytes. */
+#ifndef EDGEC_EMBED_NEUREKA_FOURS_H
+#define EDGEC_EMBED_NEUREKA_FOURS_H
+
+#include "embed_neureka.h"
+
+#include "edgec_math.h"
+
+#define EDGEC_EMBED_LINE 32u
+
+/* A row of a group as an image of `taps` positions and cin channels, of which `block` are in a line's bits. */
+typedef struct {
+    uint32_t size;
+    uint32_t groups;
+    uint32_t taps;
+    uint32_t block;
+    uint32_t cin;
+    uint32_t fours; /* of a position; the last may be short */
+    uint32_t line;  /* bytes of the row */
+} edgec_embed_image;
+
+EDGEC_INLINE edgec_embed_image edgec_embed_image_of(const edgec_embed_neureka_args *a, uint32_t one) {
+    const uint32_t single = a->k <= a->group_size;
+    edgec_embed_image image = {.size = single ? a->k : a->group_size, .groups = single ? 1u : a->k / a->group_size};
+    image.taps = one ? 1u : 9u;
+    image.block = one ? 32u : 28u;
+    image.cin = (image.size + image.taps - 1u) / image.taps;
+    image.fours = (image.cin + 3u) / 4u;
+    image.line = (image.cin + image.block - 1u) / image.block * (one ? 1u : a->bits) * EDGEC_EMBED_LINE;
+    return image;
+}
+
+/* Bit b of byte j of the result is bit b of weight j. `half`: where half bytes are counted from. */
+EDGEC_INLINE uint32_t edgec_embed_four(const uint8_t *w, uint32_t half, uint32_t step, uint32_t bits) {
+    uint32_t u = 0;
+    EDGEC_UNROLL_1
+    for (uint32_t b = 0; b < bits; b++) {
+        const uint32_t four = (uint32_t)w[half >> 1] >> (4u * (half & 1u)) & 15u;
+        u |= (four * 0x00204081u & 0x01010101u) << b; /* bit j goes to byte j */
+        half += step;
+    }
+    return u;
+}
+
+/* Fours mine.begin .. mine.end - 1 of all rows. one: 1x1 form. */
+EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edgec_embed_image *image, edgec_range mine,
+                                    uint32_t one) {
+    const int32_t middle = 1 << (a->bits - 1u);
+    uint32_t tap = mine.begin / image->fours;
+    uint32_t channel = 4u * (mine.begin - tap * image->fours);
+    const uint32_t row = tap / image->taps;
+    tap -= row * image->taps;
+    const uint8_t *w = a->w + row * image->line; /* [line] */
+    const uint16_t *scale = a->w_scale + row * image->groups + a->group;
+    float *y = a->y + row * a->k; /* [size] */
+    EDGEC_UNROLL_1
+    for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
+        const uint32_t block = one ? 0u : channel / image->block;
+        const uint32_t half = one ? 2u * channel : 7u * tap + (channel - block * image->block) / 4u;
+        const uint32_t at = block * a->bits * EDGEC_EMBED_LINE;
+        uint32_t u = edgec_embed_four(w + at, half, one ? 1u : 2u * EDGEC_EMBED_LINE, a->bits);
+        const float factor = edgec_f16_to_f32(*scale);
+        /* A position ends, and in 3x3 form the image has up to 8 inputs more than there are. */
+        uint32_t end = (tap + 1u) * image->cin;
+        end = end < image->size ? end : image->size;
+        uint32_t i = tap * image->cin + channel;
+        end = end < i + 4u ? end : i + 4u;
+        EDGEC_UNROLL_1
+        for (; i < end; i++) {
+            y[i] = (float)((int32_t)(u & 255u) - middle) * factor * a->factor;
+            u >>= 8;
+        }
+        channel += 4u;
+        if (channel >= image->cin) {
+            channel = 0;
+            if (++tap == image->taps) {
+                tap = 0;
+                w += image->line;
+                scale += image->groups;
+                y += a->k;
+            }
+        }
+    }
+}
+
+#endif

@@ -23,28 +23,28 @@ from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
-FIRST = 138  # core 0, from the first job to where the team runs; code that is not in the cache
-MORE = 258  # the same, if there is more than one job
-GRID = 1319  # several rows as pixels: their grid, what both places of the engine are told of it
-ANY_ROWS = 223  # a single row in code of any number of rows, which does not know the shape
-TILE = 97  # barrier, a core's share of a tile, on to the next one
-ROW = 55  # a row of a tile
+FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
+MORE = 91  # the same, if there is more than one job
+GRID = 1252  # several rows as pixels: their grid, what both places of the engine are told of it
+ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
+TILE = 124  # barrier, a core's share of a tile, on to the next one
+ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
-SHARE, ONE_ROW, GROUPS = 96, 16.4, 52
-ONE_GROUP = 5.2  # of a core: a channel of a single row
-ONE_OF_ROWS = 11.9  # of several rows
-TWO_ROWS = 7.9  # the same of each of two rows, which are scaled together where nothing is added
-CHANNEL, GROUP = 5.7, 7.7  # where there are several groups: a channel of a single row, and each of its groups
-ROWS_CHANNEL, ROWS_GROUP = 4.1, 11.3  # of several rows
-RETURN = 130
+SHARE, ONE_ROW, GROUPS = 108, 43, 45
+ONE_GROUP = 13.4  # of a core: a channel of a single row
+ONE_OF_ROWS = 12.5  # of several rows
+TWO_ROWS = 8.7  # the same of each of two rows, which are scaled together where nothing is added
+CHANNEL, GROUP = 7.9, 11.3  # where there are several groups: a channel of a single row, and each of its groups
+ROWS_CHANNEL, ROWS_GROUP = 5.3, 11.2  # of several rows
+RETURN = 120
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
 # Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
 # of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
-WIDEN, GATE_ROW, GATE = 8.7, 88, 23.6
-GATE_SHARE, GATE_TILE, GATE_NEXT = 122, 79, 23.2  # of a single row: before a tile, around its loop, on to the next one
-GATE_START = 252  # a tile of several rows: core 0 starts its jobs, and the others wait for it
-GATE_QUANTIZE, GATE_ELEMENT = 216, 6.7  # behind the last tile, where tops are known: a core's elements
-QUANTIZE, ELEMENT = 387, 1.0  # behind the last tile: what every call takes, and a core's element
+WIDEN, GATE_ROW, GATE = 8.9, 84, 24.4
+GATE_SHARE, GATE_TILE, GATE_NEXT = 122, 78, 23.2  # of a single row: before a tile, around its loop, on to the next one
+GATE_START = 225  # a tile of several rows: core 0 starts its jobs, and the others wait for it
+GATE_QUANTIZE, GATE_ELEMENT = 216, 6.8  # behind the last tile, where tops are known: a core's elements
+QUANTIZE, ELEMENT = 402, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
 def matmul_cycles(

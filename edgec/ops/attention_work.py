@@ -16,15 +16,17 @@ from functools import lru_cache
 
 from edgec.ops.op import Work
 
+TILE = 4  # positions that are scored together; fewer go one by one, without the code for tiles
+TILES = 210.0  # of that code
 # Cycles of a row and head by itself, and of lanes together: each, an element of a query, a position, an element of one.
-ONE = (370.0, 40.0, 22.0, 0.45)
-LANES = (1680.0, 95.0, 56.0, 0.0)
+ONE = (385.0, 17.0, 16.0, 1.06)
+LANES = (1660.0, 70.0, 54.0, 1.4)
 # A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
-WORDS = (760.0, 10.0, 20.0, 0.58)
+WORDS = (580.0, 10.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
 # Code that is fetched for each phase, a head in it, an element of a query; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
-PHASES = (1750.0, 270.0, 10.0)
+PHASES = (2250.0, 270.0, 10.0)
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -72,13 +74,14 @@ def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
     for count, seen in visits:
         each, element, position, product = ONE if count == 1 else LANES
         total += each + element * head_dim + seen * (position + product * head_dim)
+        total += TILES if count == 1 and seen >= TILE else 0.0
     return total
 
 
 def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
     each, element, position, product = WORDS
     words = -(-heads * head_dim // (4 * cores))
-    of_head = each + element * head_dim + seen * (position + product * head_dim)
+    of_head = each + element * head_dim + seen * (position + product * head_dim) + (TILES if seen >= TILE else 0.0)
     return -(-heads // cores) * of_head + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
 
 

@@ -107,7 +107,8 @@ def work(a: dict[str, Any]) -> Work:
     rows, k, group_size = a["rows"], a["k"], a["group_size"]
     groups, parts = n_groups(k, group_size), pieces(rows, k, group_size, 2)
     flops = 15 * k // 2 if rows == 1 and parts > groups else 5 * evened(rows, k, group_size, 2)
-    return Work(flops=flops + 10 * rows * groups, parallel=parts)
+    uneven = 110 if rows == 1 and groups > 1 and k % group_size else 0  # each part of the row finds its group
+    return Work(flops=flops + 10 * rows * groups, parallel=parts, rows=1, row_flops=uneven)
 
 
 KERNEL = Kernel(

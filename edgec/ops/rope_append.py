@@ -100,8 +100,8 @@ def _work(a: dict[str, Any]) -> Work:
         busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + 2 * kv * (31 + 3 * d))
     else:
         sets = -(-2 * CORES // d)
-        rotated = -(-sets * (d // 2) // CORES) * (25 + 7 * (-(-heads // sets) - (-kv // sets)))
-        busiest = (250 if m > 1 else 0) + m * (45 + rotated + -(-2 * kv // CORES) * (7 + 4 * d))
+        rotated = 9 * -(-sets * (d // 2) // CORES) * (-(-heads // sets) - (-kv // sets))
+        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-2 * kv // CORES) * (31 + 4 * d))
     return Work(flops=CORES * busiest, parallel=CORES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgec.ops import kernel
-from edgec.ops.attention_work import LANES, ONE, whole_work
+from edgec.ops.attention_work import LANES, ONE, TILE, TILES, whole_work
 
 CORES = 8
 
@@ -19,7 +19,8 @@ def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: i
 
 def cycles(figures: tuple[float, float, float, float], head_dim: int, *seen: int) -> float:
     each, element, position, product = figures
-    return sum(each + element * head_dim + n * (position + product * head_dim) for n in seen)
+    tiles = [TILES if figures is ONE and n >= TILE else 0.0 for n in seen]
+    return sum(tiles) + sum(each + element * head_dim + n * (position + product * head_dim) for n in seen)
 
 
 def test_a_row_of_nine_heads_takes_two_turns() -> None:

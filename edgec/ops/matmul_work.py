@@ -21,6 +21,9 @@ STRIPS = {
     7: (1, 1),
     8: (8, 8),
 }  # channels, of one row and of two
+CHUNK = (
+    32  # sums of a group that wait together: of so many channels, or of half of them and two rows; half with an addend
+)
 WHOLE = {4: 2, 8: 4}  # rows of a pass over all groups, for widths that have it
 # Float operations: a channel and group, starting the loops of a pass, and unpacking a weight, all in those of SCALE.
 SCALE, LOOPS, PADDED, PAD = 3, 60, 0.15, 2.0
@@ -39,15 +42,18 @@ def work_for(bits: int) -> Callable[[dict[str, Any]], Work]:
             whole = m // WHOLE[bits] if WHOLE[bits] == 4 or groups > 1 else 0
             one = m % 2 if groups > 2 else 0
         pairs, single = divmod(m - whole * WHOLE.get(bits, 0) - one, 2)
-        loops = whole + one
-        for passes, strip in ((single, STRIPS[bits][0]), (pairs, STRIPS[bits][1])):
-            loops += passes * groups * _walks(each, strip)
         block = block_elements(bits)
         padded = [size for size in (*[group_size] * (groups - 1), last) if size % block]
+        chunk = CHUNK // 2 if a.get("ldy", k + 1) <= k else CHUNK  # of matrices that do not widen most add a residual
+        loops, pads = whole + one, 0
+        for rows, passes in ((1, single), (2, pairs)):
+            chunks = -(-each * rows // chunk)
+            loops += passes * groups * (chunks - 1 + _walks(each, STRIPS[bits][rows - 1]))
+            pads += passes * rows * chunks * len(padded)
         filled = k + sum(-size % block for size in padded)  # inputs with zeros behind groups that end within a block
         unpacked = (whole + one + pairs + single) * n * filled
         flops = SCALE * m * n * groups + round(UNPACK[bits] * unpacked + PADDED * m * n * (filled - k))
-        return Work(m * n * k, flops, n, rows=1, row_flops=LOOPS * loops + round(PAD * m * block * len(padded)))
+        return Work(m * n * k, flops, n, rows=1, row_flops=LOOPS * loops + round(PAD * pads * block))
 
     return work
 

@@ -57,7 +57,8 @@ def work(a: dict[str, Any]) -> Work:
     elements = quantize_dynamic.evened(rows, k, group_size, 4)
     flops = (9 if rows > 1 else 7) * elements + 10 * rows * n_groups(k, group_size)
     summed = k if rows > 1 else -(-k // quantize_dynamic.PARTS)
-    return Work(0, flops, quantize_dynamic.pieces(rows, k, group_size, 4), 0, rows, 2 * summed + 20)
+    several = 60 if rows == 1 and group_size < k else 0  # each part of the row finds its group
+    return Work(0, flops, quantize_dynamic.pieces(rows, k, group_size, 4), 0, rows, 2 * summed + 20 + several)
 
 
 KERNEL = Kernel(

@@ -100,7 +100,8 @@ def without_transfer(plan: Plan, node: str) -> Plan:
 @pytest.mark.parametrize("node", ["embed", "l0.qkv", "l0.attn", "l1.down", "norm.q8g32"])
 def test_what_was_never_written_is_noticed(tiny: tiny_models.Planned, node: str) -> None:
     broken = without_transfer(tiny.plan, node)
-    with pytest.raises(PlanError, match=r"decode step \d+ \(\w+ [\w.]+\): .*(was never written|holds byte|never reach)"):
+    wrong = r"decode step \d+ \(\w+ [\w.]+\): .*(was never written|holds byte|never reach)"
+    with pytest.raises(PlanError, match=wrong):
         check(broken)
 
 

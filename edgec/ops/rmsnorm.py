@@ -9,7 +9,6 @@ import numpy as np
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, f32, lane_sum, rsqrt
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
-from edgec.ops.quantize_dynamic import PARTS
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -62,14 +61,6 @@ def example(rng: np.random.Generator) -> Example:
     return Example({"x": x, "gain": rng.normal(size=k).astype(np.float32)}, {"eps": 1e-5})
 
 
-def work(a: dict[str, Any]) -> Work:
-    """Whole rows; of fewer than PARTS all cores add up the squares of each, and normalise a share of its elements."""
-    rows, k = a["rows"], a["k"]
-    if rows >= PARTS:
-        return Work(flops=4 * rows * k + 20 * rows, parallel=rows)
-    return Work(flops=2 * rows * k, parallel=PARTS, rows=1, row_flops=rows * (2 * k + 20))
-
-
 KERNEL = Kernel(
     "rmsnorm",
     (
@@ -82,6 +73,6 @@ KERNEL = Kernel(
         Param("eps", "f32"),
     ),
     run,
-    work,
+    lambda a: Work(flops=4 * a["rows"] * a["k"] + 20 * a["rows"], parallel=a["rows"]),
 )
 OPS = (Op("rmsnorm", "root-mean-square normalisation per row", infer, reference, ideal, (KERNEL,), example),)

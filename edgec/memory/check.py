@@ -313,7 +313,6 @@ class _Walk:
         self.inside(step, t.source, "source")
         self.inside(step, t.target, "target")
 
-
     def tokens(self, step: Step) -> int:
         """Rows of the smallest table that a step looks tokens up in: every token has one, of each part of another."""
         looked_up = [t for phase in step.phases for t in phase.transfers if t.start == "token"]

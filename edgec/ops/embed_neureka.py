@@ -1,4 +1,4 @@
-"""embed_neureka, embed_neureka_1x1: embed of a table that is encoded for N-EUREKA, as a head that is tied to it wants it.
+"""embed_neureka, embed_neureka_1x1: embed of a table that is encoded for N-EUREKA, as a tied head wants it.
 
     y[m, i] = (u[token m, i] - 2^(bits-1)) * w_scale[token m, group of i] * factor
 

@@ -26,7 +26,8 @@ from edgec.memory.plan import Phase, Plan, evaluate
 from edgec.ops import kernel
 from edgec.target import Target
 
-COLUMNS = ("call_cycles", "unit_cycles", "mac_cycles", "flop_cycles")  # of 1 call and of `busiest_core`'s counts
+# Of 1 call, of one for any number of rows, and of `busiest_core`'s counts.
+COLUMNS = ("call_cycles", "any_rows_cycles", "unit_cycles", "mac_cycles", "flop_cycles")
 
 
 def link_cycles(target: Target, phase: Phase, m: int, pos: int) -> tuple[float, int]:
@@ -53,7 +54,7 @@ def step_rows(run: Mapping[str, Any], plan: Plan) -> Iterator[tuple[dict[str, li
         counts: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(COLUMNS))
         for call in calls:
             numbers = {k: evaluate(v, m, pos) for k, v in call.numbers.items()}
-            found = (1, *busiest_core(engine, call.kernel, numbers))
+            found = (1, call.any_rows, *busiest_core(engine, call.kernel, numbers))
             counts[call.kernel] = [a + b for a, b in zip(counts[call.kernel], found, strict=True)]
         yield counts, cycles - sum(n for _, n in moved) * engine.transfer_cycles
 

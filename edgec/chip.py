@@ -60,7 +60,8 @@ class KernelCost:
     """What the cores take for a call of some kernels, where that was measured; in place of the engine's own figures.
 
     kernels: names. A call takes call_cycles, each core's pieces of work unit_cycles each, and for what `work` counts
-    (`edgec/ops/op.py`) mac_cycles and flop_cycles of one core.
+    (`edgec/ops/op.py`) mac_cycles and flop_cycles of one core. any_rows_cycles: what a call takes more that is made for
+    any number of rows, as those of a prompt are: a token's have code of their own, which knows the shape.
     """
 
     kernels: tuple[str, ...]
@@ -68,6 +69,7 @@ class KernelCost:
     unit_cycles: float
     mac_cycles: float
     flop_cycles: float
+    any_rows_cycles: float = 0.0
 
 
 @dataclass(frozen=True)

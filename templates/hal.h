@@ -113,6 +113,9 @@ _Noreturn void hal_exit(int code);
 /* Reports the bytes of value `value_id` that a step has just produced (builds with EDGEC_TRACE call it). */
 void hal_trace(uint32_t value_id, const void *data, uint32_t bytes);
 
+/* The steps of a run begin: what came before is no step's (builds with EDGEC_PROFILE call it). */
+void hal_steps(void);
+
 /* A step of the plan has just ended (builds with EDGEC_PROFILE call it). HALs of chips print `#step cycles`. */
 void hal_step(uint32_t step);
 

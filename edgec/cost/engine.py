@@ -6,6 +6,7 @@ cycles = fork + (macs + SEARCH_MACS * searches) * cycles_per_mac + flops * cycle
 or, for a kernel that was measured on the target,
 
 cycles = call_cycles + pieces * unit_cycles + macs * mac_cycles + flops * flop_cycles
+         + any_rows_cycles, if the call is made for any number of rows
 
 The counts come from the kernel's own `work`; the constants from the target file, with their sources.
 """
@@ -41,12 +42,12 @@ def engine_name(target: Target, name: str) -> str:
     return target.engines[0].name if found is None else found.name
 
 
-def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float]) -> float:
-    """Cycles of a kernel call with these numbers."""
+def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float], any_rows: bool = False) -> float:
+    """Cycles of a kernel call with these numbers. any_rows: it is made for any number of rows (`Call.any_rows`)."""
     accelerator = target.accelerator(kernel(name).engine)
     if accelerator is not None:
-        return matmul_cycles(accelerator, target.engines[0], name, numbers)
-    return _cores_cycles(target.engines[0], name, numbers)
+        return matmul_cycles(accelerator, target.engines[0], name, numbers, any_rows)
+    return _cores_cycles(target.engines[0], name, numbers, any_rows)
 
 
 def busiest_core(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> Counts:
@@ -60,9 +61,10 @@ def busiest_core(engine: Engine, name: str, numbers: Mapping[str, int | float]) 
     return Counts(units, share * macs, share * work.flops + rows)
 
 
-def _cores_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
+def _cores_cycles(engine: Engine, name: str, numbers: Mapping[str, int | float], any_rows: bool) -> float:
     units, macs, flops = busiest_core(engine, name, numbers)
     cost = engine.cost_of(name)
     if cost is None:
         return engine.fork_cycles + macs * engine.cycles_per_mac + flops * engine.cycles_per_flop
-    return cost.call_cycles + units * cost.unit_cycles + macs * cost.mac_cycles + flops * cost.flop_cycles
+    fixed = cost.call_cycles + any_rows * cost.any_rows_cycles
+    return fixed + units * cost.unit_cycles + macs * cost.mac_cycles + flops * cost.flop_cycles

@@ -73,7 +73,8 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
         engine = target.engine_by_name.get(call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
-        usage.busy[call.engine] = channels[call.engine] = call_cycles(target, call.kernel, numbers)
+        cycles = call_cycles(target, call.kernel, numbers, call.any_rows)
+        usage.busy[call.engine] = channels[call.engine] = cycles
     if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):
         banks = target.memory_by_name[target.compute].banks
         usage.busy[banks] = channels[banks] = taken

@@ -23,36 +23,38 @@ from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
-FIRST = 200  # core 0, from the first job to where the team runs; code that is not in the cache
-MORE = 230  # the same, if there is more than one job
-GRID = 400  # several rows as pixels: what both places of the engine are told of them
-TILE = 110  # barrier, a core's share of a tile, on to the next one
-ROW = 56  # a row of a tile
+FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
+MORE = 91  # the same, if there is more than one job
+GRID = 1252  # several rows as pixels: their grid, what both places of the engine are told of it
+ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
+TILE = 124  # barrier, a core's share of a tile, on to the next one
+ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
-SHARE, ONE_ROW, GROUPS = 95, 105, 90
-ONE_GROUP = 10.5  # of a core: a channel of a single row
-ONE_OF_ROWS = 13.8  # of several rows
-TWO_ROWS = (
-    8.4  # the same where rows are scaled in pairs, as they are with nothing to add: fitted to microLlama's prompts
-)
-CHANNEL, GROUP = 8.0, 10.2  # where there are several groups: a channel of a single row, and each of its groups
-ROWS_CHANNEL, ROWS_GROUP = 4.6, 13.5  # of several rows
-RETURN = 90
+SHARE, ONE_ROW, GROUPS = 108, 43, 45
+ONE_GROUP = 13.4  # of a core: a channel of a single row
+ONE_OF_ROWS = 12.5  # of several rows
+TWO_ROWS = 8.7  # the same of each of two rows, which are scaled together where nothing is added
+CHANNEL, GROUP = 7.9, 11.3  # where there are several groups: a channel of a single row, and each of its groups
+ROWS_CHANNEL, ROWS_GROUP = 5.3, 11.2  # of several rows
+RETURN = 120
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
 # Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
 # of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
-WIDEN, GATE_ROW, GATE = 8.6, 60, 23.2
-GATE_SHARE, GATE_TILE, GATE_NEXT = 137, 90, 25  # of a single row: before a tile, around its loop, on to the next one
-GATE_START = 390  # a tile of several rows: core 0 starts its jobs, and the others wait for it
-GATE_QUANTIZE, GATE_ELEMENT = 210, 5.6  # behind the last tile, where tops are known: a core's elements
-QUANTIZE, ELEMENT = 760, 1.3  # behind the last tile: what every call takes, and a core's element
+WIDEN, GATE_ROW, GATE = 8.9, 84, 24.4
+GATE_SHARE, GATE_TILE, GATE_NEXT = 122, 78, 23.2  # of a single row: before a tile, around its loop, on to the next one
+GATE_START = 225  # a tile of several rows: core 0 starts its jobs, and the others wait for it
+GATE_QUANTIZE, GATE_ELEMENT = 216, 6.8  # behind the last tile, where tops are known: a core's elements
+QUANTIZE, ELEMENT = 402, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
-def matmul_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
-    """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU."""
+def matmul_cycles(
+    unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float], any_rows: bool = False
+) -> float:
+    """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU. any_rows: as Call's."""
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     bits, out_group = bits_of(name) if mode_of(name) == "3x3" else 0, int(numbers.get("out_group", 0))
-    return _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group)
+    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group)
+    return cycles + (ANY_ROWS if any_rows and m == 1 else 0)
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
@@ -88,7 +90,7 @@ def _matmul_cycles(
     elif groups > 1:
         channel = ROWS_CHANNEL + ROWS_GROUP * groups
     else:
-        channel = TWO_ROWS if n > k else ONE_OF_ROWS  # of those that widen none adds a residual
+        channel = ONE_OF_ROWS
     length = {
         size: job_cycles(
             gemv_job(0, 0, 0, inputs, size, bits) if bits else rows_job(0, 0, 0, grid_of(m), inputs, size, 8)
@@ -107,7 +109,7 @@ def _matmul_cycles(
     one_row = m == 1 and not out_group
     gated = bool(out_group) and groups == 1
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
-    by_rows = gated and m > 1 and 4 * apiece * cores <= 5 * m
+    by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
     clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
     for index, size in enumerate(sizes):
         done = jobs * (index + 1)
@@ -118,17 +120,19 @@ def _matmul_cycles(
         clock = max(clock, ends[done]) + unit.wait_cycles
         start(done + 2)
         share = -(-size // cores)
+        rows, count = (apiece, size) if by_rows else (m, share)  # of a core
+        paired = rows // 2 * 2 if groups == 1 and n > k else 0  # of matrices that widen none adds a residual
         if one_row:
             clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
         elif gated and m == 1:
             clock += GATE_TILE + share * GATE + (GATE_NEXT if index + 1 < len(sizes) else 0)
         elif gated:
-            rows, count = (apiece, size) if by_rows else (m, share)
             clock += TILE + GATE_START + rows * (GATE_ROW + count * GATE)
         else:
-            clock += TILE + parts * m * (ROW + share * channel)
+            each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * TWO_ROWS)
+            clock += TILE + parts * each
             clock += m * (SILU_ROW + share * SILU) if out_group else 0
-    if by_rows or (gated and m == 1 and n // parts <= out_group):
+    if gated and (by_rows or (m == 1 and n // parts <= out_group)):
         return clock + GATE_QUANTIZE + GATE_ELEMENT * (apiece * n // parts if by_rows else -(-n // parts // cores))
     return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
 

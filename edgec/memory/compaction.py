@@ -106,7 +106,7 @@ def _moved(step: Step, moves: Moves, copies: bool) -> Step:
         call = p.call
         if call is not None:
             regions = {name: region and move(region) for name, region in call.regions.items()}
-            call = Call(call.kernel, call.engine, regions, call.numbers)
+            call = Call(call.kernel, call.engine, regions, call.numbers, call.any_rows)
         return Phase(tuple([transfer(t) for t in p.transfers]), call, p.when)
 
     writes = tuple((value, move(region), rows, size) for value, region, rows, size in step.writes)

@@ -223,7 +223,8 @@ def attending(step: Step, load: Transfer, old: Buffer, slot: Region, store: Tran
         transfers = [replace(t, source=moved(t.source), target=moved(t.target)) for t in phase.transfers]
         call = phase.call
         if call is not None:
-            call = Call(call.kernel, call.engine, {n: r and moved(r) for n, r in call.regions.items()}, call.numbers)
+            regions = {n: r and moved(r) for n, r in call.regions.items()}
+            call = Call(call.kernel, call.engine, regions, call.numbers, call.any_rows)
             transfers += [store] * waiting
             waiting = False
         phases.append(Phase(tuple(transfers), call, phase.when))

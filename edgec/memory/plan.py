@@ -153,12 +153,16 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel call on an engine: regions (None for an absent optional operand) and numbers by parameter."""
+    """One kernel call on an engine: regions (None for an absent optional operand) and numbers by parameter.
+
+    any_rows: it is of a program for any number of rows, whose kernels know no shape; a token's have copies that do.
+    """
 
     kernel: str
     engine: str
     regions: Mapping[str, Region | None]
     numbers: Mapping[str, Number]
+    any_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class _Rename:
         call = p.call
         if call is not None:  # most regions are those of phases before: not even a call is spent on them
             regions = {n: r and (done(id(r)) or region(r)) for n, r in call.regions.items()}
-            call = Call(call.kernel, call.engine, regions, call.numbers)
+            call = Call(call.kernel, call.engine, regions, call.numbers, call.any_rows)
         moved = [
             Transfer(
                 t.link,

@@ -58,13 +58,7 @@ def load_plan(text: str, target: Target) -> Plan:
             raise OutputError(f"the plan is of format {document['format']} for target {document['target']}.")
         if not isinstance(document["context"], int):
             raise TypeError("the context is not an integer")
-        reader = _Reader(document["strings"])
-        programs = {
-            p["name"]: Program(
-                p["name"], p["rows"], [reader.step(s) for s in p["steps"]], [Buffer(*b) for b in p["buffers"]]
-            )
-            for p in document["programs"]
-        }
+        programs = {p["name"]: _program(p, document["strings"]) for p in document["programs"]}
         return Plan(target, document["context"], [Buffer(*b) for b in document["buffers"]], programs)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise OutputError(f"the plan is damaged: {type(error).__name__} {error}.") from None
@@ -106,9 +100,14 @@ class _Writer:
         return [moves, call, None if p.when is None else self.number(p.when)]
 
 
+def _program(p: Any, strings: list[str]) -> Program:
+    reader = _Reader(strings, p["rows"] > 1)
+    return Program(p["name"], p["rows"], [reader.step(s) for s in p["steps"]], [Buffer(*b) for b in p["buffers"]])
+
+
 class _Reader:
-    def __init__(self, strings: list[str]) -> None:
-        self.strings = strings
+    def __init__(self, strings: list[str], any_rows: bool) -> None:
+        self.strings, self.any_rows = strings, any_rows
 
     def number(self, value: Any) -> Number:
         if not isinstance(value, list):
@@ -139,6 +138,7 @@ class _Reader:
                 self.strings[engine],
                 {k: None if r is None else self.region(r) for k, r in regions.items()},
                 {k: self.number(n) for k, n in numbers.items()},
+                self.any_rows,
             )
         when = None if p[2] is None else self.number(p[2])
         if when is not None and not isinstance(when, Extent):

@@ -97,8 +97,8 @@ class Tile:
     after: tuple[tuple[Region, Store], ...] = ()
 
 
-def stream(workspace: Workspace, tiles: list[Tile]) -> tuple[Phase, ...]:
-    """Phases that run the tiles in order with loads and stores overlapped."""
+def stream(workspace: Workspace, tiles: list[Tile], rows: int = 1) -> tuple[Phase, ...]:
+    """Phases that run the tiles in order with loads and stores overlapped. rows: of the program."""
     slots = _Slots(workspace, tiles)
     target = workspace.target
     deepest = max((len(target.route(*ends)) for ends in _journeys(target, tiles)), default=0)
@@ -125,7 +125,7 @@ def stream(workspace: Workspace, tiles: list[Tile]) -> tuple[Phase, ...]:
             hops = target.route(target.compute, store.place.level)
             places = [region, *slots.next(region.value, [h.destination for h in hops[:-1]], store.size, region.value)]
             _hops_out(transfers, index + deepest + 1, hops, store, places)
-        calls.append(Call(tile.kernel, engine_name(target, tile.kernel), regions, dict(tile.numbers)))
+        calls.append(Call(tile.kernel, engine_name(target, tile.kernel), regions, dict(tile.numbers), rows > 1))
     phases = []
     for number, moving in enumerate(transfers):
         index = number - deepest

@@ -118,7 +118,7 @@ class TileChoice:
         tiles = option(workspace)
         if not phases:
             reserve(workspace, tiles)
-        return (stream(workspace, tiles) if phases else ()), workspace.made
+        return (stream(workspace, tiles, self.context.graph.rows) if phases else ()), workspace.made
 
     def _cycles(self, built: Built) -> float:
         rows = self.context.graph.rows

@@ -9,7 +9,7 @@ from functools import cache
 
 from edgec.ops.op import Kernel, Op
 
-_NOT_OPS = {"op", "numerics"}
+_NOT_OPS = {"attention_work", "matmul_work", "numerics", "op"}
 
 
 @cache

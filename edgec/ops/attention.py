@@ -28,15 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import Attr, TensorType
+from edgec.ops.attention_work import whole_work
 from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_bytes, f32, rint_i32
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
 RATIO_ONE = f32(2**15)  # r of the largest v_scale
 MAX_CONTEXT = 65536  # 255 * 2^16 sums of e are exact in float32; 255 * 127 * 2^16 sums of p*v fit 31 bits
-
-
-CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
 
 
 def splits(heads: int, cores: int) -> bool:
@@ -287,27 +285,11 @@ def _value_pieces(a: dict[str, Any]) -> int:
 
 
 def _whole_work(a: dict[str, Any]) -> Work:
-    """float operations: the cycles of a core with XpulpV2 beside half a cycle a product, of a position and of a row and
-    head. Within 8 % of measured calls of ten shapes over 1 to 256 positions, and within 20 % of those of 2 to 16 rows.
-    """
-    m, heads, kv, d, cores = (int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "cores"))
-    seen = m * int(a["pos"]) + m * (m + 1) // 2  # by all rows
-    macs, each = 2 * heads * d * seen, -(-heads // cores)
+    m, heads, kv, d, pos, cores, lanes = (
+        int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "pos", "cores", "lanes")
+    )
     shared = m == 1 and splits(heads, cores) and d % 4 == 0
-    if shared and a["pos"] >= split_from(heads, kv, cores):
-        position = 16 if heads >= 3 * kv else 14 + 4 * d // 5
-        return Work(macs, heads * position * seen + cores * (1200 + 10 * d * each + 270 * heads), cores)
-    few = a["pos"] + m < 4  # one by one
-    if shared:  # heads apart, and then their words, of which a core has so many for each of its heads
-        words = -(-heads * d // (4 * cores)) / each
-        position, head = 20 - 5 * d // 12 + int(4.6 * words), 10 * d + int(45 * words) + (0 if few else 400 // each)
-    elif (together := min(-(-m * heads // cores), m * heads // kv, int(a["lanes"]))) < 3:
-        position, head = 20 + 3 * d // 4, 21 * d - (200 if few else 50) + (150 if a["lanes"] > 1 else 0)
-    elif d == 4:  # three do what four do
-        position, head = (17, 48 * d) if together == 3 else (12, 36 * d)
-    else:
-        position, head = 17, 22 * d + 440
-    return Work(macs, heads * (position * seen + head * m), heads * m)
+    return whole_work(m, heads, kv, d, pos, cores, lanes, shared, split_from(heads, kv, cores))
 
 
 KERNELS = (

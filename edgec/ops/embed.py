@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
-from edgec.ops.attention import CORES
 from edgec.ops.numerics import F32, f32
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
-from edgec.packing import n_groups, pack, row_bytes, unpack
+from edgec.ops.op import CORES, Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.packing import block_elements, n_groups, pack, row_bytes, unpack
 
 ROLES = ("w", "w_scale", "w_zero", "w_min")  # what is looked up: a row each per token
 FORMS = ("embed", "embed_neureka", "embed_neureka_1x1")  # ops that look tokens up, by what the table's rows are
@@ -96,10 +95,17 @@ def example(rng: np.random.Generator) -> Example:
     return Example(inputs, attrs)
 
 
-def pieces(m: int, k: int, group_size: int) -> int:
-    """Independent pieces of a call: groups, which are cut where they do not fill the cores."""
-    groups = m * n_groups(k, group_size)
-    return groups if groups >= CORES else groups * CORES
+def _work(a: dict[str, Any]) -> Work:
+    """Groups are shared whole; where they are fewer than the cores, each is cut into a piece a core, of whole blocks of
+    its width. The first pieces of a group have the most.
+    """
+    m, k, block = a["m"], a["k"], block_elements(a["bits"])
+    groups = m * n_groups(k, a["group_size"])
+    if groups >= CORES:
+        return Work(flops=4 * m * k, parallel=groups)
+    blocks = -(-min(k, a["group_size"]) // block)
+    busiest = groups * (blocks // CORES) + min(groups, blocks % CORES)
+    return Work(flops=4 * CORES * busiest * block, parallel=groups * CORES)
 
 
 KERNEL = Kernel(
@@ -117,6 +123,6 @@ KERNEL = Kernel(
         Param("factor", "f32"),
     ),
     run,
-    lambda a: Work(flops=4 * a["m"] * a["k"], parallel=pieces(a["m"], a["k"], a["group_size"])),
+    _work,
 )
 OPS = (Op("embed", "rows of a packed embedding table by token id", infer, reference, ideal, (KERNEL,), example),)

@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import TensorType
-from edgec.ops.attention import CORES
+from edgec.ops.matmul_work import work_for
 from edgec.ops.numerics import F32
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
-from edgec.packing import block_elements, n_groups, pack, row_bytes, unpack
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, ints, require
+from edgec.packing import n_groups, pack, row_bytes, unpack
 
 INT32_MAX = 2**31 - 1
-STRIP, CHUNK = 8, 16  # channels that a core takes together, and those of two rows whose sums wait together
 FLOAT32_EXACT = 2**24  # integers up to here are exact in float32, whatever the order of summation
 
 
@@ -212,23 +211,6 @@ def example_for(bits: int) -> Any:
     return example
 
 
-def _work(bits: int, a: dict[str, Any]) -> Work:
-    """flops: three of a group's scale, and what does not go in whole blocks (a word is loaded there) or in whole strips
-    of channels: by measured calls, a short block costs a chunk of channels 20, and a weight of padding, or of a channel
-    that no strip has, a fourteenth.
-    """
-    m, n, k, group_size = (int(a[key]) for key in ("m", "n", "k", "group_size"))
-    groups, block = n_groups(k, group_size), block_elements(bits)
-    padding = row_bytes(k, bits, group_size) * 8 // bits - k
-    last = k - (groups - 1) * group_size
-    short = (groups - 1) * bool(group_size % block) + bool(last % block)
-    each = -(-n // CORES)  # channels of a core
-    chunks = -(-m // 2) * -(-each // CHUNK) if m > 1 else -(-each // (2 * CHUNK))
-    pads = n / each * chunks * short * 20
-    spare = m * n * (padding + each % STRIP / each * (k + padding)) / 14
-    return Work(macs=m * n * k, flops=int(3 * m * n * groups + pads + spare), parallel=n)
-
-
 def _op(bits: int) -> Op:
     name = f"matmul_w{bits}a8"
     kernel = Kernel(
@@ -251,7 +233,7 @@ def _op(bits: int) -> Op:
             Param("ldy", "u32"),
         ),
         run_for(bits),
-        lambda a: _work(bits, a),
+        work_for(bits),
     )
     doc = f"int8 rows times packed {bits}-bit weights, float32 scales per output channel and group"
     return Op(name, doc, infer_for(bits), reference_for(bits), ideal, (kernel,), example_for(bits), in_place="addend")

@@ -22,6 +22,8 @@ Types = Mapping[str, TensorType]
 Attrs = Mapping[str, Attr]
 Arrays = dict[str, Array]
 
+CORES = 8  # that pieces of work are counted for, where kernels cut them by the number of cores
+
 
 class TypeRuleError(Exception):
     """Input types or attributes that an op refuses; the message says which rule and both numbers."""

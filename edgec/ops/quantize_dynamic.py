@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, I32, ONE_127TH, f32, rint_i32
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
 PARTS = 8  # of a single row, by all cores together (kernels/common/edgec_parts_xpulpv2.h)
@@ -83,6 +83,16 @@ def pieces(rows: int, k: int, group_size: int, most: int) -> int:
     return -(-k // (cut // PARTS))
 
 
+def evened(rows: int, k: int, group_size: int, most: int) -> int:
+    """Elements of a call, were those of every core as many as the busiest one's: a row's last group may be short."""
+    groups, count = n_groups(k, group_size), pieces(rows, k, group_size, most)
+    if groups == 1 or count != rows * groups:
+        return rows * k
+    units = -(-count // CORES)
+    busiest = units * group_size - units // groups * (groups * group_size - k)
+    return busiest * count // units
+
+
 def example(rng: np.random.Generator) -> Example:
     """Random rows over many magnitudes, some of them zero; the group may exceed the row."""
     m, k = int(rng.integers(1, 5)), int(rng.integers(1, 150))
@@ -94,10 +104,11 @@ def example(rng: np.random.Generator) -> Example:
 
 def work(a: dict[str, Any]) -> Work:
     """An element of a row that all cores share takes 1.5 times as long: two have one float unit and do the same."""
-    rows, k, groups = a["rows"], a["k"], n_groups(a["k"], a["group_size"])
-    parts = pieces(rows, k, a["group_size"], 2)
-    flops = 15 * k // 2 if rows == 1 and parts > groups else 5 * rows * k
-    return Work(flops=flops + 10 * rows * groups, parallel=parts)
+    rows, k, group_size = a["rows"], a["k"], a["group_size"]
+    groups, parts = n_groups(k, group_size), pieces(rows, k, group_size, 2)
+    flops = 15 * k // 2 if rows == 1 and parts > groups else 5 * evened(rows, k, group_size, 2)
+    uneven = 110 if rows == 1 and groups > 1 and k % group_size else 0  # each part of the row finds its group
+    return Work(flops=flops + 10 * rows * groups, parallel=parts, rows=1, row_flops=uneven)
 
 
 KERNEL = Kernel(

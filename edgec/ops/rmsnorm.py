@@ -8,7 +8,7 @@ import numpy as np
 
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, f32, lane_sum, rsqrt
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -61,6 +61,14 @@ def example(rng: np.random.Generator) -> Example:
     return Example({"x": x, "gain": rng.normal(size=k).astype(np.float32)}, {"eps": 1e-5})
 
 
+def _work(a: dict[str, Any]) -> Work:
+    """Rows are shared whole; of fewer rows than cores each core adds up all squares and has a share of the elements."""
+    rows, k = a["rows"], a["k"]
+    if rows >= CORES:
+        return Work(flops=rows * (4 * k + 20), parallel=rows)
+    return Work(flops=2 * rows * k, parallel=min(k, CORES), rows=1, row_flops=rows * (2 * k + 20))
+
+
 KERNEL = Kernel(
     "rmsnorm",
     (
@@ -73,6 +81,6 @@ KERNEL = Kernel(
         Param("eps", "f32"),
     ),
     run,
-    lambda a: Work(flops=4 * a["rows"] * a["k"] + 20 * a["rows"], parallel=a["rows"]),
+    _work,
 )
 OPS = (Op("rmsnorm", "root-mean-square normalisation per row", infer, reference, ideal, (KERNEL,), example),)

@@ -54,7 +54,8 @@ def work(a: dict[str, Any]) -> Work:
     """The squares of a row are added up by every core that has groups of it; those of a single row in eight lanes,
     beside the search for the largest."""
     rows, k, group_size = a["rows"], a["k"], a["group_size"]
-    flops = (9 if rows > 1 else 7) * rows * k + 10 * rows * n_groups(k, group_size)
+    elements = quantize_dynamic.evened(rows, k, group_size, 4)
+    flops = (9 if rows > 1 else 7) * elements + 10 * rows * n_groups(k, group_size)
     summed = k if rows > 1 else -(-k // quantize_dynamic.PARTS)
     return Work(0, flops, quantize_dynamic.pieces(rows, k, group_size, 4), 0, rows, 2 * summed + 20)
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
 from edgec.ops import kv_append, rope
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
-from edgec.ops.quantize_dynamic import PARTS
+from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
 
 def _widths(attrs: Attrs) -> tuple[int, int]:
@@ -91,13 +90,19 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def _work(a: dict[str, Any]) -> Work:
-    """That of rope, angles of one row by all cores, and of kv_quantize on heads of keys and values."""
-    m, d, kept = a["m"], a["head_dim"], 2 * a["n_kv_heads"]
-    rotated = m * 4 * d * (a["n_heads"] + a["n_kv_heads"])
-    if m >= PARTS:
-        return Work(flops=rotated + m * kept * (5 * d + 30), parallel=m)
-    units = d // 2 * -(-2 * PARTS // d)  # angles in sets of heads
-    return Work(flops=rotated, parallel=units, rows=kept, row_flops=m * (5 * d + 30))
+    """Of the busiest core, times the cores. Fewer rows than cores go one after another: the cores share angles, where
+    these are few those of sets of heads, and then heads of keys and values. More rows are shared whole.
+
+    Operations are half cycles of a core with XpulpV2, fitted to steps of models with heads of 4 to 64 elements.
+    """
+    m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
+    if m >= CORES:
+        busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + 2 * kv * (31 + 3 * d))
+    else:
+        sets = -(-2 * CORES // d)
+        rotated = 9 * -(-sets * (d // 2) // CORES) * (-(-heads // sets) - (-kv // sets))
+        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-2 * kv // CORES) * (31 + 4 * d))
+    return Work(flops=CORES * busiest, parallel=CORES)
 
 
 KERNEL = Kernel(

@@ -67,7 +67,8 @@ KERNEL = Kernel(
     ),
     run,
     lambda a: Work(
-        flops=15 * a["rows"] * a["k"] + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
+        flops=15 * quantize_dynamic.evened(a["rows"], a["k"], a["group_size"], 4)
+        + 10 * a["rows"] * n_groups(a["k"], a["group_size"]),
         parallel=pieces(a["rows"], a["k"], a["group_size"]),
     ),
     directed=True,

@@ -90,7 +90,7 @@ class Timeline:
     def call(self, call: Call, numbers: Mapping[str, int | float]) -> None:
         """A kernel was called in the present phase."""
         self._engine = next((e for e in self.target.engines if e.name == call.engine), None)
-        self._called = call_cycles(self.target, call.kernel, numbers)
+        self._called = call_cycles(self.target, call.kernel, numbers, call.any_rows)
         self._pending.append((call.engine, call.kernel, self._called, 0))
 
     def end_phase(self, program: str, step: Step) -> None:

@@ -157,6 +157,10 @@ static void print_number(uint32_t value) {
     hal_print(p);
 }
 
+void hal_steps(void) {
+    hal_siracusa_state.step_began = (uint32_t)hal_cycles();
+}
+
 void hal_step(uint32_t step) {
     const uint32_t cycles = (uint32_t)hal_cycles() - hal_siracusa_state.step_began;
     hal_print("#");

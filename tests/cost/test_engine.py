@@ -9,6 +9,8 @@ import pytest
 from edgec.chip import KernelCost
 from edgec.cost.engine import busiest_core, call_cycles
 from edgec.ops import kernel
+from edgec.ops.matmul_work import LOOPS
+from edgec.ops.quantize_dynamic import evened
 from edgec.target import Target, load_target
 
 NUMBERS = {"m": 3, "n": 20, "k": 100, "group_size": 50, "ldy": 20}
@@ -21,10 +23,11 @@ def on_cores(cores: int, *measured: KernelCost) -> Target:
 
 def test_the_busiest_core_has_most_channels() -> None:
     work = kernel("matmul_w4a8").work(NUMBERS)
-    assert busiest_core(on_cores(1).engines[0], "matmul_w4a8", NUMBERS) == (20, work.macs, work.flops)
+    alone = busiest_core(on_cores(1).engines[0], "matmul_w4a8", NUMBERS)
+    assert alone == (20, work.macs, work.flops + work.row_flops)
     units, macs, flops = busiest_core(on_cores(8).engines[0], "matmul_w4a8", NUMBERS)
     assert units == 3  # of 20 channels on 8 cores
-    assert (macs, flops) == pytest.approx((work.macs * 3 / 20, work.flops * 3 / 20))
+    assert (macs, flops) == pytest.approx((work.macs * 3 / 20, work.flops * 3 / 20 + work.row_flops))
     assert busiest_core(on_cores(64).engines[0], "matmul_w4a8", NUMBERS).units == 1
 
 
@@ -42,3 +45,47 @@ def test_a_measured_call_includes_its_start() -> None:
     numbers = {"m": 1, "n": 8, "k": 8, "group_size": 8, "ldy": 8}
     nothing = on_cores(8, KernelCost(("matmul_w4a8",), 7, 0, 0, 0))
     assert call_cycles(nothing, "matmul_w4a8", numbers) == 7
+
+
+def test_a_call_for_any_number_of_rows_takes_more_than_a_copy_that_knows_it() -> None:
+    target = on_cores(8, KernelCost(("quantize_dynamic",), 7, 0, 0, 0, any_rows_cycles=100))
+    numbers = {"rows": 1, "k": 64, "group_size": 64}
+    assert call_cycles(target, "quantize_dynamic", numbers) == 7
+    assert call_cycles(target, "quantize_dynamic", numbers, any_rows=True) == 107
+
+
+@pytest.mark.parametrize("name", ["rmsnorm", "rope_append"])
+def test_fewer_rows_than_cores_go_one_after_another(name: str) -> None:
+    """Eight rows are one a core, and take less than seven, of which each core has a part."""
+    engine = on_cores(8).engines[0]
+
+    def flops(rows: int) -> float:
+        shape = {
+            "rmsnorm": {"rows": rows, "k": 64},
+            "rope_append": {"m": rows, "n_heads": 8, "n_kv_heads": 8, "head_dim": 16},
+        }
+        return busiest_core(engine, name, shape[name]).flops
+
+    assert flops(3) - flops(2) == flops(7) - flops(6) > 0
+    assert flops(8) < flops(7)
+    assert flops(16) == 2 * flops(8) == flops(9)
+
+
+def test_a_short_last_group_is_no_help() -> None:
+    """Of three rows in groups of 64 and 8 a core has at most one group; of 16 rows two of each."""
+    assert evened(3, 72, 64, 2) == 6 * 64
+    assert evened(16, 72, 64, 2) == 16 * 72
+    assert evened(3, 64, 64, 2) == 3 * 64
+    assert evened(1, 64, 64, 2) == 64
+
+
+def test_passes_of_the_cores_matmul() -> None:
+    """Groups that do not divide the inputs cost loops of their own for each pair of rows; even ones go in one pass."""
+
+    def loops(m: int, k: int, n: int = 64) -> int:
+        return kernel("matmul_w8a8").work({"m": m, "n": n, "k": k, "group_size": 64, "ldy": n}).row_flops // LOOPS
+
+    assert loops(4, 192) == 1 and loops(16, 192) == 4
+    assert loops(4, 172) == 2 * 3 and loops(5, 172) == 3 * 3
+    assert loops(4, 172, n=72) == 2 * 2 * 3  # nine channels a core: a strip of eight, and one
+    assert loops(1, 192) == 1 and loops(1, 128) == 2

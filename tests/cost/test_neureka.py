@@ -8,22 +8,59 @@ import numpy as np
 import pytest
 
 from edgec.chip import Accelerator, Engine
-from edgec.cost.neureka import matmul_cycles, peak_macs
+from edgec.cost.neureka import ANY_ROWS, matmul_cycles, peak_macs
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import gemv_job
 from edgec.ops.matmul_w4a8_neureka import LAST, TILES, kernel_name, tile_sizes
 from edgec.resources import folder
 from edgec.target import load_target
 
-# bits, m, n, k, group size, tile, first, cycles: steps of whole tokens and prompts, the mean of all layers. bits 0: 1x1
+# bits, m, n, k, group size, tile, first, cycles, any rows: steps of whole tokens and prompts, the mean of all layers.
+# bits 0: 1x1
 MEASURED = [
-    (0, 1, 192, 64, 64, 96, 96, 1577),
-    (0, 1, 64, 64, 64, 64, 64, 831),
-    (0, 1, 64, 256, 64, 64, 64, 2211),
-    (0, 16, 192, 64, 64, 96, 96, 6456),
-    (0, 16, 64, 64, 64, 64, 64, 4406),
-    (0, 16, 512, 64, 64, 256, 256, 14178),
-    (0, 16, 64, 256, 64, 64, 64, 11310),
+    (0, 1, 32, 64, 32, 32, 32, 808, False),
+    (0, 1, 32, 64, 32, 32, 32, 973, True),
+    (0, 1, 64, 64, 64, 64, 64, 780, False),
+    (0, 1, 64, 64, 64, 64, 64, 1029, True),
+    (0, 1, 64, 160, 32, 64, 64, 1912, False),
+    (0, 1, 64, 160, 32, 64, 64, 2098, True),
+    (0, 1, 64, 256, 64, 64, 64, 1999, False),
+    (0, 1, 64, 256, 64, 64, 64, 2231, True),
+    (0, 1, 80, 64, 64, 80, 80, 942, False),
+    (0, 1, 80, 64, 64, 80, 80, 1137, True),
+    (0, 1, 120, 120, 120, 64, 64, 1456, False),
+    (0, 1, 128, 128, 32, 96, 32, 3167, True),
+    (0, 1, 128, 128, 32, 128, 128, 2679, False),
+    (0, 1, 168, 120, 120, 128, 128, 2298, False),
+    (0, 1, 300, 64, 32, 128, 64, 2757, False),
+    (0, 1, 300, 64, 32, 128, 64, 3721, True),
+    (0, 1, 384, 128, 32, 96, 96, 6781, True),
+    (0, 1, 384, 128, 32, 128, 128, 6460, False),
+    (0, 3, 32, 64, 32, 32, 32, 2477, True),
+    (0, 3, 64, 64, 64, 64, 64, 2429, True),
+    (0, 3, 64, 160, 32, 64, 64, 4464, True),
+    (0, 3, 64, 256, 64, 64, 64, 4525, True),
+    (0, 3, 80, 64, 64, 80, 80, 2496, True),
+    (0, 3, 128, 128, 32, 96, 32, 6821, True),
+    (0, 3, 320, 64, 32, 160, 32, 7586, True),
+    (0, 3, 384, 128, 32, 96, 96, 14371, True),
+    (0, 16, 32, 64, 32, 32, 32, 3708, True),
+    (0, 16, 64, 64, 64, 64, 64, 3569, True),
+    (0, 16, 64, 160, 32, 64, 64, 11048, True),
+    (0, 16, 64, 256, 64, 64, 64, 9723, True),
+    (0, 16, 80, 64, 64, 80, 80, 3360, True),
+    (0, 16, 128, 128, 32, 96, 32, 17069, True),
+    (0, 16, 320, 64, 32, 160, 32, 21054, True),
+    (0, 16, 384, 128, 32, 96, 96, 45917, True),
+    (4, 1, 120, 320, 320, 64, 64, 1964, False),
+    (4, 1, 252, 252, 252, 96, 96, 1717, False),
+    (4, 1, 252, 756, 252, 96, 96, 4619, False),
+    (4, 1, 420, 252, 252, 224, 224, 2651, False),
+    (4, 1, 512, 120, 120, 192, 192, 3170, False),
+    (4, 1, 512, 252, 252, 192, 192, 3318, True),
+    (4, 2, 252, 252, 252, 128, 32, 4186, True),
+    (4, 2, 252, 756, 252, 128, 32, 10653, True),
+    (4, 2, 420, 252, 252, 128, 64, 5407, True),
 ]
 
 
@@ -35,16 +72,16 @@ def chip() -> tuple[Accelerator, Engine]:
     return unit, target.engines[0]
 
 
-def cycles(chip: tuple[Accelerator, Engine], bits: int, *numbers: int) -> float:
+def cycles(chip: tuple[Accelerator, Engine], bits: int, *numbers: int, any_rows: bool = False) -> float:
     names = ("m", "n", "k", "group_size", "tile", "first")
     name = kernel_name(bits, "3x3") if bits else kernel_name(8, "1x1")
-    return matmul_cycles(*chip, name, dict(zip(names, numbers, strict=True)))
+    return matmul_cycles(*chip, name, dict(zip(names, numbers, strict=True)), any_rows)
 
 
 @pytest.mark.parametrize("case", MEASURED)
-def test_within_15_percent_of_what_was_measured(chip: tuple[Accelerator, Engine], case: tuple[int, ...]) -> None:
-    bits, *numbers, measured = case
-    assert cycles(chip, bits, *numbers) == pytest.approx(measured, rel=0.15)
+def test_within_20_percent_of_what_was_measured(chip: tuple[Accelerator, Engine], case: tuple[int, ...]) -> None:
+    bits, *numbers, measured, any_rows = case
+    assert cycles(chip, bits, *numbers, any_rows=bool(any_rows)) == pytest.approx(measured, rel=0.2)
 
 
 def test_never_below_its_parts(chip: tuple[Accelerator, Engine]) -> None:
@@ -80,3 +117,16 @@ def test_the_kernel_cuts_tiles_alike() -> None:
     text = (folder("kernels") / "matmul_w4a8_neureka" / "matmul_w4a8_neureka_tiles.h").read_text()
     found = dict(re.findall(r"#define EDGEC_NEUREKA_(\w+) +(\d+)u", text))
     assert (int(found["LAST"]), int(found["TILES"])) == (LAST, TILES)
+
+
+def test_rows_are_shared_where_the_cores_have_as_many_each(chip: tuple[Accelerator, Engine]) -> None:
+    """Sixteen rows are two a core, twelve would leave four cores without: then each has a share of the channels."""
+    nine, twelve, sixteen = (cycles(chip, 0, m, 512, 64, 64, 256, 256) for m in (9, 12, 16))
+    assert nine < twelve
+    assert sixteen < twelve + (twelve - nine)
+
+
+def test_any_number_of_rows(chip: tuple[Accelerator, Engine]) -> None:
+    numbers = {"m": 1, "n": 64, "k": 64, "group_size": 64, "tile": 64, "first": 64}
+    known, unknown = (matmul_cycles(*chip, "matmul_w8a8_neureka_1x1", numbers, any_rows) for any_rows in (False, True))
+    assert known + ANY_ROWS == unknown

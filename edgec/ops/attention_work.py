@@ -1,0 +1,98 @@
+"""What attention's busiest core does in one call, as the kernel shares it out (`kernels/attention/`).
+
+    heads    a core has rows and heads one after the other
+    lanes    three of them with the same keys go together, or four where heads have 4 elements
+    words    one row, whose heads do not fill the cores: scores of a head are a core's, words of four values are shared
+    phases   the same at later positions: tiles of 4 positions of all heads are shared
+
+Float operations are cycles of a core with XpulpV2 that its products do not take, fitted to steps of whole tokens and
+prompts on the public model of Siracusa.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from edgec.ops.op import Work
+
+TILE = 4  # positions that are scored together; fewer go one by one, without the code for tiles
+TILES = 210.0  # of that code
+# Cycles of a row and head by itself, and of lanes together: each, an element of a query, a position, an element of one.
+ONE = (385.0, 17.0, 16.0, 1.06)
+LANES = (1660.0, 70.0, 54.0, 1.4)
+# A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
+WORDS = (580.0, 10.0, 20.0, 0.58)
+WORD, WORD_POSITION = 45.0, 4.6
+# Code that is fetched for each phase, a head in it, an element of a query; then a position, an element of one, of a
+# head by itself, and of one of three with the same keys.
+PHASES = (2250.0, 270.0, 10.0)
+APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
+
+
+@lru_cache(maxsize=4096)
+def whole_work(
+    m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, shared: bool, split_from: int
+) -> Work:
+    """The work of a call of m rows from position pos on. shared: cores share a head, from split_from on in phases."""
+    if shared:
+        share = _phases if pos >= split_from else _words
+        busiest = share(heads, kv_heads, head_dim, pos + 1, cores)
+    else:
+        visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in _shares(m * heads, cores))
+        busiest = max(_cycles(head_dim, of_core) for of_core in visits)
+    macs = 2 * heads * head_dim * (m * pos + m * (m + 1) // 2)
+    return Work(macs, 0, heads * (cores if shared else m), rows=1, row_flops=round(busiest))
+
+
+def _shares(units: int, cores: int) -> Iterator[range]:
+    """The rows and heads of each core that has some."""
+    share = -(-units // cores)
+    return (range(first, min(first + share, units)) for first in range(0, units, share))
+
+
+def _visits(m: int, group: int, pos: int, lanes: int, mine: range) -> Iterator[tuple[int, int]]:
+    """How many rows and heads a core does together, and the positions that the last of them sees.
+
+    Units are numbered by key/value head, then row, then head of the group; without lanes by head, then row.
+    """
+    if lanes < 3:
+        yield from ((1, pos + unit % m + 1) for unit in mine)
+        return
+    each, unit = m * group, mine.start
+    while unit < mine.stop:
+        count = min(lanes, mine.stop - unit, each - unit % each)
+        if count >= 3:
+            yield count, pos + (unit + count - 1) % each // group + 1
+        else:
+            yield from ((1, pos + lane % each // group + 1) for lane in range(unit, unit + count))
+        unit += count
+
+
+def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
+    total = 0.0
+    for count, seen in visits:
+        each, element, position, product = ONE if count == 1 else LANES
+        total += each + element * head_dim + seen * (position + product * head_dim)
+        total += TILES if count == 1 and seen >= TILE else 0.0
+    return total
+
+
+def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
+    each, element, position, product = WORDS
+    words = -(-heads * head_dim // (4 * cores))
+    of_head = each + element * head_dim + seen * (position + product * head_dim) + (TILES if seen >= TILE else 0.0)
+    return -(-heads // cores) * of_head + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
+
+
+def _phases(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
+    fixed, each, element = PHASES
+    position, product = TOGETHER if heads >= 3 * kv_heads else APART
+    total = fixed + each * heads + element * head_dim * -(-heads // cores)
+    total += heads * seen / cores * (position + product * head_dim)
+    return total - _counted(heads, head_dim, seen, cores)
+
+
+def _counted(heads: int, head_dim: int, seen: int, cores: int) -> float:
+    """What a row's products are counted as besides, of one core: half a cycle each."""
+    return heads * head_dim * seen / cores

@@ -1,0 +1,69 @@
+"""Attention's cost counts the core that has most to do, as the kernels share rows, heads and positions out."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgec.ops import kernel
+from edgec.ops.attention_work import LANES, ONE, TILE, TILES, whole_work
+
+CORES = 8
+
+
+SPLIT = 50  # the position from which on shared rows go in phases
+
+
+def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: int, shared: bool = False) -> int:
+    return whole_work(m, heads, kv_heads, head_dim, pos, CORES, lanes, shared, SPLIT).row_flops
+
+
+def cycles(figures: tuple[float, float, float, float], head_dim: int, *seen: int) -> float:
+    each, element, position, product = figures
+    tiles = [TILES if figures is ONE and n >= TILE else 0.0 for n in seen]
+    return sum(tiles) + sum(each + element * head_dim + n * (position + product * head_dim) for n in seen)
+
+
+def test_a_row_of_nine_heads_takes_two_turns() -> None:
+    assert busiest(1, 9, 9, 16, 20, 1) == pytest.approx(cycles(ONE, 16, 21, 21), abs=1)
+    assert busiest(1, 8, 8, 16, 20, 1) == pytest.approx(cycles(ONE, 16, 21), abs=1)
+
+
+def test_the_last_rows_of_a_head_see_most() -> None:
+    """Three heads of 16 rows are 6 a core: the last core has rows 10 to 15 of the last head."""
+    assert busiest(16, 3, 3, 16, 0, 1) == pytest.approx(cycles(ONE, 16, *range(11, 17)), abs=1)
+
+
+def test_lanes_go_together_and_what_is_left_by_itself() -> None:
+    """16 rows of 4 heads are 8 a core: of 3 lanes two lots and two rows."""
+    found = busiest(16, 4, 4, 16, 0, 3)
+    assert found == pytest.approx(cycles(LANES, 16, 11, 14) + cycles(ONE, 16, 15, 16), abs=1)
+    assert busiest(16, 4, 4, 4, 0, 4) == pytest.approx(cycles(LANES, 4, 12, 16), abs=1)
+
+
+def test_a_single_row_has_no_lanes_where_heads_have_keys_of_their_own() -> None:
+    assert busiest(1, 16, 16, 4, 0, 4) == pytest.approx(cycles(ONE, 4, 1, 1), abs=1)
+
+
+def test_lanes_do_not_cross_heads_of_keys() -> None:
+    """One row of 8 heads over 2 of keys: no core has three of them; of 32 it has four, three together."""
+    assert busiest(1, 8, 2, 16, 9, 3) == pytest.approx(cycles(ONE, 16, 10), abs=1)
+    assert busiest(1, 32, 8, 16, 9, 3) == pytest.approx(cycles(LANES, 16, 10) + cycles(ONE, 16, 10), abs=1)
+
+
+def test_phases_share_positions_evenly() -> None:
+    """Nine heads take what nine eighths of a head do, not two, and a position as much as the one before."""
+    assert busiest(1, 9, 3, 16, 255, 1, True) < busiest(1, 9, 3, 16, 255, 1)
+    steps = [busiest(1, 9, 3, 16, pos, 1, True) for pos in (99, 199, 299)]
+    assert steps[2] - steps[1] == pytest.approx(steps[1] - steps[0], abs=1)
+
+
+def test_few_positions_share_values_alone() -> None:
+    """A ninth head is a second one for one core, whose words the others share."""
+    eight, nine, sixteen = (busiest(1, heads, 3, 16, 20, 1, True) for heads in (8, 9, 16))
+    assert eight < nine < sixteen < 2 * eight + 10
+
+
+def test_products_are_counted_whole() -> None:
+    """Reports divide them by cycles: they are those of all cores, and of the positions that each row sees."""
+    numbers = {"m": 3, "n_heads": 6, "n_kv_heads": 2, "head_dim": 8, "pos": 4, "cores": CORES, "lanes": 3}
+    assert kernel("attention").work(numbers).macs == 2 * 6 * 8 * (5 + 6 + 7)

@@ -330,7 +330,7 @@ class _Walk:
             whole = table is not None and not past and not table.size % t.source.size
             if table is None or not whole or t.source.size // t.row_bytes != self.tokens(step):
                 self.fail(step, f"rows chosen by token come from {t.source.size} B, not from all of {t.source.value}")
-            if t.source.size < table.size and t.target.value != rows_of_part(t.target.value.rpartition(".")[0], part):
+            elif t.source.size < table.size and t.target.value != rows_of_part(t.target.value.rpartition(".")[0], part):
                 self.fail(step, f"rows of part {part} of {t.source.value} become {t.target.value}")
 
     def tokens(self, step: Step) -> int:

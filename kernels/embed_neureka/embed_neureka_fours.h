@@ -21,7 +21,8 @@ typedef struct {
 
 EDGEC_INLINE edgec_embed_image edgec_embed_image_of(const edgec_embed_neureka_args *a, uint32_t one) {
     const uint32_t single = a->k <= a->group_size;
-    edgec_embed_image image = {.size = single ? a->k : a->group_size, .groups = single ? 1u : a->k / a->group_size};
+    edgec_embed_image image = {.size = single ? a->k : a->group_size,
+                               .groups = single ? 1u : a->k / a->group_size};
     image.taps = one ? 1u : 9u;
     image.block = one ? 32u : 28u;
     image.cin = (image.size + image.taps - 1u) / image.taps;
@@ -30,21 +31,33 @@ EDGEC_INLINE edgec_embed_image edgec_embed_image_of(const edgec_embed_neureka_ar
     return image;
 }
 
-/* Bit b of byte j of the result is bit b of weight j. `half`: where half bytes are counted from. */
-EDGEC_INLINE uint32_t edgec_embed_four(const uint8_t *w, uint32_t half, uint32_t step, uint32_t bits) {
+/* Bit j of half a byte as bit 0 of byte j. */
+EDGEC_INLINE uint32_t edgec_embed_spread(uint32_t half) {
+    return (half & 15u) * 0x00204081u & 0x01010101u;
+}
+
+/* Four weights, one in each byte. w: the byte of the first bit; its half: `shift`, 0 or 4. */
+EDGEC_INLINE uint32_t edgec_embed_four(const uint8_t *w, uint32_t shift, uint32_t bits, uint32_t one) {
     uint32_t u = 0;
-    EDGEC_UNROLL_1
-    for (uint32_t b = 0; b < bits; b++) {
-        const uint32_t four = (uint32_t)w[half >> 1] >> (4u * (half & 1u)) & 15u;
-        u |= (four * 0x00204081u & 0x01010101u) << b; /* bit j goes to byte j */
-        half += step;
+    if (one) { /* two bits a byte */
+        EDGEC_UNROLL_4
+        for (uint32_t b = 4; b > 0; b--) {
+            u = u << 2 | edgec_embed_spread((uint32_t)w[b - 1u] >> 4) << 1 | edgec_embed_spread(w[b - 1u]);
+        }
+        return u;
+    }
+    w += (bits - 1u) * EDGEC_EMBED_LINE;
+    EDGEC_UNROLL_4
+    for (uint32_t b = bits; b > 0; b--) {
+        u = u << 1 | edgec_embed_spread((uint32_t)*w >> shift);
+        w -= EDGEC_EMBED_LINE;
     }
     return u;
 }
 
 /* Fours mine.begin .. mine.end - 1 of all rows. one: 1x1 form. */
-EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edgec_embed_image *image, edgec_range mine,
-                                    uint32_t one) {
+EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edgec_embed_image *image,
+                                    edgec_range mine, uint32_t one) {
     const int32_t middle = 1 << (a->bits - 1u);
     uint32_t tap = mine.begin / image->fours;
     uint32_t channel = 4u * (mine.begin - tap * image->fours);
@@ -53,22 +66,30 @@ EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edg
     const uint8_t *w = a->w + row * image->line; /* [line] */
     const uint16_t *scale = a->w_scale + row * image->groups + a->group;
     float *y = a->y + row * a->k; /* [size] */
+    if (mine.begin == mine.end) {
+        return;
+    }
+    float factor = edgec_f16_to_f32(*scale);
     EDGEC_UNROLL_1
     for (uint32_t left = mine.end - mine.begin; left > 0; left--) {
-        const uint32_t block = one ? 0u : channel / image->block;
+        const uint32_t block = one || image->cin <= image->block ? 0u : channel / image->block;
         const uint32_t half = one ? 2u * channel : 7u * tap + (channel - block * image->block) / 4u;
-        const uint32_t at = block * a->bits * EDGEC_EMBED_LINE;
-        uint32_t u = edgec_embed_four(w + at, half, one ? 1u : 2u * EDGEC_EMBED_LINE, a->bits);
-        const float factor = edgec_f16_to_f32(*scale);
+        const uint8_t *from = w + block * a->bits * EDGEC_EMBED_LINE + half / 2u;
+        uint32_t u = edgec_embed_four(from, 4u * (half & 1u), a->bits, one);
         /* A position ends, and in 3x3 form the image has up to 8 inputs more than there are. */
-        uint32_t end = (tap + 1u) * image->cin;
-        end = end < image->size ? end : image->size;
-        uint32_t i = tap * image->cin + channel;
-        end = end < i + 4u ? end : i + 4u;
-        EDGEC_UNROLL_1
-        for (; i < end; i++) {
-            y[i] = (float)((int32_t)(u & 255u) - middle) * factor * a->factor;
-            u >>= 8;
+        const uint32_t first = tap * image->cin + channel;
+        const uint32_t end = (tap + 1u) * image->cin < image->size ? (tap + 1u) * image->cin : image->size;
+        if (first + 4u <= end) {
+            EDGEC_UNROLL_4
+            for (uint32_t j = 0; j < 4u; j++) {
+                y[first + j] = (float)((int32_t)(u >> 8u * j & 255u) - middle) * factor * a->factor;
+            }
+        } else {
+            EDGEC_UNROLL_1
+            for (uint32_t i = first; i < end; i++) {
+                y[i] = (float)((int32_t)(u & 255u) - middle) * factor * a->factor;
+                u >>= 8;
+            }
         }
         channel += 4u;
         if (channel >= image->cin) {
@@ -78,6 +99,9 @@ EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edg
                 w += image->line;
                 scale += image->groups;
                 y += a->k;
+                if (left > 1u) {
+                    factor = edgec_f16_to_f32(*scale);
+                }
             }
         }
     }

@@ -28,7 +28,7 @@ READ_AHEAD = 16  # bytes behind an operand that the accelerator may read
 
 
 def compile_kernels(target: Target, to: Path) -> Path:
-    """One object of all kernels in the target's form, whose forks have as many cores as the program it is part of."""
+    """One object of all kernels in the target's form, whose forks have as many cores as the program around it."""
     paths = [str(p) for p in ROOT.glob("*/*.c")]
     out, header = to / "kernels.o", to / "board_cores.h"
     header.write_text("extern const unsigned board_cores;\n")

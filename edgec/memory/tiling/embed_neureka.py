@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from edgec.memory.plan import Number, rows_of_part
-from edgec.memory.streaming import Load, NoRoom, Tile, Workspace
+from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
 
 
@@ -30,6 +30,6 @@ def _calls(step: StepContext, workspace: Workspace) -> list[Tile]:
         part = table.part(group * vocabulary * line, vocabulary * line)
         columns = step.home("y").part(4 * group * size, (y.shape[0] - 1) * y.row_bytes + 4 * size)
         w = Load(part, line, rows, "token", rows_of_part(f"{name}.w_rows", group))
-        operands = {"w": w, "w_scale": scales, "y": columns}
+        operands: dict[str, Operand] = {"w": w, "w_scale": scales, "y": columns}
         tiles.append(Tile(step.node.op, operands, {**numbers, "group": group}))
     return tiles

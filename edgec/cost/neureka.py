@@ -36,14 +36,14 @@ ONE_OF_ROWS = 12.5  # of several rows
 TWO_ROWS = 8.7  # the same of each of two rows, which are scaled together where nothing is added
 CHANNEL, GROUP = 7.9, 11.3  # where there are several groups: a channel of a single row, and each of its groups
 ROWS_CHANNEL, ROWS_GROUP = 5.3, 11.2  # of several rows
-RETURN = 120
+RETURN = 60
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
 # Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
 # of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
 WIDEN, GATE_ROW, GATE = 8.9, 84, 24.4
 GATE_SHARE, GATE_TILE, GATE_NEXT = 122, 78, 23.2  # of a single row: before a tile, around its loop, on to the next one
 GATE_START = 225  # a tile of several rows: core 0 starts its jobs, and the others wait for it
-GATE_QUANTIZE, GATE_ELEMENT = 216, 6.8  # behind the last tile, where tops are known: a core's elements
+GATE_QUANTIZE, GATE_ELEMENT = 156, 6.8  # behind the last tile, where tops are known: a core's elements
 QUANTIZE, ELEMENT = 402, 1.3  # behind the last tile: what every call takes, and a core's element
 
 

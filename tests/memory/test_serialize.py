@@ -21,6 +21,14 @@ def test_round_trip(tiny: tiny_models.Planned) -> None:
     assert dump_plan(back) == text
 
 
+def test_calls_of_a_prompt_are_for_any_number_of_rows(tiny: tiny_models.Planned) -> None:
+    """Those of its last row too: the kernels are the same. A plan that was read back predicts what it did."""
+    for plan in (tiny.plan, load_plan(dump_plan(tiny.plan), tiny.target)):
+        for name, program in plan.programs.items():
+            calls = [p.call for step in program.steps for p in step.phases if p.call is not None]
+            assert {call.any_rows for call in calls} == {name == "prefill"}
+
+
 def test_another_target_is_refused(tiny: tiny_models.Planned) -> None:
     with pytest.raises(OutputError, match="for target siracusa"):
         load_plan(dump_plan(tiny.plan), load_target("host"))

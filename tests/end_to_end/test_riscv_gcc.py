@@ -64,7 +64,7 @@ def test_every_kernel_of_the_chip_compiles_clean(tmp_path: Path) -> None:
     target, root = load_target("siracusa"), Path(__file__).parents[2]
     flags = [f for f in chip_flags(target, "gcc") if "zfinx" not in f and not f.startswith("-mabi")]
     kernels = kernel_sources([str(p) for p in (root / "kernels").glob("*/*.c")], chip_variants(target))
-    includes = [f"-I{p}" for p in [root / "templates", *(root / "kernels").iterdir()]]
+    includes = [f"-I{p}" for p in [root / "templates", root / "templates/siracusa", *(root / "kernels").iterdir()]]
     command = [GCC, "-march=rv32imfc_zicsr", "-mabi=ilp32f", *flags, "-O2", *NUMERICS, *WARNINGS, *includes]
     for kernel in kernels:
         run([*command, "-c", kernel, "-o", str(tmp_path / "kernel.o")], tmp_path)

@@ -293,7 +293,8 @@ def reads_the_home(program: Program) -> Program:
     load = early(program)["l1.k_cache"].transfer
     append = program.steps[node(program, "l1.kv")]
     size = load.source.size
-    free = -(-max(b.offset + b.size for b in program.buffers if b.level == "L1") // 16) * 16
+    tables = 8192  # of arguments may lie behind the program's buffers
+    free = -(-max(b.offset + b.size for b in program.buffers if b.level == "L1") // 16) * 16 + tables
     extent = Extent(program.rows, 0, CONTEXT, from_start=True)
     copy = replace(load, target=Region("L1", free, size, load.source.value), rows=extent)
     mine = Buffer("copy", "L1", free, size, "scratch", program.name, append.index, append.index + 1)

@@ -44,11 +44,11 @@ def source() -> tiny_models.Checkpoint:
     return tiny_models.checkpoint(tiny_models.config())
 
 
-@pytest.fixture(scope="module", params=[14_000, 32_000, 60_000])
+@pytest.fixture(scope="module", params=[14_000, 36_000, 60_000])
 def made(request: pytest.FixtureRequest, source: tiny_models.Checkpoint, tmp_path_factory: pytest.TempPathFactory):
     """Room for no layer's cache, for one of two, for both; and the plan in which nothing stays."""
     file = tiny_models.target_file(tmp_path_factory.mktemp("target") / "t.toml", L1=request.param)
-    layers = {14_000: 0, 32_000: 1, 60_000: 2}[request.param]
+    layers = {14_000: 0, 36_000: 1, 60_000: 2}[request.param]
     with patch.object(draft, "with_early_caches", return_value=None):  # else attention waits for none
         return layers, *(tiny_models.planned(source, file, RECIPE, near=on) for on in (True, False))
 

@@ -11,6 +11,7 @@ from random_pieces import random_pieces
 from edgec.compress.shapes import planned_model
 from edgec.frontend.huggingface_config import architecture_of
 from edgec.lower.programs import ready
+from edgec.memory.call_tables import CALLS
 from edgec.memory.offsets import Piece, assign
 from edgec.memory.plan import ALIGN, Buffer, Plan
 from edgec.planning import plan_model
@@ -46,7 +47,7 @@ def of_plan(plan: Plan, level: str) -> tuple[list[Piece], list[int]]:
     for program in plan.programs.values():
         found += [(b, begin + b.start, begin + b.end) for b in program.buffers if b.level == level]
         begin += len(program.steps)
-    found += [(b, 0, begin) for b in plan.buffers if b.level == level]
+    found += [(b, 0, begin) for b in plan.buffers if b.level == level and b.name != CALLS]  # behind what is placed
     pieces = [Piece(-(-b.size // ALIGN) * ALIGN, start, end) for b, start, end in found]
     return pieces, [b.offset for b, _, _ in found]
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from edgec.cost.estimate import phase_usage, phases_usage
-from edgec.memory.kept_rows import results
+from edgec.memory.kept_rows import results, without
 from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Extent, Phase, Program, Region, Step, Transfer, before_run, rows_before_run
 from edgec.memory.prefetch import alive_by_step
@@ -238,10 +238,11 @@ def _beside(step: Step, number: int, load: Transfer) -> Step:
     return replace(step, phases=tuple(phases))
 
 
-def _without(phases: Sequence[Phase], transfer: Transfer) -> list[Phase]:
-    """The phases without a transfer, as far as something is left of them."""
-    left = [replace(p, transfers=tuple(t for t in p.transfers if t != transfer)) for p in phases]
-    return [phase for phase in left if phase.transfers or phase.call]
+def _without(phases: Sequence[Phase], transfer: Transfer) -> tuple[Phase, ...]:
+    """The phases without a transfer."""
+    return without(
+        phases, {(p, i) for p, phase in enumerate(phases) for i, t in enumerate(phase.transfers) if t == transfer}
+    )
 
 
 def _inside(region: Region, buffer: Buffer) -> bool:

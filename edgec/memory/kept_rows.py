@@ -100,7 +100,7 @@ def keep_rows(program: Program, constants: Collection[str], compute: str) -> Kep
             if len(loads) == 1 or loads[0][0] == begin:
                 continue
             for index, load in loads:
-                steps[index] = replace(steps[index], phases=_without(program.steps[index].phases, load))
+                steps[index] = replace(steps[index], phases=without(program.steps[index].phases, load.where))
                 heir |= dict(zip(load.slots, loads[0][1].slots, strict=True)) if index != loads[0][0] else {}
             *stages, rows = loads[0][1].slots
             for number in stages:
@@ -156,10 +156,10 @@ def results(phases: Sequence[Phase]) -> list[Region]:
     ]
 
 
-def _without(phases: Sequence[Phase], load: Load) -> tuple[Phase, ...]:
-    """The phases without the transfers of a load, as far as something is left of them."""
+def without(phases: Sequence[Phase], where: Collection[tuple[int, int]]) -> tuple[Phase, ...]:
+    """The phases without the transfers at some places (phase, number in it), as far as something is left of them."""
     left = [
-        replace(phase, transfers=tuple(t for i, t in enumerate(phase.transfers) if (p, i) not in load.where))
+        replace(phase, transfers=tuple(t for i, t in enumerate(phase.transfers) if (p, i) not in where))
         for p, phase in enumerate(phases)
     ]
     return tuple(phase for phase in left if phase.transfers or phase.call)

@@ -117,9 +117,9 @@ def test_random_graphs_are_sound_and_take_no_more_than_their_bounds(seed: int) -
 
 
 def test_random_graphs_keep_constants_near() -> None:
-    """Some of them, or the test above would not be of the defaults."""
-    plans = [planner.plan({"decode": random_graph(seed)}, load_target("siracusa"), 64) for seed in range(10)]
-    assert sum("weight" in near(made) for made in plans) > 2
+    """Enough of them, or the test above would not be of the defaults. Loads of most hide behind norms of many rows."""
+    plans = [planner.plan({"decode": random_graph(seed)}, load_target("siracusa"), 64) for seed in range(40)]
+    assert sum("weight" in near(made) for made in plans) > 5
 
 
 @pytest.mark.parametrize("chip", CHIPS)

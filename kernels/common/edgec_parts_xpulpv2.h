@@ -153,25 +153,35 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     return (uint32_t)sum;
 }
 
-/* 127 / top of the group that part j belongs to, whose parts' tops are to be multiplied by r > 0; the first part's core
+/* The largest of `each` tops, at least one, as a number. */
+EDGEC_INLINE float edgec_tops_top(const uint32_t *tops, uint32_t each) {
+    uint32_t doubled = 0;
+#if defined(EDGEC_PULP_FLOAT)
+    EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, tops, each);
+#else
+    for (; each > 0; each--) {
+        doubled = edgec_p_maxu(doubled, *tops++);
+    }
+#endif
+    return edgec_float(doubled >> 1);
+}
+
+/* What elements of a group with this top are multiplied by. */
+EDGEC_INLINE float edgec_top_inverse(float top) {
+    return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+}
+
+/* That of the group that part j belongs to, whose parts' tops are to be multiplied by r > 0; the first part's core
  * writes the group's scale. */
 EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float r,
                                        float *scale) {
     const uint32_t group = j >> cut->log;
-    const uint32_t *tops = c->tops + (group << cut->log), *at = tops;
-    uint32_t each = 1u << cut->log, doubled = 0;
-#if defined(EDGEC_PULP_FLOAT)
-    EDGEC_FOLD(EDGEC_P_MAXU("%[total]", "%[total]", "%[a]"), doubled, at, each);
-#else
-    for (; each > 0; each--) {
-        doubled = edgec_p_maxu(doubled, *at++);
-    }
-#endif
-    const float top = edgec_float(doubled >> 1) * r;
+    const uint32_t *tops = c->tops + (group << cut->log);
+    const float top = edgec_tops_top(tops, 1u << cut->log) * r;
     if (tops == c->tops + j) {
         scale[group] = top * EDGEC_ONE_127TH;
     }
-    return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+    return edgec_top_inverse(top);
 }
 
 /* A core's parts of the row x quantised to q, when the tops of all parts are there. */

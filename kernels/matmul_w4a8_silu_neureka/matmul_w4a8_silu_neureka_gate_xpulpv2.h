@@ -4,8 +4,11 @@
 
 #include "../matmul_w4a8_neureka/matmul_w4a8_neureka_scale_xpulpv2.h"
 #include "edgec_silu_xpulpv2.h"
+#include "matmul_w4a8_silu_neureka_call.h"
 
 #if defined(EDGEC_PULP_FLOAT)
+#define EDGEC_JOBS_AS_CHANNELS 12u /* of a core, in the time that core 0 takes to start the jobs of a tile */
+
 /* Channels of gate and of up in a row. */
 typedef struct {
     const int32_t *gate_acc, *up_acc;
@@ -89,6 +92,72 @@ EDGEC_INLINE uint32_t gate_times_up(edgec_gate_span span, uint32_t count, float 
         : "memory");
     /* clang-format on */
     return top;
+}
+
+/* Whether gate_times_up can be used for `rows` rows from one on. */
+EDGEC_INLINE int is_plain_for(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t rows) {
+    uint32_t top = 0, q;
+    if (EDGEC_SELDOM(a->groups > 1u || a->bias)) {
+        return 0;
+    }
+    if (rows == 1u) {
+        return edgec_abs(a->x_scale[0]) < F16_UNIT_LIMIT;
+    }
+    const float *x_scale = a->x_scale;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[rows]", "4",
+            EDGEC_P_LW("%[q]", "4", "%[x]")
+            "nop\n\t"
+            "slli %[q], %[q], 1\n\t"
+            EDGEC_P_MAXU("%[top]", "%[top]", "%[q]"))
+        : [x] "+r"(x_scale), [top] "+r"(top), [q] "=&r"(q)
+        : [rows] "r"(rows)
+        : "memory");
+    /* clang-format on */
+    return top < edgec_bits(F16_UNIT_LIMIT) << 1;
+}
+
+/* Where the scales of gate's channels are as floats, and how far behind them those of up's: in y, where a row's v does
+ * not come, or, of a single row, where it comes behind their use. */
+EDGEC_INLINE float *widened(const edgec_matmul_w4a8_silu_neureka_args *a) {
+    return a->m > 1u ? a->y + a->n / 2u : a->y;
+}
+
+EDGEC_INLINE uint32_t widened_step(const edgec_matmul_w4a8_silu_neureka_args *a) {
+    return a->m > 1u ? a->n : a->n / 2u;
+}
+
+/* A core's share of the scales: core 0 has none, as it starts jobs meanwhile. All are there when the cores meet for the
+ * first tile. */
+EDGEC_INLINE void widen_share(const edgec_matmul_w4a8_silu_neureka_args *a, uint32_t core, uint32_t n_cores) {
+    const uint32_t width = a->n / 2u, others = n_cores - 1u;
+    const edgec_range mine = others == 0 ? (edgec_range){0, width} : edgec_share(width, core - 1u, others);
+    if ((core == 0 && others > 0) || EDGEC_SELDOM(mine.begin == mine.end)) {
+        return;
+    }
+    const uint16_t *from = a->w_scale + mine.begin;
+    float *to = widened(a) + mine.begin;
+    EDGEC_UNROLL_1
+    for (uint32_t part = 0; part < 2u; part++) {
+        widen(from, to, mine.end - mine.begin);
+        from += width;
+        to += widened_step(a);
+    }
+}
+
+/* A core's share of a tile: core 0 has fewer channels if it also starts jobs, of the tiles behind. */
+EDGEC_INLINE edgec_range tile_share(uint32_t count, int starts, uint32_t core, uint32_t n_cores) {
+    const uint32_t jobs = starts ? EDGEC_JOBS_AS_CHANNELS : 0u; /* as if core 0 had them in front */
+    const edgec_range mine = edgec_share(count + jobs, core, n_cores);
+    return (edgec_range){edgec_p_maxu(mine.begin, jobs) - jobs, edgec_p_maxu(mine.end, jobs) - jobs};
+}
+
+/* Channels of a row from `channel` on, whose sums of gate begin at acc. */
+EDGEC_INLINE edgec_gate_span gate_span_of(const edgec_matmul_w4a8_silu_neureka_args *a, const int32_t *acc,
+                                          uint32_t row, uint32_t channel) {
+    const float *w = widened(a) + channel;
+    return (edgec_gate_span){acc, acc + a->m * a->tile, w, w + widened_step(a), a->y + row * a->n + channel};
 }
 #endif
 

@@ -522,13 +522,16 @@ def matmul_nm(bits: int, pattern: Pattern) -> Callable[[Rng], Args]:
     return case
 
 
-def matmul_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
-    """Arguments of one width: groups of whole blocks or one of any size, tiles of some passes or of all channels."""
+def matmul_neureka(bits: int, mode: str = "3x3", wide: bool = False) -> Callable[[Rng], Args]:
+    """Arguments of one width: groups of whole blocks or one of any size, tiles of some passes or of all channels.
+
+    wide: a row of many channels."""
     step = neureka.STEP[mode]
 
     def case(rng: Rng) -> Args:
         m, n = _int(rng, 1, 3 if mode == "3x3" else 16), _int(rng, 1, int(rng.choice([40, 140, 300])))
         m = 1 if rng.random() < 0.3 else m  # which kernels for a token see to apart
+        m, n = (1, _int(rng, 300, 900)) if wide else (m, n)
         k = step * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
         group_size = int(rng.choice([step, k, k + 5])) if k % step == 0 else k + _int(rng, 0, 1)
         groups, (tile, first) = n_groups(k, group_size), _tiles(rng, n)
@@ -557,14 +560,15 @@ def _tiles(rng: Rng, n: int) -> tuple[int, int]:
 
 
 def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
-    """matmul_neureka's of an even number of channels; their results are of SiLU's size."""
+    """matmul_neureka's of an even number of channels; their results are of SiLU's size, some in several long groups."""
 
     def case(rng: Rng) -> Args:
-        args = matmul_neureka(bits, mode)(rng)
-        while args["n"] % 2:
-            args = matmul_neureka(bits, mode)(rng)
+        wide = rng.random() < 0.25
+        while (args := matmul_neureka(bits, mode, wide)(rng))["n"] % 2:
+            pass
         m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
-        groups, width, out_group = n_groups(k, group_size), n // 2, int(rng.choice([1, 8, 20, 32, 64, 300, 300]))
+        out_group = int(rng.choice([128, 150, 300] if wide else [1, 8, 20, 32, 64, 300, 300]))
+        groups, width = n_groups(k, group_size), n // 2
         tile, first = _tiles(rng, width)
         name = neureka.kernel_name(bits, mode)
         out = m * n_groups(width, out_group)

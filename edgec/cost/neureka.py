@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from edgec.chip import Accelerator, Engine
+from edgec.cost.neureka_gated_row import GATE, GATE_ELEMENT, GATE_QUANTIZE, GatedRow
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
 from edgec.neureka.job import gemv_job, rows_job
@@ -39,11 +40,10 @@ ROWS_CHANNEL, ROWS_GROUP = 5.3, 11.2  # of several rows
 RETURN = 60
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
 # Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
-# of gate and of up, made ready while core 0 starts jobs; a row of a tile, a channel of it.
-WIDEN, GATE_ROW, GATE = 8.9, 84, 24.4
-GATE_SHARE, GATE_TILE, GATE_NEXT = 122, 78, 23.2  # of a single row: before a tile, around its loop, on to the next one
+# of gate and of up, made ready while core 0 starts jobs; a row of a tile (edgec/cost/neureka_gated_row.py: of one row).
+WIDEN, GATE_ROW = 8.9, 84
+GATE_SHARE = 122  # of a single row: before a tile
 GATE_START = 225  # a tile of several rows: core 0 starts its jobs, and the others wait for it
-GATE_QUANTIZE, GATE_ELEMENT = 156, 6.8  # behind the last tile, where tops are known: a core's elements
 QUANTIZE, ELEMENT = 402, 1.3  # behind the last tile: what every call takes, and a core's element
 
 
@@ -108,30 +108,33 @@ def _matmul_cycles(
 
     one_row = m == 1 and not out_group
     gated = bool(out_group) and groups == 1
+    row = GatedRow(cores, n // parts, out_group) if gated and m == 1 else None
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
     by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
     clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
     for index, size in enumerate(sizes):
         done = jobs * (index + 1)
         start(done + 1)
-        clock += SHARE if one_row else GATE_SHARE if gated and m == 1 else 0
+        clock += SHARE if one_row else GATE_SHARE if row else 0
         if gated and not index:
             clock = max(clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
-        clock = max(clock, ends[done]) + unit.wait_cycles
+        meeting = clock = max(clock, row.others if row else 0.0, ends[done]) + unit.wait_cycles
         start(done + 2)
         share = -(-size // cores)
         rows, count = (apiece, size) if by_rows else (m, share)  # of a core
         paired = rows // 2 * 2 if groups == 1 and n > k else 0  # of matrices that widen none adds a residual
         if one_row:
             clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
-        elif gated and m == 1:
-            clock += GATE_TILE + share * GATE + (GATE_NEXT if index + 1 < len(sizes) else 0)
+        elif row:
+            clock = row.tile(meeting, clock, size)
         elif gated:
             clock += TILE + GATE_START + rows * (GATE_ROW + count * GATE)
         else:
             each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * TWO_ROWS)
             clock += TILE + parts * each
             clock += m * (SILU_ROW + share * SILU) if out_group else 0
+    if row and row.grouped:
+        return clock
     if gated and (by_rows or (m == 1 and n // parts <= out_group)):
         return clock + GATE_QUANTIZE + GATE_ELEMENT * (apiece * n // parts if by_rows else -(-n // parts // cores))
     return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)

@@ -88,9 +88,16 @@ EDGEC_INLINE void edgec_parts_begin(edgec_parts *c, const void *args, edgec_cut 
 }
 
 EDGEC_INLINE edgec_part edgec_parts_at(const edgec_cut *cut, uint32_t j) {
-#if defined(EDGEC_FIXED)
-    if (cut->share * EDGEC_PARTS == cut->k) {
-        return (edgec_part){j * cut->share, cut->share};
+#if defined(                                                                                                 \
+    EDGEC_FIXED) /* where the shape is known, it is known too whether there may be parts without elements */
+    if ((EDGEC_PARTS - 1u) * cut->share < cut->k) {
+        const uint32_t at = j * cut->share;
+        if (EDGEC_PARTS * cut->share == cut->k) {
+            return (edgec_part){at, cut->share};
+        }
+        const uint32_t left = edgec_p_minu(cut->share, cut->k - at);
+        EDGEC_ASSUME(left >= 2u); /* parts are pairs */
+        return (edgec_part){at, left};
     }
 #endif
     const uint32_t begin = edgec_p_minu(j * cut->share, cut->k);

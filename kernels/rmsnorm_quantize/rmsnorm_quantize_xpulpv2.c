@@ -232,7 +232,7 @@ EDGEC_INLINE float edgec_gained_squares(const float *x, const float *gain, uint3
 EDGEC_INLINE void edgec_normalise_group(const float *x, const float *gain, int8_t *q, uint32_t count, float r,
                                         uint32_t doubled, float *scale, int32_t *sum) {
     const float top = edgec_float(doubled >> 1) * r;
-    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+    const float inverse = EDGEC_SELDOM(edgec_bits(top) == 0) ? 0.0f : edgec_quotient(127.0f, top);
     *scale = top * EDGEC_ONE_127TH;
     const uint32_t total = edgec_normal_quantize(x, gain, q, count, r, inverse);
     if (sum) {
@@ -329,7 +329,7 @@ static void edgec_normalise_row(const void *args, uint32_t core, uint32_t n_core
     const float top = edgec_float(doubled >> 1) * r;
     float inverse = 0.0f;
     if (!EDGEC_SELDOM(cut.groups != 1u)) {
-        inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+        inverse = EDGEC_SELDOM(edgec_bits(top) == 0) ? 0.0f : edgec_quotient(127.0f, top);
         a->scale[0] = top * EDGEC_ONE_127TH; /* by every core the same: shorter than to ask which one it is */
     }
     EDGEC_UNROLL_1

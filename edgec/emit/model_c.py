@@ -12,7 +12,7 @@ from edgec.emit.code_text import CodeText
 from edgec.emit.functions import Function, share
 from edgec.emit.kernel_copies import KernelCopies
 from edgec.emit.loops import roll
-from edgec.emit.phase_text import Words, arguments_text, direct_ends, phase_text, symbol, trace_text
+from edgec.emit.phase_text import COPY_ROWS, Words, arguments_text, direct_ends, phase_text, symbol, trace_text
 from edgec.emit.templates import render
 from edgec.memory.call_tables import calls_buffer, tabled_call
 from edgec.memory.plan import Plan, Program, Region, Step
@@ -92,7 +92,7 @@ def model_c(plan: Plan, title: str, copies: KernelCopies | None = None) -> str:
         programs=programs,
         copies=copies.listed() if copies else [],
         tables={name: [_indent(row) for row in rows] for name, rows in blocks.tables.items()} if blocks else {},
-        used={name for name in ("rows", "seen", "copy_rows") if re.search(rf"\b{name}\(", bodies)},
+        used={name for name in ("rows", "seen", *COPY_ROWS.values()) if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},
         results={name: _results(p) for name, p in plan.programs.items() if name != "encode" or not generates},
         reads="encode" in plan.programs,

@@ -15,6 +15,9 @@ from edgec.target import Target
 
 C_TYPES = {"f32": "float", "f16": "uint16_t", "i8": "int8_t", "u8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
 
+# model.c's functions that start a copy if there are rows, by the HAL's hal_dma_<way>.
+COPY_ROWS = {"start": "copy_rows", "into": "copy_rows_into", "out_of": "copy_rows_out_of"}
+
 
 @dataclass(frozen=True)
 class Words:
@@ -152,34 +155,24 @@ def _transfer(w: _Writer, t: Transfer, words: Words) -> None:
         w.hole(t.row_bytes)
         w.put(");\n")
         return
-    if isinstance(t.rows, Extent) and not w.all_seen(t.rows):
-        w.put("copy_rows(")
-        _end(w, t.target, t.target_stride)
-        w.put(", ")
-        _end(w, t.source, t.source_stride)
-        w.put(", ")
-        w.number(t.rows)
-        w.put(", ")
-        w.hole(t.row_bytes)
-        w.put(");\n")
-        return
     target = (t.target, t.target_stride)
     source = (t.source, t.source_stride)
     ends = (t.source.level, t.target.level)
     if ends not in words.direct:
-        start, first, second = "hal_dma_start", target, source
+        way, first, second = "start", target, source
     elif t.source.level == words.compute:
-        start, first, second = "hal_dma_out_of", source, target
+        way, first, second = "out_of", source, target
     else:
-        start, first, second = "hal_dma_into", target, source
-    w.put(f"{start}(")
+        way, first, second = "into", target, source
+    perhaps = isinstance(t.rows, Extent) and not w.all_seen(t.rows)  # there may be no rows
+    w.put(f"{COPY_ROWS[way] if perhaps else f'hal_dma_{way}'}(")
     _end(w, *first)
     w.put(", ")
     _end(w, *second)
     w.put(", ")
     if isinstance(t.rows, Extent):
         w.number(t.rows)
-        w.put(" * ")
+        w.put(", " if perhaps else " * ")
         w.hole(t.row_bytes)
     else:
         assert isinstance(t.rows, int)

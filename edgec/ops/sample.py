@@ -22,7 +22,7 @@ import numpy as np
 from edgec.errors import RecipeError
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, I32, LOG2E, exp2_q15, f32, rint_i32
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
+from edgec.ops.op import CORES, Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
 
 MULTIPLIER, INCREMENT, MASK = 6364136223846793005, 1442695040888963407, 2**64 - 1
 # The parameters of one call, as the op's input `params` i32[6]:
@@ -124,7 +124,8 @@ KERNEL = Kernel(
     "sample",
     (Param("logits", "in", "f32"), Param("params", "inout", "i32"), Param("token", "out", "i32"), Param("n", "u32")),
     run,
-    lambda a: Work(flops=2 * a["n"], parallel=1),
+    lambda a: Work(flops=2 * a["n"], parallel=min(CORES, -(-a["n"] // 16))),  # of blocks of 16
+    directed=True,
 )
 DOC = "the next token: greedy, or temperature, top-k and top-p"
 OPS = (Op("sample", DOC, infer, reference, reference, (KERNEL,), example),)

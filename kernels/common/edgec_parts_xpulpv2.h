@@ -26,9 +26,9 @@ typedef struct {
     const void *a; /* the kernel's arguments */
     edgec_cut cut;
     /* Of each part. What the cores exchange has a place of its own, for a core may still read the last one. */
-    uint32_t lanes[EDGEC_PARTS]; /* of a row that is normalised: a lane of its sum of squares */
-    uint32_t tops[EDGEC_PARTS];  /* the bits without the sign, doubled, of max |x| */
-    uint32_t sums[EDGEC_PARTS];  /* of what it is quantised to */
+    float lanes[EDGEC_PARTS];   /* of a row that is normalised: a lane of its sum of squares */
+    uint32_t tops[EDGEC_PARTS]; /* the bits without the sign, doubled, of max |x| */
+    uint32_t sums[EDGEC_PARTS]; /* of what it is quantised to */
 } edgec_parts;
 
 /* Elements begin .. begin + count - 1 of the row. */
@@ -77,7 +77,29 @@ EDGEC_INLINE edgec_cut edgec_parts_known(const edgec_parts *c, uint32_t k, uint3
 #endif
 }
 
+/* What a directed kernel, cut as edgec_parts_known will say, gives its team. */
+EDGEC_INLINE void edgec_parts_begin(edgec_parts *c, const void *args, edgec_cut cut) {
+    c->a = args;
+#if defined(EDGEC_FIXED)
+    (void)cut;
+#else
+    c->cut = cut;
+#endif
+}
+
 EDGEC_INLINE edgec_part edgec_parts_at(const edgec_cut *cut, uint32_t j) {
+#if defined(                                                                                                 \
+    EDGEC_FIXED) /* where the shape is known, it is known too whether there may be parts without elements */
+    if ((EDGEC_PARTS - 1u) * cut->share < cut->k) {
+        const uint32_t at = j * cut->share;
+        if (EDGEC_PARTS * cut->share == cut->k) {
+            return (edgec_part){at, cut->share};
+        }
+        const uint32_t left = edgec_p_minu(cut->share, cut->k - at);
+        EDGEC_ASSUME(left >= 2u); /* parts are pairs */
+        return (edgec_part){at, left};
+    }
+#endif
     const uint32_t begin = edgec_p_minu(j * cut->share, cut->k);
     return (edgec_part){begin, edgec_p_minu(cut->share, cut->k - begin)};
 }

@@ -74,6 +74,11 @@ EDGEC_INLINE float edgec_quotient(float n, float d) {
     return n / d;
 }
 
+/* What elements of a group with this top are multiplied by. */
+EDGEC_INLINE float edgec_top_inverse(float top) {
+    return EDGEC_SELDOM(edgec_bits(top) == 0) ? 0.0f : edgec_quotient(127.0f, top);
+}
+
 #if defined(EDGEC_PULP_FLOAT)
 /* `instruction` for each of `count` words from `from` on, at least one, in %[a]: what it takes into %[total]. A float
  * instruction right behind its load would wait. */

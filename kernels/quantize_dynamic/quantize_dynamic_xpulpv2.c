@@ -51,8 +51,7 @@ void edgec_quantize_dynamic(const edgec_quantize_dynamic_args *args, uint32_t co
         return;
     }
     edgec_parts c;
-    c.a = args;
-    c.cut = cut;
+    edgec_parts_begin(&c, args, cut);
     hal_fork_team(edgec_quantize_row, &c);
     if (a->sums) {
         edgec_parts_sums(&cut, &c, a->sums);

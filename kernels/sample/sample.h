@@ -12,7 +12,9 @@
  *
  * Weights are computed again in every pass over the logits instead of stored, and the prefix is found with
  * histograms of 33 bins: no memory grows with the vocabulary.
- * The generator is PCG32 (O'Neill 2014, XSH-RR). All work is core 0's.
+ * The generator is PCG32 (O'Neill 2014, XSH-RR).
+ *
+ * Directed: forks parts of the logits for their largest ones; all else is core 0's.
  */
 #ifndef EDGEC_SAMPLE_H
 #define EDGEC_SAMPLE_H
@@ -35,6 +37,10 @@ typedef struct {
     uint32_t n;
 } edgec_sample_args;
 
+/* core is 0 and n_cores 1: the fork inside is the HAL's. */
 void edgec_sample(const edgec_sample_args *a, uint32_t core, uint32_t n_cores);
+
+/* The token at the temperature of params, which is above 0. best: index of the largest logit */
+uint32_t edgec_sample_drawn(const edgec_sample_args *a, uint32_t best);
 
 #endif

@@ -152,6 +152,9 @@ def test_core_0_starts_transfers_of_the_compute_memory_in_place(source: str, tar
     assert start in text
     assert ("hal_dma_end();" in text) == ("L1" in (source, target))
     assert "hal_dma_start(" in phase_text(Phase((transfer,)), Words()).render()
+    some = phase_text(Phase((replace(transfer, rows=Extent(1, 0, 4, 0)),)), words).render()
+    way = {("TILE", "L1"): "copy_rows_into", ("L1", "TILE"): "copy_rows_out_of"}.get((source, target), "copy_rows")
+    assert f"{way}{start[start.index('(') :].removesuffix(', 8u);')}" in some
 
 
 def test_a_token_sees_all_positions_so_far() -> None:

@@ -6,17 +6,29 @@ import ctypes
 
 import numpy as np
 import pytest
-from kernel_library import Args, assert_same, call, twin
+from kernel_library import Args, assert_same, call, compile_library, compilers, sources, twin
 
 from edgec.ops.numerics import F32, I32
 from edgec.ops.sample import STATE_HIGH, STATE_LOW, Sampling, draw
 
 
+@pytest.fixture(
+    scope="module", params=[f"{name}-{isa}" for name in sorted(compilers()) for isa in ("generic", "xpulpv2")]
+)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernel, also the one for XpulpV2 in what it falls back to on a host."""
+    name, isa = request.param.split("-")
+    paths = [path for path in sources(isa) if path.parent.name == "sample"]
+    return compile_library(compilers()[name], tmp_path_factory.mktemp(f"sample_{request.param}"), paths)
+
+
 def _pick(library: ctypes.CDLL, logits: F32, params: I32) -> tuple[int, I32]:
     """The token, the same in C and NumPy, and the parameters afterwards."""
     args: Args = {"logits": logits, "params": params, "token": np.zeros(1, np.int32), "n": logits.size}
-    got = call(library, "sample", args, 2)
-    assert_same("sample", got, twin("sample", args))
+    want = twin("sample", args)
+    for n_cores in (1, 2, 3, 8):
+        got = call(library, "sample", args, n_cores)
+        assert_same("sample", got, want)
     return int(got["token"][0]), got["params"].copy()
 
 
@@ -33,6 +45,24 @@ def _drawing(params: I32, wanted: int) -> I32:
     params.view(np.uint32)[[STATE_LOW, STATE_HIGH]] = state & 0xFFFFFFFF, state >> 32
     assert draw(params.copy()) == wanted
     return params
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 127, 128, 129, 255, 300, 512, 1025])
+def test_the_first_of_the_largest(library: ctypes.CDLL, n: int) -> None:
+    """Wherever the largest logit is, also where others equal it, zeros of either sign also if all are negative."""
+    greedy = Sampling().params()
+    rng = np.random.default_rng(n)
+    for at in sorted({0, n - 1, *rng.integers(n, size=40).tolist()}):
+        logits = rng.normal(size=n).astype(np.float32) - np.float32(rng.choice([0, 50]))
+        logits[at] = logits.max() + np.float32(1)
+        assert _pick(library, logits, greedy)[0] == at
+        again = np.minimum(at + rng.integers(n, size=3), n - 1)
+        logits[again] = logits[at]
+        assert _pick(library, logits, greedy)[0] == at
+        zeros = -np.abs(logits)
+        zeros[again], zeros[at] = np.float32(0.0), np.float32(-0.0)
+        assert _pick(library, zeros, greedy)[0] == at
+        assert _pick(library, -zeros, greedy)[0] == int(np.argmax(-zeros))
 
 
 @pytest.mark.parametrize("token", range(8))

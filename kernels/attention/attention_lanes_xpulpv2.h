@@ -18,8 +18,10 @@ typedef struct {
     uint32_t kv;                  /* key/value head */
     uint32_t unit[EDGEC_LANES];   /* row * n_heads + head */
     uint32_t length[EDGEC_LANES]; /* positions that it sees, ascending */
-    float factor[EDGEC_LANES];    /* of scores, then of p . v */
+    float factor[EDGEC_LANES];    /* of scores */
     float top[2u * EDGEC_LANES];  /* the largest score */
+    uint32_t total[EDGEC_LANES];  /* of e */
+    float most[EDGEC_LANES];      /* the largest scale of values */
     int8_t *q8;                   /* [EDGEC_LANES][head_dim] */
     float *s;                     /* [EDGEC_LANES][lds] */
     uint8_t *p;                   /* [EDGEC_LANES][lds]; of four lanes together [lds / 4][4][4] */
@@ -28,7 +30,7 @@ typedef struct {
 } edgec_lanes;
 
 /* The lanes one by one. */
-EDGEC_INLINE void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *of) {
+EDGEC_APART void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *of) {
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
         const uint32_t most = edgec_most_scale(a->v_scale + of->kv, a->n_kv_heads, of->length[l], 0);
@@ -72,22 +74,35 @@ EDGEC_INLINE void edgec_lanes_hide(const edgec_attention_args *a, edgec_lanes *o
     }
 }
 
-/* p of all lanes, words of 4 positions `step` bytes apart and those of the lanes `next`; and their factors. */
-EDGEC_INLINE void edgec_lanes_weigh(const edgec_attention_args *a, edgec_lanes *of, uint32_t step,
-                                    uint32_t next) {
-    const uint32_t kv = a->n_kv_heads, most = of->length[of->count - 1u];
-    const uint16_t *v_scale = a->v_scale + of->kv;
+/* p of all lanes, words of 4 positions `step` bytes apart and those of the lanes `next`; their totals and largest scales.
+ * Returns the least total. */
+EDGEC_INLINE uint32_t edgec_lanes_weigh(const edgec_attention_args *a, edgec_lanes *of, uint32_t step,
+                                        uint32_t next) {
+    const uint32_t kv = a->n_kv_heads, tiles = (of->length[of->count - 1u] + 3u) / 4u;
+    uint32_t least = 0xFFFFFFFFu, lane = 0;
     EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < of->count; l++) {
-        if (EDGEC_SELDOM(of->ratios.length <
-                         of->length[l])) { /* once for all rows, unless a later one has a larger scale */
-            edgec_ratios_of(&of->ratios, v_scale, kv, of->length[l], of->r, 1);
-            edgec_ratios_of(&of->ratios, v_scale, kv, a->pos + a->m, of->r, 0);
+    do { /* once, unless a later row has a larger scale */
+        if (EDGEC_SELDOM(of->ratios.length < of->length[lane])) {
+            edgec_ratios_of(&of->ratios, a->v_scale + of->kv, kv, of->length[lane], a->pos + a->m, of->r);
         }
-        const uint32_t total = edgec_weigh_tiles(of->s + l * a->lds, of->r, of->p + l * next, step,
-                                                 (most + 3u) / 4u, of->top[l]);
-        of->factor[l] = edgec_values_factor(of->ratios.scale, (float)(int32_t)total);
-    }
+        uint32_t end = lane;
+        EDGEC_UNROLL_1
+        do {
+            of->most[end] = of->ratios.scale;
+            end++;
+        } while (end < of->count && of->length[end] <= of->ratios.length);
+        const edgec_weighed rows = {of->s + lane * a->lds,
+                                    of->p + lane * next,
+                                    of->top + lane,
+                                    of->total + lane,
+                                    a->lds,
+                                    step,
+                                    next,
+                                    tiles};
+        least = edgec_p_minu(least, edgec_weigh_tiles(&rows, of->r, end - lane));
+        lane = end;
+    } while (lane < of->count);
+    return least;
 }
 
 /* Three or four lanes of heads of 4 elements; three have the last one twice. Whether their factors allow it. */
@@ -96,16 +111,21 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
     const uint32_t all = of->length[0], most = of->length[of->count - 1u];
     edgec_quad_scores scores;
     edgec_quad_values sums;
+    uint32_t largest = 0;
     EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < EDGEC_LANES; l++) {
-        const uint32_t lane = edgec_p_minu(l, of->count - 1u);
+    for (uint32_t l = 0; l < of->count; l++) {
         float scale;
-        scores.q[l] = edgec_quantize_four(a->q + 4u * of->unit[lane], &scale);
+        scores.q[l] = edgec_quantize_four(a->q + 4u * of->unit[l], &scale);
         scale *= a->factor;
-        if (EDGEC_SELDOM(scale >= EDGEC_UP_LIMIT)) {
-            return 0;
-        }
+        largest = edgec_p_maxu(largest, edgec_bits(scale));
         scores.scale[l] = scale * EDGEC_UP;
+    }
+    if (EDGEC_SELDOM(largest >= edgec_bits(EDGEC_UP_LIMIT))) {
+        return 0;
+    }
+    if (EDGEC_SELDOM(of->count < EDGEC_LANES)) {
+        scores.q[3] = scores.q[2];
+        scores.scale[3] = scores.scale[2];
     }
     scores.k = (const uint8_t *)a->k + 4u * j;
     scores.stride = stride;
@@ -124,11 +144,16 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
         }
     }
     edgec_lanes_hide(a, of, all);
-    edgec_lanes_weigh(a, of, 16, 4);
+    const uint32_t least = edgec_lanes_weigh(a, of, 16, 4);
     edgec_mix_quad(&sums, of->p, &(edgec_values){a->v + 4u * j, stride, 4, most});
+    if (!EDGEC_SELDOM(least == 0)) {
+        edgec_finish_quad(of->total, of->most, sums.acc, of->unit, a->y, of->count);
+        return 1;
+    }
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
-        edgec_finish_four(sums.acc + 4u * l, a->y + 4u * of->unit[l], of->factor[l]);
+        edgec_finish_four(sums.acc + 4u * l, a->y + 4u * of->unit[l],
+                          edgec_values_factor(of->most[l], (float)(int32_t)of->total[l]));
     }
     return 1;
 }
@@ -148,7 +173,11 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
         return 0;
     }
     edgec_lanes_hide(a, of, all);
-    edgec_lanes_weigh(a, of, 4, a->lds);
+    (void)edgec_lanes_weigh(a, of, 4, a->lds);
+    EDGEC_UNROLL_1
+    for (uint32_t l = 0; l < 3u; l++) {
+        of->factor[l] = edgec_values_factor(of->most[l], (float)(int32_t)of->total[l]);
+    }
     const uint32_t whole = most & ~3u;
     edgec_values values = {a->v + j * d, kv * d, 4, whole};
     for (uint32_t i = 0; i < d; i += 4u) {
@@ -165,10 +194,8 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
     return 1;
 }
 
-/* A core's rows and heads. Those with the same keys are neighbours, and their rows ascend. */
-static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_cores) {
-    EDGEC_ALL_CORES(n_cores);
-    EDGEC_KNOWN(edgec_attention_args, a, args);
+/* A core's rows and heads. Those with the same keys are neighbours, and their rows ascend. quads: heads have 4 elements */
+EDGEC_INLINE void edgec_lanes_of(const edgec_attention_args *a, uint32_t core, uint32_t n_cores, int quads) {
     const uint32_t group = a->n_kv_heads == a->n_heads ? 1u : a->n_heads / a->n_kv_heads, each = a->m * group;
     const edgec_range mine = edgec_share(a->m * a->n_heads, core, n_cores);
     uint32_t j = 0, row = 0, head = mine.begin, left = mine.end - mine.begin; /* head: of its group */
@@ -205,7 +232,7 @@ static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_co
         lanes.count = count;
         int done = 0;
         if (count >= 3u) {
-            done = a->head_dim == 4u ? edgec_lanes_quad(a, &lanes) : edgec_lanes_trio(a, &lanes);
+            done = quads ? edgec_lanes_quad(a, &lanes) : edgec_lanes_trio(a, &lanes);
         }
         if (!done) {
             edgec_lanes_apart(a, &lanes);
@@ -216,6 +243,18 @@ static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_co
             lanes.ratios.length = 0; /* other values */
         }
     }
+}
+
+static void edgec_attention_lanes(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
+    edgec_lanes_of(a, core, n_cores, 0);
+}
+
+static void edgec_attention_quads(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_attention_args, a, args);
+    edgec_lanes_of(a, core, n_cores, 1);
 }
 
 #endif

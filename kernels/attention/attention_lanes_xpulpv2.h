@@ -21,7 +21,7 @@ typedef struct {
     float factor[EDGEC_LANES];    /* of scores */
     float top[2u * EDGEC_LANES];  /* the largest score */
     uint32_t total[EDGEC_LANES];  /* of e */
-    float most[EDGEC_LANES];      /* the largest scale of values */
+    float most[2u * EDGEC_LANES]; /* the largest scale of values */
     int8_t *q8;                   /* [EDGEC_LANES][head_dim] */
     float *s;                     /* [EDGEC_LANES][lds] */
     uint8_t *p;                   /* [EDGEC_LANES][lds]; of four lanes together [lds / 4][4][4] */
@@ -74,76 +74,97 @@ EDGEC_INLINE void edgec_lanes_hide(const edgec_attention_args *a, edgec_lanes *o
     }
 }
 
+/* Scores of lanes whose largest one lies too far out become relative to it; n: lanes with a top. */
+EDGEC_INLINE void edgec_lanes_near(const edgec_attention_args *a, edgec_lanes *of, uint32_t n) {
+    uint32_t far = 0;
+    EDGEC_UNROLL_4
+    for (uint32_t l = 0; l < n; l++) {
+        far = edgec_p_maxu(far, edgec_bits(of->top[l]) << 1); /* as edgec_top */
+    }
+    if (EDGEC_SELDOM(far > edgec_bits(EDGEC_EXP2_FARTHEST) << 1)) {
+        EDGEC_UNROLL_1
+        for (uint32_t l = 0; l < of->count; l++) {
+            of->top[l] = edgec_near(of->s + l * a->lds, (of->length[of->count - 1u] + 3u) & ~3u, of->top[l]);
+        }
+    }
+}
+
 /* p of all lanes, words of 4 positions `step` bytes apart and those of the lanes `next`; their totals and largest scales.
  * Returns the least total. */
 EDGEC_INLINE uint32_t edgec_lanes_weigh(const edgec_attention_args *a, edgec_lanes *of, uint32_t step,
                                         uint32_t next) {
-    const uint32_t kv = a->n_kv_heads, tiles = (of->length[of->count - 1u] + 3u) / 4u;
+    const uint32_t last = of->length[of->count - 1u];
+    edgec_weighed rows = {of->s, of->p, of->top, of->total, a->lds, step, next, (last + 3u) / 4u};
     uint32_t least = 0xFFFFFFFFu, lane = 0;
     EDGEC_UNROLL_1
-    do { /* once, unless a later row has a larger scale */
+    for (;;) { /* once, unless a later row has a larger scale */
         if (EDGEC_SELDOM(of->ratios.length < of->length[lane])) {
-            edgec_ratios_of(&of->ratios, a->v_scale + of->kv, kv, of->length[lane], a->pos + a->m, of->r);
+            edgec_ratios_of(&of->ratios, a->v_scale + of->kv, a->n_kv_heads, of->length[lane], a->pos + a->m,
+                            of->r);
         }
-        uint32_t end = lane;
+        uint32_t end = of->count;
         EDGEC_UNROLL_1
-        do {
-            of->most[end] = of->ratios.scale;
-            end++;
-        } while (end < of->count && of->length[end] <= of->ratios.length);
-        const edgec_weighed rows = {of->s + lane * a->lds,
-                                    of->p + lane * next,
-                                    of->top + lane,
-                                    of->total + lane,
-                                    a->lds,
-                                    step,
-                                    next,
-                                    tiles};
-        least = edgec_p_minu(least, edgec_weigh_tiles(&rows, of->r, end - lane));
+        for (; EDGEC_SELDOM(of->length[end - 1u] > of->ratios.length); end--) {
+        }
+        float *most = of->most + lane; /* and of those behind, until they have their own */
+        most[0] = most[1] = most[2] = most[3] = of->ratios.scale;
+        least = edgec_weigh_tiles(&rows, of->r, end - lane, least);
+        if (!EDGEC_SELDOM(end < of->count)) {
+            return least;
+        }
+        rows.s += (end - lane) * a->lds;
+        rows.p += (end - lane) * next;
+        rows.top += end - lane;
+        rows.total += end - lane;
         lane = end;
-    } while (lane < of->count);
-    return least;
+    }
 }
 
 /* Three or four lanes of heads of 4 elements; three have the last one twice. Whether their factors allow it. */
-EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of) {
+EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of, edgec_quad_scores *scores) {
     const uint32_t kv = a->n_kv_heads, stride = 4u * kv, j = of->kv;
     const uint32_t all = of->length[0], most = of->length[of->count - 1u];
-    edgec_quad_scores scores;
     edgec_quad_values sums;
     uint32_t largest = 0;
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
         float scale;
-        scores.q[l] = edgec_quantize_four(a->q + 4u * of->unit[l], &scale);
+        scores->q[l] = edgec_quantize_four(a->q + 4u * of->unit[l], &scale);
         scale *= a->factor;
         largest = edgec_p_maxu(largest, edgec_bits(scale));
-        scores.scale[l] = scale * EDGEC_UP;
+        scores->scale[l] = scale * EDGEC_UP;
     }
     if (EDGEC_SELDOM(largest >= edgec_bits(EDGEC_UP_LIMIT))) {
         return 0;
     }
     if (EDGEC_SELDOM(of->count < EDGEC_LANES)) {
-        scores.q[3] = scores.q[2];
-        scores.scale[3] = scores.scale[2];
+        scores->q[3] = scores->q[2];
+        scores->scale[3] = scores->scale[2];
     }
-    scores.k = (const uint8_t *)a->k + 4u * j;
-    scores.stride = stride;
-    scores.k_scale = a->k_scale + j;
-    scores.step = 2u * kv;
-    scores.s = of->s;
-    scores.lds = 4u * a->lds;
-    scores.count = all;
-    scores.rest = most - all;
-    scores.top = of->top;
-    edgec_quad_score(&scores);
-    EDGEC_UNROLL_4
-    for (uint32_t l = 0; l < EDGEC_LANES; l++) {
-        if (EDGEC_SELDOM((int32_t)edgec_bits(of->top[l]) < 0)) {
-            of->top[l] = edgec_top_score(of->s + l * a->lds, all);
+    if (EDGEC_SELDOM(of->ratios.length == 0)) { /* other keys */
+        scores->k = (const uint8_t *)a->k + 4u * j;
+        scores->stride = stride;
+        scores->k_scale = a->k_scale + j;
+        scores->step = 2u * kv;
+        scores->s = of->s;
+        scores->lds = 4u * a->lds;
+        scores->top = of->top;
+    }
+    scores->count = all;
+    scores->rest = most - all;
+    edgec_quad_score(scores);
+    const float *top = of->top;
+    if (EDGEC_SELDOM((int32_t)(edgec_bits(top[0]) | edgec_bits(top[1]) | edgec_bits(top[2]) |
+                               edgec_bits(top[3])) < 0)) {
+        EDGEC_UNROLL_1
+        for (uint32_t l = 0; l < EDGEC_LANES; l++) {
+            if ((int32_t)edgec_bits(top[l]) < 0) {
+                of->top[l] = edgec_top_score(of->s + l * a->lds, all);
+            }
         }
     }
     edgec_lanes_hide(a, of, all);
+    edgec_lanes_near(a, of, EDGEC_LANES);
     const uint32_t least = edgec_lanes_weigh(a, of, 16, 4);
     edgec_mix_quad(&sums, of->p, &(edgec_values){a->v + 4u * j, stride, 4, most});
     if (!EDGEC_SELDOM(least == 0)) {
@@ -173,6 +194,7 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
         return 0;
     }
     edgec_lanes_hide(a, of, all);
+    edgec_lanes_near(a, of, 3);
     (void)edgec_lanes_weigh(a, of, 4, a->lds);
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < 3u; l++) {
@@ -208,6 +230,7 @@ EDGEC_INLINE void edgec_lanes_of(const edgec_attention_args *a, uint32_t core, u
         row++;
     }
     edgec_lanes lanes;
+    edgec_quad_scores scores;
     const uint32_t room = core * a->lanes;
     lanes.q8 = a->q8 + room * a->head_dim;
     lanes.s = a->s + room * a->lds;
@@ -215,24 +238,37 @@ EDGEC_INLINE void edgec_lanes_of(const edgec_attention_args *a, uint32_t core, u
     lanes.r = a->r + core * a->lds;
     lanes.ratios.length = 0;
     while (left > 0) {
-        uint32_t count = 0, unit = row * a->n_heads + j * group + head;
+        uint32_t count = 0, unit = row * a->n_heads + j * group + head, length = a->pos + row + 1u;
         lanes.kv = j;
-        do {
-            lanes.unit[count] = unit;
-            lanes.length[count] = a->pos + row + 1u;
-            count++;
-            left--;
-            unit++;
-            if (++head == group) {
-                head = 0;
-                unit += a->n_heads - group;
-                row++;
-            }
-        } while (count < a->lanes && left > 0 && row < a->m);
+        if (group == 1u) {
+            const uint32_t most = edgec_p_minu(edgec_p_minu(a->lanes, left), a->m - row);
+            EDGEC_UNROLL_1
+            do {
+                lanes.unit[count] = unit;
+                lanes.length[count] = length++;
+                unit += a->n_heads;
+            } while (++count < most);
+            row += count;
+            left -= count;
+        } else {
+            do {
+                lanes.unit[count] = unit;
+                lanes.length[count] = length;
+                count++;
+                left--;
+                unit++;
+                if (++head == group) {
+                    head = 0;
+                    unit += a->n_heads - group;
+                    length++;
+                    row++;
+                }
+            } while (count < a->lanes && left > 0 && row < a->m);
+        }
         lanes.count = count;
         int done = 0;
         if (count >= 3u) {
-            done = quads ? edgec_lanes_quad(a, &lanes) : edgec_lanes_trio(a, &lanes);
+            done = quads ? edgec_lanes_quad(a, &lanes, &scores) : edgec_lanes_trio(a, &lanes);
         }
         if (!done) {
             edgec_lanes_apart(a, &lanes);

@@ -81,23 +81,15 @@ typedef struct {
     uint32_t tiles;
 } edgec_weighed;
 
-/* p of whole tiles of 4 positions from their r [4 * tiles], and the totals of e, of `lanes` rows and heads. A score of minus
- * infinity has p = e = 0. Returns the least total. */
-EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t *r, uint32_t lanes) {
+/* p of whole tiles of 4 positions from their r [4 * tiles], and the totals of e, of `lanes` rows and heads, whose largest
+ * scores are edgec_near's. A score of minus infinity has p = e = 0. Returns the least of the totals and `least`. */
+EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t *r, uint32_t lanes,
+                                        uint32_t least) {
     const uint32_t tiles = of->tiles, step = of->step, next = of->next;
-    float *s = of->s, *top = of->top;
+    float *s = of->s;
+    const float *top = of->top;
     uint8_t *p = of->p;
-    uint32_t *to = of->total, least = 0xFFFFFFFFu, far = 0;
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < lanes; l++) {
-        far = edgec_p_maxu(far, edgec_bits(top[l]) << 1);
-    }
-    if (EDGEC_SELDOM(far > edgec_bits(EDGEC_EXP2_FARTHEST) << 1)) {
-        EDGEC_UNROLL_1
-        for (uint32_t l = 0; l < lanes; l++) {
-            top[l] = edgec_near(s + l * of->lds, 4u * tiles, top[l]);
-        }
-    }
+    uint32_t *to = of->total;
 #if defined(EDGEC_PULP_FLOAT)
     uint32_t x0, x1, x2, x3, h0, h1, h2, h3, total;
     const uint16_t *h;
@@ -105,7 +97,7 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t 
     float base; /* as in edgec_weigh_row */
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP("1", "%[lanes]", "40",
+        EDGEC_HWLOOP("1", "%[lanes]", "41",
             EDGEC_P_LW("%[base]", "4", "%[top]")
             "mv %[h], %[r]\n\t"
             "mv %[q], %[p]\n\t"
@@ -144,9 +136,10 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t 
                 EDGEC_PV_PACKHI_B("%[h0]", "%[h3]", "%[h2]")
                 EDGEC_P_SW_R("%[h0]", "%[step]", "%[q]"))
             EDGEC_P_SW("%[total]", "4", "%[to]")
+            EDGEC_P_MINU("%[least]", "%[least]", "%[total]")
             "add %[s], %[s], %[skip]\n\t"
             "add %[p], %[p], %[next]\n\t")
-        : [s] "+r"(s), [p] "+r"(p), [top] "+r"(top), [to] "+r"(to), [base] "=&r"(base), [h] "=&r"(h),
+        : [s] "+r"(s), [p] "+r"(p), [top] "+r"(top), [to] "+r"(to), [least] "+r"(least), [base] "=&r"(base), [h] "=&r"(h),
           [q] "=&r"(q), [total] "=&r"(total), [x0] "=&r"(x0), [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "=&r"(x3),
           [h0] "=&r"(h0), [h1] "=&r"(h1), [h2] "=&r"(h2), [h3] "=&r"(h3)
         : [lanes] "r"(lanes), [tiles] "r"(tiles), [r] "r"(r), [step] "r"(step), [next] "r"(next),
@@ -164,12 +157,9 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t 
             to[l] += e;
             p[l * next + t / 4u * step + t % 4u] = (uint8_t)edgec_probability(e, r[t]);
         }
+        least = edgec_p_minu(least, to[l]);
     }
 #endif
-    EDGEC_UNROLL_1
-    for (uint32_t l = 0; l < lanes; l++) {
-        least = edgec_p_minu(least, of->total[l]);
-    }
     return least;
 }
 

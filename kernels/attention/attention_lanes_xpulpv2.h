@@ -44,21 +44,6 @@ EDGEC_INLINE void edgec_lanes_hide(const edgec_attention_args *a, edgec_lanes *o
     const uint32_t end = (of->length[of->count - 1u] + 3u) & ~3u;
     const float none = edgec_float(0xFF800000u); /* minus infinity */
     float *s = of->s;
-    if (of->length[of->count - 1u] == all + 3u && of->length[1] == all + 1u && end == all + 3u) {
-        /* Four rows of one head that end with a tile, as they mostly do. */
-        const uint32_t lds = a->lds;
-        s += all;
-        s[0] = s[1] = s[2] = none;
-        s += lds;
-        of->top[1] = edgec_max(of->top[1], s[0]);
-        s[1] = s[2] = none;
-        s += lds;
-        of->top[2] = edgec_max(of->top[2], edgec_max(s[0], s[1]));
-        s[2] = none;
-        s += lds;
-        of->top[3] = edgec_max(of->top[3], edgec_max(edgec_max(s[0], s[1]), s[2]));
-        return;
-    }
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
         uint32_t t = all;
@@ -74,19 +59,56 @@ EDGEC_INLINE void edgec_lanes_hide(const edgec_attention_args *a, edgec_lanes *o
     }
 }
 
-/* Scores of lanes whose largest one lies too far out become relative to it; n: lanes with a top. */
-EDGEC_INLINE void edgec_lanes_near(const edgec_attention_args *a, edgec_lanes *of, uint32_t n) {
-    uint32_t far = 0;
-    EDGEC_UNROLL_4
-    for (uint32_t l = 0; l < n; l++) {
-        far = edgec_p_maxu(far, edgec_bits(of->top[l]) << 1); /* as edgec_top */
-    }
-    if (EDGEC_SELDOM(far > edgec_bits(EDGEC_EXP2_FARTHEST) << 1)) {
+/* Scores of lanes whose largest one lies too far out become relative to it. doubled: of the largest ones, the largest
+ * number, as its bits twice: without the sign, numbers are in the order of their bits. */
+EDGEC_INLINE void edgec_lanes_near(const edgec_attention_args *a, edgec_lanes *of, uint32_t doubled) {
+    if (EDGEC_SELDOM(doubled > edgec_bits(EDGEC_EXP2_FARTHEST) << 1)) {
         EDGEC_UNROLL_1
         for (uint32_t l = 0; l < of->count; l++) {
             of->top[l] = edgec_near(of->s + l * a->lds, (of->length[of->count - 1u] + 3u) & ~3u, of->top[l]);
         }
     }
+}
+
+/* All of that for lanes of edgec_quad_score: first the largest scores where there is no positive one. */
+EDGEC_INLINE void edgec_quad_tops(const edgec_attention_args *a, edgec_lanes *of, uint32_t all) {
+    float *top = of->top;
+    if (EDGEC_SELDOM((edgec_bits(top[0]) | edgec_bits(top[1]) | edgec_bits(top[2]) | edgec_bits(top[3])) >>
+                     31)) {
+        EDGEC_UNROLL_1
+        for (uint32_t l = 0; l < EDGEC_LANES; l++) {
+            if (edgec_bits(top[l]) >> 31) {
+                top[l] = edgec_top_score(of->s + l * a->lds, all);
+            }
+        }
+    }
+    const uint32_t most = of->length[of->count - 1u];
+    uint32_t doubled;
+    if (!EDGEC_SELDOM((most ^ (all + 3u)) | (of->length[1] ^ (all + 1u)) | (most % 4u))) {
+        /* Four rows of one head that end with a tile, as they mostly do. */
+        const float none = edgec_float(0xFF800000u); /* minus infinity */
+        const uint32_t lds = a->lds;
+        float *s = of->s + all, t1 = top[1], t2 = top[2], t3 = top[3];
+        s[0] = s[1] = s[2] = none;
+        s += lds;
+        t1 = edgec_max(t1, s[0]);
+        s[1] = s[2] = none;
+        s += lds;
+        t2 = edgec_max(t2, edgec_max(s[0], s[1]));
+        s[2] = none;
+        s += lds;
+        t3 = edgec_max(t3, edgec_max(edgec_max(s[0], s[1]), s[2]));
+        top[1] = t1;
+        top[2] = t2;
+        top[3] = t3;
+        doubled = edgec_p_maxu(edgec_p_maxu(edgec_bits(top[0]) << 1, edgec_bits(t1) << 1),
+                               edgec_p_maxu(edgec_bits(t2) << 1, edgec_bits(t3) << 1));
+    } else {
+        edgec_lanes_hide(a, of, all);
+        doubled = edgec_p_maxu(edgec_p_maxu(edgec_bits(top[0]) << 1, edgec_bits(top[1]) << 1),
+                               edgec_p_maxu(edgec_bits(top[2]) << 1, edgec_bits(top[3]) << 1));
+    }
+    edgec_lanes_near(a, of, doubled);
 }
 
 /* p of all lanes, words of 4 positions `step` bytes apart and those of the lanes `next`; their totals and largest scales.
@@ -153,18 +175,7 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
     scores->count = all;
     scores->rest = most - all;
     edgec_quad_score(scores);
-    const float *top = of->top;
-    if (EDGEC_SELDOM((int32_t)(edgec_bits(top[0]) | edgec_bits(top[1]) | edgec_bits(top[2]) |
-                               edgec_bits(top[3])) < 0)) {
-        EDGEC_UNROLL_1
-        for (uint32_t l = 0; l < EDGEC_LANES; l++) {
-            if ((int32_t)edgec_bits(top[l]) < 0) {
-                of->top[l] = edgec_top_score(of->s + l * a->lds, all);
-            }
-        }
-    }
-    edgec_lanes_hide(a, of, all);
-    edgec_lanes_near(a, of, EDGEC_LANES);
+    edgec_quad_tops(a, of, all);
     const uint32_t least = edgec_lanes_weigh(a, of, 16, 4);
     edgec_mix_quad(&sums, of->p, &(edgec_values){a->v + 4u * j, stride, 4, most});
     if (!EDGEC_SELDOM(least == 0)) {
@@ -194,7 +205,9 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
         return 0;
     }
     edgec_lanes_hide(a, of, all);
-    edgec_lanes_near(a, of, 3);
+    edgec_lanes_near(a, of,
+                     edgec_p_maxu(edgec_p_maxu(edgec_bits(of->top[0]) << 1, edgec_bits(of->top[1]) << 1),
+                                  edgec_bits(of->top[2]) << 1));
     (void)edgec_lanes_weigh(a, of, 4, a->lds);
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < 3u; l++) {

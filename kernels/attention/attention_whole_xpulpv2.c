@@ -21,7 +21,9 @@ void edgec_attention(const edgec_attention_args *args, uint32_t core, uint32_t n
     EDGEC_KNOWN(edgec_attention_args, a, args);
     if (EDGEC_SELDOM(edgec_splits(a))) {
         hal_fork_team(a->pos < edgec_split_from(a) ? edgec_attention_words : edgec_attention_phases, args);
+    } else if (a->lanes < 3u) {
+        hal_fork(edgec_attention_heads, args);
     } else {
-        hal_fork(a->lanes < 3u ? edgec_attention_heads : edgec_attention_lanes, args);
+        hal_fork(a->head_dim == 4u ? edgec_attention_quads : edgec_attention_lanes, args);
     }
 }

@@ -10,6 +10,7 @@
 #define EDGEC_QUAD_XPULPV2_H
 
 #include "edgec_scores_xpulpv2.h"
+#include "edgec_softmax_xpulpv2.h"
 #include "edgec_values_xpulpv2.h"
 
 /* Scores. What count, rest and top are at first is used up. */
@@ -199,6 +200,64 @@ EDGEC_INLINE void edgec_mix_quad(edgec_quad_values *of, const uint8_t *p, const 
         }
     }
     edgec_quad_mix(of);
+}
+
+/* y [4] of `lanes` rows and heads: float(acc) times edgec_values_factor(most, total). total, most: [lanes], of which no total
+ * is 0; acc: [lanes][4]; unit: [lanes], which of y [units][4]. */
+EDGEC_INLINE void edgec_finish_quad(const uint32_t *total, const float *most, const int32_t *acc,
+                                    const uint32_t *unit, float *y, uint32_t lanes) {
+#if defined(EDGEC_PULP_FLOAT)
+    uint32_t a, b, c, d, t, r, e, f, m, at;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[lanes]", "35",
+            EDGEC_P_LW("%[t]", "4", "%[total]")
+            EDGEC_P_LW("%[a]", "4", "%[acc]")
+            "fcvt.s.w %[t], %[t]\n\t"
+            EDGEC_P_LW("%[b]", "4", "%[acc]")
+            "sub %[r], %[guess], %[t]\n\t" /* edgec_quotient */
+            "fnmsub.s %[e], %[t], %[r], %[one]\n\t"
+            EDGEC_P_LW("%[c]", "4", "%[acc]")
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+            EDGEC_P_LW("%[d]", "4", "%[acc]")
+            "fmadd.s %[r], %[r], %[e], %[r]\n\t"
+            EDGEC_P_LW("%[at]", "4", "%[unit]")
+            "fnmsub.s %[e], %[t], %[r], %[one]\n\t"
+            EDGEC_P_LW("%[m]", "4", "%[most]")
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+            "slli %[at], %[at], 4\n\t"
+            "fmadd.s %[r], %[r], %[e], %[r]\n\t"
+            "fcvt.s.w %[a], %[a]\n\t"
+            "fmul.s %[e], %[n], %[r]\n\t"
+            "fcvt.s.w %[b], %[b]\n\t"
+            "fnmsub.s %[f], %[t], %[e], %[n]\n\t"
+            "fcvt.s.w %[c], %[c]\n\t"
+            "fmadd.s %[f], %[f], %[r], %[e]\n\t"
+            "add %[at], %[at], %[y]\n\t"
+            "fmul.s %[f], %[m], %[f]\n\t"
+            "fcvt.s.w %[d], %[d]\n\t"
+            "fmul.s %[f], %[f], %[part]\n\t"
+            "nop\n\t"
+            "fmul.s %[a], %[a], %[f]\n\t"
+            "fmul.s %[b], %[b], %[f]\n\t"
+            "sw %[a], 0(%[at])\n\t"
+            "fmul.s %[c], %[c], %[f]\n\t"
+            "sw %[b], 4(%[at])\n\t"
+            "fmul.s %[d], %[d], %[f]\n\t"
+            "sw %[c], 8(%[at])\n\t"
+            "sw %[d], 12(%[at])\n\t")
+        : [total] "+r"(total), [most] "+r"(most), [acc] "+r"(acc), [unit] "+r"(unit), [a] "=&r"(a), [b] "=&r"(b),
+          [c] "=&r"(c), [d] "=&r"(d), [t] "=&r"(t), [r] "=&r"(r), [e] "=&r"(e), [f] "=&r"(f), [m] "=&r"(m), [at] "=&r"(at)
+        : [lanes] "r"(lanes), [y] "r"(y), [n] "r"(255.0f), [one] "r"(1.0f), [part] "r"(EDGEC_ONE_255TH),
+          [guess] "r"(EDGEC_QUOTIENT_GUESS)
+        : "memory");
+    /* clang-format on */
+#else
+    for (; lanes > 0; lanes--) {
+        edgec_finish_four(acc, y + 4u * *unit++, edgec_values_factor(*most++, (float)(int32_t)*total++));
+        acc += 4;
+    }
+#endif
 }
 
 #endif

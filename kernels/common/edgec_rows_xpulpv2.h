@@ -51,9 +51,12 @@ EDGEC_INLINE uint32_t edgec_groups(uint32_t k, uint32_t group_size) {
  * and each significand of d all bits are the division's, also where a multiply-add is rounded twice, as in the public
  * simulator (tests/kernels/test_division.py); a power of two changes nothing as long as no step leaves the normal numbers.
  */
+#define EDGEC_QUOTIENT_LEAST 0x10000000u /* bits of 2^-95 */
+#define EDGEC_QUOTIENT_RANGE 0x60000000u /* and from there up to 2^97 */
+#define EDGEC_QUOTIENT_GUESS 0x7EFD8000u /* less the bits of d: those of a guess for 1 / d */
 EDGEC_INLINE float edgec_quotient(float n, float d) {
 #if defined(EDGEC_PULP_FLOAT)
-    if (!EDGEC_SELDOM(edgec_bits(d) - 0x10000000u >= 0x60000000u)) { /* 2^-95 to 2^97 */
+    if (!EDGEC_SELDOM(edgec_bits(d) - EDGEC_QUOTIENT_LEAST >= EDGEC_QUOTIENT_RANGE)) {
         float r, e;
         /* clang-format off */
         __asm__(
@@ -66,7 +69,7 @@ EDGEC_INLINE float edgec_quotient(float n, float d) {
             "fnmsub.s %[n], %[d], %[e], %[n]\n\t"
             "fmadd.s %[n], %[n], %[r], %[e]\n\t"
             : [r] "=&r"(r), [e] "=&r"(e), [n] "+r"(n)
-            : [d] "r"(d), [guess] "r"(0x7EFD8000u), [one] "r"(1.0f));
+            : [d] "r"(d), [guess] "r"(EDGEC_QUOTIENT_GUESS), [one] "r"(1.0f));
         /* clang-format on */
         return n;
     }
@@ -184,17 +187,46 @@ EDGEC_INLINE float edgec_quantize_under(float top, const float *x, int8_t *q, ui
 
 /* x [4] quantised to the bytes of a word: 127 / max |x| of each. scale: max |x| / 127 */
 EDGEC_INLINE uint32_t edgec_quantize_four(const float *x, float *scale) {
-    const float a = x[0], b = x[1], c = x[2], d = x[3];
-    const uint32_t low = edgec_p_maxu(edgec_bits(a) << 1, edgec_bits(b) << 1); /* as edgec_top */
-    const uint32_t high = edgec_p_maxu(edgec_bits(c) << 1, edgec_bits(d) << 1);
+    const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+    const uint32_t low = edgec_p_maxu(edgec_bits(x0) << 1, edgec_bits(x1) << 1); /* as edgec_top */
+    const uint32_t high = edgec_p_maxu(edgec_bits(x2) << 1, edgec_bits(x3) << 1);
     const float top = edgec_float(edgec_p_maxu(low, high) >> 1);
-    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
     *scale = top * EDGEC_ONE_127TH;
-    const uint32_t first = edgec_bits(a * inverse + EDGEC_MAGIC),
-                   second = edgec_bits(b * inverse + EDGEC_MAGIC);
-    const uint32_t third = edgec_bits(c * inverse + EDGEC_MAGIC),
-                   last = edgec_bits(d * inverse + EDGEC_MAGIC);
-    return (uint32_t)edgec_packhi_b(edgec_packlo_b(first, second, first), last, third);
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(edgec_bits(top) - EDGEC_QUOTIENT_LEAST >= EDGEC_QUOTIENT_RANGE)) {
+        float r, e, f, a = x0, b = x1, c = x2, d = x3;
+        /* clang-format off */
+        __asm__( /* edgec_quotient, and what follows it */
+            "sub %[r], %[guess], %[top]\n\t"
+            "fnmsub.s %[e], %[top], %[r], %[one]\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+            "fmadd.s %[r], %[r], %[e], %[r]\n\t"
+            "fnmsub.s %[e], %[top], %[r], %[one]\n\t"
+            "fmadd.s %[e], %[e], %[e], %[e]\n\t"
+            "fmadd.s %[r], %[r], %[e], %[r]\n\t"
+            "fmul.s %[e], %[n], %[r]\n\t"
+            "fnmsub.s %[f], %[top], %[e], %[n]\n\t"
+            "fmadd.s %[e], %[f], %[r], %[e]\n\t"
+            "fmul.s %[a], %[a], %[e]\n\t"
+            "fmul.s %[b], %[b], %[e]\n\t"
+            "fadd.s %[a], %[a], %[magic]\n\t"
+            "fmul.s %[c], %[c], %[e]\n\t"
+            "fadd.s %[b], %[b], %[magic]\n\t"
+            "fmul.s %[d], %[d], %[e]\n\t"
+            "fadd.s %[c], %[c], %[magic]\n\t"
+            EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")
+            "fadd.s %[d], %[d], %[magic]\n\t"
+            EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")
+            : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [d] "+&r"(d), [r] "=&r"(r), [e] "=&r"(e), [f] "=&r"(f)
+            : [top] "r"(top), [n] "r"(127.0f), [one] "r"(1.0f), [magic] "r"(EDGEC_MAGIC), [guess] "r"(EDGEC_QUOTIENT_GUESS));
+        /* clang-format on */
+        return edgec_bits(a);
+    }
+#endif
+    const float inverse = edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
+    const uint32_t a = edgec_bits(x0 * inverse + EDGEC_MAGIC), b = edgec_bits(x1 * inverse + EDGEC_MAGIC);
+    const uint32_t c = edgec_bits(x2 * inverse + EDGEC_MAGIC), d = edgec_bits(x3 * inverse + EDGEC_MAGIC);
+    return (uint32_t)edgec_packhi_b(edgec_packlo_b(a, b, a), d, c);
 }
 
 /* edgec_sum_squares. */

@@ -196,6 +196,68 @@ EDGEC_APART void scale_row(const edgec_neureka_call *c, const int32_t *acc, uint
     scale_span(c->a->groups, c->a->tile, &span);
 }
 
+/* scale_row of two rows, `row` and the next one, with several groups: w_scale is converted once. Whether their scales allow
+ * it. Instructions of a group's two products, of which 8 are of floats: 15 instead of 18. */
+EDGEC_APART int scale_pair(const edgec_neureka_call *c, const int32_t *acc, uint32_t row, uint32_t channel,
+                           uint32_t count) {
+    const uint32_t groups = c->a->groups, tile = c->a->tile, stride = (uint32_t)sizeof(float) * tile;
+    const edgec_neureka_span one = span_of(c, acc, row, channel, count);
+    const edgec_neureka_span two = span_of(c, acc + groups * tile, row + 1u, channel, count);
+    float units[2][UNITS];
+    if (!units_of(one.x_scale, groups, units[0]) || !units_of(two.x_scale, groups, units[1])) {
+        return 0;
+    }
+    const int32_t *acc2 = two.acc;
+    const uint16_t *w = one.w;
+    const float *added = one.added, *added2 = two.added, *x, *x2;
+    float *y = one.y, *y2 = two.y;
+    uint32_t h, v, v2, q, q2, s, s2;
+    acc = one.acc;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("1", "%[count]", "32",
+            "mv %[x], %[from]\n\t"
+            "addi %[x2], %[from], %[second]\n\t"
+            "lui %[v], 0x80000\n\t" /* -0 + p is p for every p */
+            "lui %[v2], 0x80000\n\t"
+            "lui %[s], 0x80000\n\t"
+            "lui %[s2], 0x80000\n\t"
+            EDGEC_HWLOOP_INNER("0", "%[groups]", "15", /* s, s2: products of the group before */
+                EDGEC_P_LH("%[h]", "2", "%[w]")
+                EDGEC_P_LW_R("%[q]", "%[stride]", "%[acc]")
+                "slli %[h], %[h], 13\n\t"
+                "fadd.s %[v], %[v], %[s]\n\t"
+                EDGEC_P_LW("%[s]", "4", "%[x]")
+                "fcvt.s.w %[q], %[q]\n\t"
+                "and %[h], %[h], %[mask]\n\t"
+                "fadd.s %[v2], %[v2], %[s2]\n\t"
+                EDGEC_P_LW("%[s2]", "4", "%[x2]")
+                "fmul.s %[s], %[h], %[s]\n\t"
+                EDGEC_P_LW_R("%[q2]", "%[stride]", "%[acc2]")
+                "fmul.s %[s2], %[h], %[s2]\n\t"
+                "fcvt.s.w %[q2], %[q2]\n\t"
+                "fmul.s %[s], %[q], %[s]\n\t"
+                "fmul.s %[s2], %[q2], %[s2]\n\t")
+            EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")
+            "fadd.s %[v], %[v], %[s]\n\t"
+            EDGEC_P_LW_R("%[q2]", "%[step]", "%[added2]")
+            "fadd.s %[v2], %[v2], %[s2]\n\t"
+            "add %[acc], %[acc], %[back]\n\t"
+            "fadd.s %[v], %[q], %[v]\n\t"
+            "add %[acc2], %[acc2], %[back]\n\t"
+            "fadd.s %[v2], %[q2], %[v2]\n\t"
+            EDGEC_P_SW("%[v]", "4", "%[y]")
+            EDGEC_P_SW("%[v2]", "4", "%[y2]"))
+        : [w] "+r"(w), [acc] "+r"(acc), [acc2] "+r"(acc2), [added] "+r"(added), [added2] "+r"(added2), [y] "+r"(y),
+          [y2] "+r"(y2), [x] "=&r"(x), [x2] "=&r"(x2), [h] "=&r"(h), [v] "=&r"(v), [v2] "=&r"(v2), [q] "=&r"(q),
+          [q2] "=&r"(q2), [s] "=&r"(s), [s2] "=&r"(s2)
+        : [count] "r"(count), [groups] "r"(groups), [from] "r"(units), [second] "i"(sizeof(units[0])),
+          [stride] "r"(stride), [back] "r"(4u - groups * stride), [step] "r"(one.step), [mask] "r"(F16_MASK)
+        : "memory");
+    /* clang-format on */
+    return 1;
+}
+
 /* Some rows of `count` channels; acc: the first row's. */
 EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edgec_range rows,
                             uint32_t channel, uint32_t count) {
@@ -203,7 +265,12 @@ EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edg
     EDGEC_UNROLL_1
     for (uint32_t row = rows.begin; row < rows.end; row++) {
         if (!is_plain(c, row)) {
-            scale_row(c, acc, row, channel, count);
+            if (c->a->groups > 1u && row + 1u < rows.end && scale_pair(c, acc, row, channel, count)) {
+                row++;
+                acc += step;
+            } else {
+                scale_row(c, acc, row, channel, count);
+            }
         } else if (row + 1u < rows.end && is_plain(c, row + 1u)) {
             scale_plain(c, acc, row++, channel, count, 1);
             acc += step;

@@ -10,9 +10,8 @@
 /* Units of v quantised, groups of rows one after the other. tops: whether theirs are where their scales will be. */
 EDGEC_APART void quantize_units(const edgec_matmul_w4a8_silu_neureka_args *a, edgec_range units, int tops) {
     const uint32_t width = a->n / 2u, size = a->out_group, groups = edgec_groups(width, size);
+    uint32_t row = a->m > 1u ? units.begin / groups : 0u, first = (units.begin - row * groups) * size;
     for (uint32_t unit = units.begin; unit < units.end; unit++) {
-        const uint32_t row = a->m > 1u ? unit / groups : 0u;
-        const uint32_t first = (unit - row * groups) * size;
         const uint32_t count = edgec_p_minu(width - first, size);
         const float *v = a->y + (size_t)row * a->n + first;
         const float top = tops ? a->scale[unit] : edgec_top(v, count, 0.0f);
@@ -20,6 +19,11 @@ EDGEC_APART void quantize_units(const edgec_matmul_w4a8_silu_neureka_args *a, ed
         a->scale[unit] = edgec_quantize_under(top, v, a->q + (size_t)row * width + first, count, &sum);
         if (a->sums) {
             a->sums[unit] = sum;
+        }
+        first += size;
+        if (first >= width) {
+            first = 0;
+            row++;
         }
     }
 }

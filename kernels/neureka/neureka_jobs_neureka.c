@@ -6,8 +6,12 @@
  * five registers, or six in a row of the 1x1 form. In L1, where the link script puts it: it is read for each job, and
  * loads from L2 are slow. hal_init sets it to 0. */
 typedef struct {
-    uint32_t turn;      /* bytes from the first place's shape to that of the next job's */
-    uint32_t places[2]; /* shape of the job that each holds, a new grid as GRID; 0: not written yet */
+    uint32_t shape; /* of the job that it holds, a new grid as GRID; 0: not written yet */
+    uint32_t grid;  /* 2^16 times its height, and its width, in 1x1 form; else 0 */
+} place;
+typedef struct {
+    uint32_t turn; /* bytes from the first place to that of the next job */
+    place places[2];
     uint32_t opened;
 } state;
 extern state hal_neureka_state;
@@ -38,27 +42,42 @@ EDGEC_APART void write_gemv(uint32_t k, uint32_t bits, int all) {
     write_job(&job, all);
 }
 
-EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid) {
+/* The same in 1x1 form: all words, or, where the place has such a grid, what depends on k and the strides. */
+EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid, place *at) {
+    const uint32_t size = grid->height << 16 | grid->width;
     edgec_neureka_job job = edgec_neureka_grid_job(k, grid);
     job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
-    write_job(&job, 1);
+    if (at->grid != size) {
+        at->grid = size;
+        write_job(&job, 1);
+        return;
+    }
+    uint32_t words[EDGEC_NEUREKA_WORDS];
+    edgec_neureka_registers(&job, words);
+    edgec_neureka_acquire();
+    edgec_neureka_write(6, words[6]);
+    edgec_neureka_write(7, words[7]);
+    edgec_neureka_write(10, words[10]);
+    edgec_neureka_write(11, words[11]);
+    edgec_neureka_write(13, words[13]);
 }
 
 /* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
-EDGEC_APART void write_shape(uint32_t *at, const edgec_neureka_next *next) {
-    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = *at % 16u;
+EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
+    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
     const edgec_neureka_grid one = {1, 1, 0, 0};
     if (!hal_neureka_state.opened) {
         hal_neureka_state.opened = 1;
         edgec_neureka_open();
     }
-    *at = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
+    at->shape = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
     if (form == EDGEC_NEUREKA_NEW_GRID) {
-        write_grid(k, &next->grid);
+        write_grid(k, &next->grid, at);
     } else if (form != EDGEC_NEUREKA_ROW) {
         write_gemv(k, form, before <= EDGEC_NEUREKA_ROW);
+        at->grid = 0;
     } else {
-        write_grid(1, &one); /* of as many inputs as the job says */
+        write_grid(1, &one, at); /* of as many inputs as the job says */
     }
 }
 
@@ -73,11 +92,11 @@ EDGEC_INLINE void run(const edgec_neureka_next *next) {
         edgec_neureka_write(13, EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu));
     }
     EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
-    hal_neureka_state.turn = sizeof(uint32_t) - hal_neureka_state.turn;
+    hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
 }
 
 /* With another shape than the place has. */
-EDGEC_APART void start_shape(uint32_t *at, const edgec_neureka_next *next) {
+EDGEC_APART void start_shape(place *at, const edgec_neureka_next *next) {
     write_shape(at, next);
     run(next);
 }
@@ -91,8 +110,8 @@ EDGEC_APART void start_later(const edgec_neureka_next *next) {
 
 /* What is seldom are functions of their own, called last: so that the rest saves no registers for them. */
 void hal_neureka_start(const edgec_neureka_next *next) {
-    uint32_t *at = (uint32_t *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
-    if (EDGEC_SELDOM(*at != next->shape)) {
+    place *at = (place *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
+    if (EDGEC_SELDOM(at->shape != next->shape)) {
         start_shape(at, next);
         return;
     }

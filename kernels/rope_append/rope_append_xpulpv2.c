@@ -4,6 +4,7 @@
 #include "edgec_fork.h"
 #include "edgec_kv_xpulpv2.h"
 #include "edgec_rope_xpulpv2.h"
+#include "rope_append_fours_xpulpv2.h"
 
 /* Every n_cores-th head of keys and values from `core` on of each row, whatever its shift, elements and scale. */
 EDGEC_APART void edgec_kv_slowly(const edgec_rope_append_args *a, uint32_t begin, uint32_t end, uint32_t core,
@@ -21,6 +22,27 @@ EDGEC_APART void edgec_kv_slowly(const edgec_rope_append_args *a, uint32_t begin
                 a->k_scale[at] = edgec_kv_head(x, shift, a->k_q + at * d, d);
             }
         }
+    }
+}
+
+/* Whole rows of heads of 4 elements without a shift. */
+static void edgec_rope_append_fours(const void *args, uint32_t core, uint32_t n_cores) {
+    const edgec_rope_append_args *a = args;
+    const edgec_range mine = edgec_share(a->m, core, n_cores);
+    const uint32_t heads = a->n_heads, kv = a->n_kv_heads;
+    uint32_t slowly = 0;
+    EDGEC_UNROLL_1
+    for (uint32_t row = mine.begin; row < mine.end; row++) {
+        float *x = a->x + (size_t)row * (heads + 2u * kv) * 4u; /* [heads + kv + kv][4] */
+        const edgec_angles angles = edgec_angles_of(a->table + (size_t)row * 4u, a->unit);
+        const size_t at = (size_t)row * kv;
+        edgec_rotate_fours(x, a->y + (size_t)row * heads * 4u, heads, angles);
+        x += heads * 4u;
+        slowly |= edgec_keys_fours(x, a->k_q + at * 4u, a->k_scale + at, kv, angles);
+        slowly |= edgec_values_fours(x + kv * 4u, a->v_q + at * 4u, a->v_scale + at, kv);
+    }
+    if (EDGEC_SELDOM(slowly)) {
+        edgec_kv_slowly(a, mine.begin, mine.end, 0, 1);
     }
 }
 
@@ -132,6 +154,6 @@ void edgec_rope_append(const edgec_rope_append_args *args, uint32_t core, uint32
     } else if (a->m < 8u) {
         hal_fork_team(edgec_rope_append_few, args);
     } else {
-        hal_fork(edgec_rope_append_rows, args);
+        hal_fork(a->head_dim == 4u && !a->shift ? edgec_rope_append_fours : edgec_rope_append_rows, args);
     }
 }

@@ -158,8 +158,10 @@ def rope(rng: Rng) -> Args:
 
 def rope_append(rng: Rng) -> Args:
     """Queries, keys and values of some rows side by side; scales of what is kept reach binary16's limits."""
-    m, kv, group, d = _int(rng, 1, 10), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
+    m, kv, group, d = _int(rng, 1, 20), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
     pos, heads = _int(rng, 0, 500), kv * group
+    if rng.random() < 0.3:  # heads that stay in registers
+        d = 4
     x = _f32(rng, m * (heads + 2 * kv) * d, -9, 9)
     if rng.random() < 0.4:
         x[: heads * d + d] = 0

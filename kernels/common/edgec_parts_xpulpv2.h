@@ -188,11 +188,6 @@ EDGEC_INLINE float edgec_tops_top(const uint32_t *tops, uint32_t each) {
     return edgec_float(doubled >> 1);
 }
 
-/* What elements of a group with this top are multiplied by. */
-EDGEC_INLINE float edgec_top_inverse(float top) {
-    return edgec_bits(top) ? edgec_quotient(127.0f, top) : 0.0f;
-}
-
 /* That of the group that part j belongs to, whose parts' tops are to be multiplied by r > 0; the first part's core
  * writes the group's scale. */
 EDGEC_INLINE float edgec_parts_inverse(const edgec_cut *cut, const edgec_parts *c, uint32_t j, float r,

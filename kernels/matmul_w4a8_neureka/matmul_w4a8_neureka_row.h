@@ -30,7 +30,7 @@ typedef struct {
     uint32_t group; /* jobs of the part from the next one on */
     uint32_t room;  /* tiles from this one on to the end of acc */
     uint32_t started;
-    uint32_t done; /* jobs of the tiles up to the one that is scaled */
+    uint32_t done; /* jobs up to those that are waited for, or scaled */
 } edgec_neureka_list;
 
 #define EDGEC_NEUREKA_SHAPE(a, parts)                                                                        \
@@ -95,13 +95,14 @@ EDGEC_INLINE void edgec_neureka_list_start(edgec_neureka_list *l, const edgec_ne
     }
 }
 
-/* By core 0 before it waits for a tile: gives the engine all of its jobs, and one of the tile behind it. */
-EDGEC_INLINE void edgec_neureka_list_feed(edgec_neureka_list *l, const edgec_neureka_shape *s) {
-    l->done += s->parts * s->groups;
+/* By core 0 before it waits for so many jobs more: gives them to the engine, and one behind them. */
+EDGEC_INLINE void edgec_neureka_list_feed(edgec_neureka_list *l, const edgec_neureka_shape *s,
+                                          uint32_t jobs) {
+    l->done += jobs;
     edgec_neureka_list_start(l, s, l->done + 1u);
 }
 
-/* Returns when the tile's jobs have ended. Core 0 gives the engine one more: a place is free. */
+/* Returns when those jobs have ended. Core 0 gives the engine one more: a place is free. */
 EDGEC_INLINE void edgec_neureka_list_meet(edgec_neureka_list *l, const edgec_neureka_shape *s,
                                           uint32_t core) {
     if (core == 0) {

@@ -118,6 +118,60 @@ EDGEC_INLINE int units_of(const float *x_scale, uint32_t groups, float *units) {
     return top < edgec_bits(F16_UNIT_LIMIT) << 1;
 }
 
+/* Whether all x_scale are so small that they stay finite times 2^112. */
+EDGEC_INLINE int all_finite(const float *x_scale, uint32_t groups) {
+    uint32_t top = 0;
+    EDGEC_UNROLL_1
+    for (uint32_t g = 0; g < groups; g++) {
+        top = edgec_p_maxu(top, edgec_bits(x_scale[g]) << 1);
+    }
+    return top < edgec_bits(F16_UNIT_LIMIT) << 1;
+}
+
+/* One group's sums of channels of a row, at least one, and what they are added to; steps are bytes from one channel's to
+ * the next one's. */
+typedef struct {
+    const int32_t *acc;
+    const uint16_t *w;
+    const float *before; /* what the groups before give */
+    uint32_t before_step;
+    const float *added;
+    uint32_t added_step;
+    float *to;
+    uint32_t count;
+} edgec_neureka_group;
+
+/* to = what is added + (what the groups before give + float(acc) * (w_scale * x_scale)). w_step: bytes from one channel's
+ * w_scale to the next one's; unit: x_scale times 2^112, which w_scale's bits lack as a float's. */
+EDGEC_INLINE void scale_group(const edgec_neureka_group *g, uint32_t w_step, float unit) {
+    const int32_t *acc = g->acc;
+    const uint16_t *w = g->w;
+    const float *before = g->before, *added = g->added;
+    float *to = g->to;
+    uint32_t h, v, p, q;
+    /* clang-format off */
+    __asm__ volatile(
+        EDGEC_HWLOOP("0", "%[count]", "12",
+            EDGEC_P_LH_R("%[h]", "%[w_step]", "%[w]")
+            EDGEC_P_LW("%[v]", "4", "%[acc]")
+            "slli %[h], %[h], 13\n\t"
+            "fcvt.s.w %[v], %[v]\n\t"
+            "and %[h], %[h], %[mask]\n\t"
+            "fmul.s %[h], %[h], %[x]\n\t"
+            EDGEC_P_LW_R("%[p]", "%[before_step]", "%[before]")
+            "fmul.s %[v], %[v], %[h]\n\t"
+            EDGEC_P_LW_R("%[q]", "%[added_step]", "%[added]")
+            "fadd.s %[v], %[p], %[v]\n\t"
+            "fadd.s %[v], %[q], %[v]\n\t"
+            EDGEC_P_SW("%[v]", "4", "%[to]"))
+        : [w] "+r"(w), [acc] "+r"(acc), [before] "+r"(before), [added] "+r"(added), [to] "+r"(to), [h] "=&r"(h),
+          [v] "=&r"(v), [p] "=&r"(p), [q] "=&r"(q)
+        : [count] "r"(g->count), [w_step] "r"(w_step), [before_step] "r"(g->before_step),
+          [added_step] "r"(g->added_step), [x] "r"(unit), [mask] "r"(F16_MASK)
+        : "memory");
+    /* clang-format on */
+}
+
 /* y = what is added + the sum over groups of float(acc) * (w_scale * x_scale), for at least one channel.
  *
  * Two cores share a float unit: their instructions for it go on without waiting where others lie between. x_scale takes

@@ -25,7 +25,7 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
 EDGEC_NEUREKA_BEGINS_WITH(edgec_matmul_w4a8_neureka_args);
 
 #if defined(EDGEC_PULP_FLOAT)
-/* The same for a single row: all that does not depend on the engine's sums is found while it works. */
+/* The same for a single row of one group: all that does not depend on the engine's sums is found while it works. */
 static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
@@ -37,7 +37,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     const int32_t *acc = a->acc;
     for (;;) {
         if (core == 0) {
-            edgec_neureka_list_feed(&list, &shape);
+            edgec_neureka_list_feed(&list, &shape, a->groups);
         }
         const edgec_range mine = edgec_share(count, core, n_cores);
         const uint32_t channel = first + mine.begin;
@@ -64,6 +64,51 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
         }
     }
 }
+
+#define EDGEC_APART_JOB 4096u /* products of a job: of shorter ones meeting takes longer than it saves */
+
+/* The same for several groups of one tile, which are scaled one by one: behind the engine's last job one group is left,
+ * not all. (Of several tiles little is left anyway, and cores that meet for every job keep the engine waiting.) What
+ * groups give together so far lies where the sums of the first one were. */
+static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
+    const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 1u);
+    const float nothing = -0.0f; /* added, it changes no number, not even -0 */
+    edgec_neureka_list list;
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape);
+    const edgec_range mine = edgec_share(a->n, core, n_cores);
+    float *const so_far = (float *)(void *)(a->acc + mine.begin);
+    edgec_neureka_group g = {
+        a->acc + mine.begin,  a->w_scale + mine.begin * a->groups, &nothing, 0, &nothing, 0, so_far,
+        mine.end - mine.begin};
+    const float *x_scale = a->x_scale;
+    uint32_t left = a->groups;
+    for (;;) {
+        if (core == 0) {
+            edgec_neureka_list_feed(&list, &shape, 1);
+        }
+        const float unit = *x_scale++ * F16_UNIT;
+        if (--left == 0) {
+            g.to = a->y + mine.begin;
+            if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
+                g.added = (a->addend ? a->addend : a->bias) + mine.begin;
+                g.added_step = sizeof(float);
+            }
+        }
+        edgec_neureka_list_meet(&list, &shape, core);
+        if (!EDGEC_SELDOM(g.count == 0)) {
+            scale_group(&g, 2u * a->groups, unit);
+        }
+        if (left == 0) {
+            return;
+        }
+        g.before = so_far;
+        g.before_step = sizeof(float);
+        g.acc += a->tile;
+        g.w++;
+    }
+}
 #endif
 
 EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
@@ -71,7 +116,9 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
         hal_neureka_start((const edgec_neureka_next *)args);
-        hal_fork_team(team_of_row, args);
+        const int apart = a->groups > 1u && a->first == a->n && a->n * a->group_size >= EDGEC_APART_JOB &&
+                          all_finite(a->x_scale, a->groups);
+        hal_fork_team(apart ? team_of_groups : team_of_row, args);
         return;
     }
 #endif

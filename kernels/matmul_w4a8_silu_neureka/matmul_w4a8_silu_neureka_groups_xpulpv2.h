@@ -76,7 +76,7 @@ static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
              top = 0;  /* the one that the tile's channels belong to, so far */
     uint32_t done = 0; /* groups quantised */
     if (core == 0) {
-        edgec_neureka_list_feed(&list, &shape);
+        edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
     }
     widen_share(a, core, n_cores);
     if (a->sums) {
@@ -123,7 +123,7 @@ static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
                 acc = a->acc;
             }
             if (core == 0) {
-                edgec_neureka_list_feed(&list, &shape);
+                edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
             }
         }
         if (done < met) {

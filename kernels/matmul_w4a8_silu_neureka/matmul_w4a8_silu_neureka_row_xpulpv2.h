@@ -41,7 +41,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES, top = 0;
     const int32_t *acc = a->acc;
     if (core == 0) {
-        edgec_neureka_list_feed(&list, &shape);
+        edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
     }
     if (!EDGEC_SELDOM(!plain)) {
         widen_share(a, core, n_cores);
@@ -69,7 +69,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
             acc = a->acc;
         }
         if (core == 0) {
-            edgec_neureka_list_feed(&list, &shape);
+            edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
         }
     }
     if (EDGEC_SELDOM(!plain || cut.groups != 1u || n_cores > EDGEC_PARTS)) {

@@ -32,7 +32,7 @@ TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
 SHARE, ONE_ROW, GROUPS = 108, 43, 45
-# The same of each group, where one tile is all channels and its jobs are not shorter than APART products.
+# The same of each group of the last tile, where its jobs are not shorter than APART products.
 GROUP_SHARE, ONE_OF_GROUPS, GROUP_CHANNEL, APART = 70, 40, 13.8, 4096
 ONE_GROUP = 13.4  # of a core: a channel of a single row
 ONE_OF_ROWS = 12.5  # of several rows
@@ -114,14 +114,14 @@ def _matmul_cycles(
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
     by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
     clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
-    if one_row and groups > 1 and len(sizes) == 1 and n * group_size >= APART:  # groups are scaled one by one
-        for job in range(jobs):
-            start(job + 2)
-            clock = max(clock + GROUP_SHARE, ends[job + 1]) + unit.wait_cycles
-            start(job + 3)
-            clock += ONE_OF_GROUPS + -(-n // cores) * GROUP_CHANNEL
-        return clock + RETURN
     for index, size in enumerate(sizes):
+        if one_row and groups > 1 and index + 1 == len(sizes) and size * group_size >= APART:
+            for job in range(jobs * index, jobs * (index + 1)):  # groups are scaled one by one
+                start(job + 2)
+                clock = max(clock + GROUP_SHARE, ends[job + 1]) + unit.wait_cycles
+                start(job + 3)
+                clock += ONE_OF_GROUPS + -(-size // cores) * GROUP_CHANNEL
+            break
         done = jobs * (index + 1)
         start(done + 1)
         clock += SHARE if one_row else GATE_SHARE if row else 0

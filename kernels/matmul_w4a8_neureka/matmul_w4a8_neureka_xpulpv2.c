@@ -25,7 +25,49 @@ static void team(const void *args, uint32_t core, uint32_t n_cores) {
 EDGEC_NEUREKA_BEGINS_WITH(edgec_matmul_w4a8_neureka_args);
 
 #if defined(EDGEC_PULP_FLOAT)
-/* The same for a single row of one group: all that does not depend on the engine's sums is found while it works. */
+#define EDGEC_APART_JOB 4096u /* products of a job: of shorter ones meeting takes longer than it saves */
+
+/* The last tile of a single row of several groups, which are scaled one by one: behind the engine's last job one group is
+ * left, not all. What groups give together so far lies where the sums of the first one were. */
+EDGEC_INLINE void scale_apart(const edgec_matmul_w4a8_neureka_args *a, edgec_neureka_list *list,
+                              const edgec_neureka_shape *shape, int32_t *acc, uint32_t first, uint32_t core,
+                              uint32_t n_cores) {
+    const float nothing = -0.0f; /* added, it changes no number, not even -0 */
+    const edgec_range mine = edgec_share(a->n - first, core, n_cores);
+    const uint32_t channel = first + mine.begin;
+    float *const so_far = (float *)(void *)(acc + mine.begin);
+    edgec_neureka_group g = {
+        acc + mine.begin,     a->w_scale + channel * a->groups, &nothing, 0, &nothing, 0, so_far,
+        mine.end - mine.begin};
+    const float *x_scale = a->x_scale;
+    uint32_t left = a->groups;
+    for (;;) {
+        if (core == 0) {
+            edgec_neureka_list_feed(list, shape, 1);
+        }
+        const float unit = *x_scale++ * F16_UNIT;
+        if (--left == 0) {
+            g.to = a->y + channel;
+            if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
+                g.added = (a->addend ? a->addend : a->bias) + channel;
+                g.added_step = sizeof(float);
+            }
+        }
+        edgec_neureka_list_meet(list, shape, core);
+        if (!EDGEC_SELDOM(g.count == 0)) {
+            scale_group(&g, 2u * a->groups, unit);
+        }
+        if (left == 0) {
+            return;
+        }
+        g.before = so_far;
+        g.before_step = sizeof(float);
+        g.acc += a->tile;
+        g.w++;
+    }
+}
+
+/* The same for a single row: all that does not depend on the engine's sums is found while it works. */
 static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
@@ -34,8 +76,13 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     edgec_neureka_list list;
     edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
-    const int32_t *acc = a->acc;
+    int32_t *acc = a->acc;
     for (;;) {
+        if (a->groups > 1u && first + count == a->n && count * a->group_size >= EDGEC_APART_JOB &&
+            all_finite(a->x_scale, a->groups)) {
+            scale_apart(a, &list, &shape, acc, first, core, n_cores);
+            return;
+        }
         if (core == 0) {
             edgec_neureka_list_feed(&list, &shape, a->groups);
         }
@@ -64,51 +111,6 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
         }
     }
 }
-
-#define EDGEC_APART_JOB 4096u /* products of a job: of shorter ones meeting takes longer than it saves */
-
-/* The same for several groups of one tile, which are scaled one by one: behind the engine's last job one group is left,
- * not all. (Of several tiles little is left anyway, and cores that meet for every job keep the engine waiting.) What
- * groups give together so far lies where the sums of the first one were. */
-static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
-    EDGEC_ALL_CORES(n_cores);
-    EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
-    const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 1u);
-    const float nothing = -0.0f; /* added, it changes no number, not even -0 */
-    edgec_neureka_list list;
-    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape);
-    const edgec_range mine = edgec_share(a->n, core, n_cores);
-    float *const so_far = (float *)(void *)(a->acc + mine.begin);
-    edgec_neureka_group g = {
-        a->acc + mine.begin,  a->w_scale + mine.begin * a->groups, &nothing, 0, &nothing, 0, so_far,
-        mine.end - mine.begin};
-    const float *x_scale = a->x_scale;
-    uint32_t left = a->groups;
-    for (;;) {
-        if (core == 0) {
-            edgec_neureka_list_feed(&list, &shape, 1);
-        }
-        const float unit = *x_scale++ * F16_UNIT;
-        if (--left == 0) {
-            g.to = a->y + mine.begin;
-            if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
-                g.added = (a->addend ? a->addend : a->bias) + mine.begin;
-                g.added_step = sizeof(float);
-            }
-        }
-        edgec_neureka_list_meet(&list, &shape, core);
-        if (!EDGEC_SELDOM(g.count == 0)) {
-            scale_group(&g, 2u * a->groups, unit);
-        }
-        if (left == 0) {
-            return;
-        }
-        g.before = so_far;
-        g.before_step = sizeof(float);
-        g.acc += a->tile;
-        g.w++;
-    }
-}
 #endif
 
 EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
@@ -116,9 +118,7 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
         hal_neureka_start((const edgec_neureka_next *)args);
-        const int apart = a->groups > 1u && a->first == a->n && a->n * a->group_size >= EDGEC_APART_JOB &&
-                          all_finite(a->x_scale, a->groups);
-        hal_fork_team(apart ? team_of_groups : team_of_row, args);
+        hal_fork_team(team_of_row, args);
         return;
     }
 #endif

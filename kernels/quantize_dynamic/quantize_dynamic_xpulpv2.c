@@ -49,7 +49,7 @@ EDGEC_INLINE int32_t edgec_quantize_long(const float *x, int8_t *q, uint32_t cou
             EDGEC_PV_PACKHI_B("%[bytes]", "%[d]", "%[c]")
             EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]")
             EDGEC_P_SW("%[bytes]", "4", "%[q]")
-            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),
+            : [x] "+r"(x), [q] "+r"(q), [sum] "+&r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),
               [bytes] "=&r"(bytes), [magic] "=&r"(magic), [ones] "=&r"(ones)
             : [others] "r"(count / 4u - 1u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
             : "memory");

@@ -51,8 +51,8 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def work(a: dict[str, Any]) -> Work:
-    """Squares of a single row are added up in eight lanes, beside the search for the largest, and so are those of rows of
-    one group, of which a core has whole ones. Else every core that has groups of a row adds up all of its squares."""
+    """Squares of a single row are added up in eight lanes, beside the search for the largest, and so are those of rows
+    of one group, of which a core has whole ones. Else a core that has groups of a row adds up all of its squares."""
     rows, k, group_size = a["rows"], a["k"], a["group_size"]
     groups = n_groups(k, group_size)
     elements = quantize_dynamic.evened(rows, k, group_size, 4)

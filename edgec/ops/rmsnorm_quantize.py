@@ -51,14 +51,14 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def work(a: dict[str, Any]) -> Work:
-    """Squares of a single row are added up in eight lanes, beside the search for the largest; so they are by a core that has
-    whole rows of one group. Else every core that has groups of a row adds up all of its squares."""
+    """Squares of a single row are added up in eight lanes, beside the search for the largest, and so are those of rows
+    of one group, of which a core has whole ones. Else a core that has groups of a row adds up all of its squares."""
     rows, k, group_size = a["rows"], a["k"], a["group_size"]
     groups = n_groups(k, group_size)
     elements = quantize_dynamic.evened(rows, k, group_size, 4)
     if rows > 1 and groups == 1:
-        return Work(flops=rows * (17 * k // 2 + 10), parallel=rows)
-    flops = (9 if rows > 1 else 7) * elements + 10 * rows * groups
+        return Work(flops=rows * (15 * k // 2 + 10), parallel=rows)
+    flops = 7 * elements + 10 * rows * groups
     summed = k if rows > 1 else -(-k // quantize_dynamic.PARTS)
     several = 60 if rows == 1 and group_size < k else 0  # each part of the row finds its group
     return Work(0, flops, quantize_dynamic.pieces(rows, k, group_size, 4), 0, rows, 2 * summed + 20 + several)

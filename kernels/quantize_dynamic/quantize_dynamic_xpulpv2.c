@@ -5,6 +5,61 @@
 
 #define EDGEC_GROUPS 2u /* that a row in parts has at most */
 
+/* edgec_quantize_by where a core has long groups: a float instruction every other time, for two cores share a unit and take
+ * turns. So four elements are begun while the four before are finished. */
+EDGEC_INLINE int32_t edgec_quantize_long(const float *x, int8_t *q, uint32_t count, float inverse) {
+#if defined(EDGEC_PULP_FLOAT)
+    if (!EDGEC_SELDOM(count < 8u || count % 4u)) {
+        int32_t sum = 0;
+        uint32_t a, b, c, d, bytes, magic, ones;
+        /* clang-format off */
+        __asm__ volatile(
+            EDGEC_P_LW("%[a]", "4", "%[x]")
+            EDGEC_P_LW("%[b]", "4", "%[x]")
+            "fmul.s %[a], %[a], %[inverse]\n\t"
+            "lui %[magic], %[magic_] >> 12\n\t"
+            "fmul.s %[b], %[b], %[inverse]\n\t"
+            EDGEC_P_LW("%[c]", "4", "%[x]")
+            "fadd.s %[a], %[a], %[magic]\n\t"
+            EDGEC_P_LW("%[d]", "4", "%[x]")
+            "fadd.s %[b], %[b], %[magic]\n\t"
+            "li %[ones], 0x01010101\n\t"
+            "fmul.s %[c], %[c], %[inverse]\n\t"
+            EDGEC_PV_PACKLO_B("%[bytes]", "%[b]", "%[a]")
+            "fmul.s %[d], %[d], %[inverse]\n\t"
+            EDGEC_HWLOOP("0", "%[others]", "16",
+                EDGEC_P_LW("%[a]", "4", "%[x]")
+                "fadd.s %[c], %[c], %[magic]\n\t"
+                EDGEC_P_LW("%[b]", "4", "%[x]")
+                "fadd.s %[d], %[d], %[magic]\n\t"
+                EDGEC_PV_PACKHI_B("%[bytes]", "%[d]", "%[c]")
+                "fmul.s %[a], %[a], %[inverse]\n\t"
+                EDGEC_P_LW("%[c]", "4", "%[x]")
+                "fmul.s %[b], %[b], %[inverse]\n\t"
+                EDGEC_P_LW("%[d]", "4", "%[x]")
+                "fadd.s %[a], %[a], %[magic]\n\t"
+                EDGEC_P_SW("%[bytes]", "4", "%[q]")
+                "fadd.s %[b], %[b], %[magic]\n\t"
+                EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]")
+                "fmul.s %[c], %[c], %[inverse]\n\t"
+                EDGEC_PV_PACKLO_B("%[bytes]", "%[b]", "%[a]")
+                "fmul.s %[d], %[d], %[inverse]\n\t")
+            "fadd.s %[c], %[c], %[magic]\n\t"
+            "fadd.s %[d], %[d], %[magic]\n\t"
+            EDGEC_PV_PACKHI_B("%[bytes]", "%[d]", "%[c]")
+            EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]")
+            EDGEC_P_SW("%[bytes]", "4", "%[q]")
+            : [x] "+r"(x), [q] "+r"(q), [sum] "+&r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),
+              [bytes] "=&r"(bytes), [magic] "=&r"(magic), [ones] "=&r"(ones)
+            : [others] "r"(count / 4u - 1u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
+            : "memory");
+        /* clang-format on */
+        return sum;
+    }
+#endif
+    return edgec_quantize_by(x, q, count, inverse);
+}
+
 /* Whole groups, of any number of rows. */
 static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_KNOWN(edgec_quantize_dynamic_args, a, args);
@@ -12,17 +67,21 @@ static void edgec_quantize_groups(const void *args, uint32_t core, uint32_t n_co
     const uint32_t size = a->group_size;
     const uint32_t groups = edgec_groups(a->k, size);
     const edgec_range mine = edgec_share(a->rows * groups, core, n_cores);
-    uint32_t group = mine.begin;
-    size_t at = (size_t)group * size; /* first element of the group */
+    uint32_t row = 0, group = mine.begin;
     if (a->rows > 1u) {
-        group = mine.begin % groups;
-        at = (size_t)(mine.begin / groups) * a->k + group * size;
+        row = mine.begin, group = 0;
+        if (EDGEC_SELDOM(groups > 1u)) {
+            row = mine.begin / groups;
+            group = mine.begin % groups;
+        }
     }
+    size_t at = (size_t)row * a->k + group * size; /* first element of the group */
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
         const uint32_t count = edgec_p_minu(a->k - group * size, size);
-        int32_t sum;
         const float *x = a->x + at;
-        a->scale[unit] = edgec_quantize_under(edgec_top(x, count, 0.0f), x, a->q + at, count, &sum);
+        const float top = edgec_top(x, count, 0.0f);
+        const int32_t sum = edgec_quantize_long(x, a->q + at, count, edgec_top_inverse(top));
+        a->scale[unit] = top * EDGEC_ONE_127TH;
         if (a->sums) {
             a->sums[unit] = sum;
         }

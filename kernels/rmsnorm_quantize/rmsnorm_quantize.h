@@ -4,8 +4,8 @@
  *
  * The normalised row is not stored: it is computed twice. groups = ceil(k / group_size).
  *
- * Directed: forks groups of all rows, where a core sums up the squares of each row that it has groups of; or of one row
- * the lanes of the sum (edgec_rows.h), then groups, or parts where there are few groups.
+ * Directed: forks rows that are one group each, or groups of all rows, where a core sums up the squares of each row that it
+ * has groups of; or of one row the lanes of the sum (edgec_rows.h), then lanes, parts or groups.
  */
 #ifndef EDGEC_RMSNORM_QUANTIZE_H
 #define EDGEC_RMSNORM_QUANTIZE_H

@@ -34,10 +34,9 @@ EDGEC_INLINE uint32_t edgec_gained_top(const float *x, const float *gain, uint32
 /* rint(((x * gain) * r) * inverse) to q; returns the sum. x, gain, q: [count], at least 1 */
 EDGEC_INLINE uint32_t edgec_normal_quantize(const float *x, const float *gain, int8_t *q, uint32_t count,
                                             float r, float inverse) {
-    uint32_t total = 0;
 #if defined(EDGEC_PULP_FLOAT)
     if (!EDGEC_SELDOM(count < 2u)) {
-        uint32_t a, b, last, magic, one;
+        uint32_t total = 0, a, b, last, magic, one;
         /* A float instruction every other time: two cores share a unit, and take turns. So an element is begun while the
          * one before is finished. */
         /* clang-format off */
@@ -61,7 +60,7 @@ EDGEC_INLINE uint32_t edgec_normal_quantize(const float *x, const float *gain, i
             "fadd.s %[last], %[last], %[magic]\n\t"
             EDGEC_PV_SDOTSP_B("%[total]", "%[last]", "%[one]")
             EDGEC_P_SB("%[last]", "1", "%[q]")
-            : [x] "+r"(x), [gain] "+r"(gain), [q] "+r"(q), [total] "+r"(total), [a] "=&r"(a), [b] "=&r"(b),
+            : [x] "+r"(x), [gain] "+r"(gain), [q] "+r"(q), [total] "+&r"(total), [a] "=&r"(a), [b] "=&r"(b),
               [last] "=&r"(last), [magic] "=&r"(magic), [one] "=&r"(one)
             : [others] "r"(count - 1u), [r] "r"(r), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
             : "memory");
@@ -69,21 +68,21 @@ EDGEC_INLINE uint32_t edgec_normal_quantize(const float *x, const float *gain, i
         return total;
     }
 #endif
+    int32_t sum = 0;
     EDGEC_UNROLL_1
     for (; count > 0; count--) {
         const int8_t value = (int8_t)edgec_rint_i32(((*x++ * *gain++) * r) * inverse);
         *q++ = value;
-        total += (uint32_t)(int32_t)value;
+        sum += value;
     }
-    return total;
+    return (uint32_t)sum;
 }
 
 /* rint((v * r) * inverse) to every `step`th of q, a number; returns the sum. v: [count], count at least 2 */
 EDGEC_INLINE uint32_t edgec_kept_quantize(const float *v, int8_t *q, const uint32_t step, uint32_t count,
                                           float r, float inverse) {
-    uint32_t total = 0;
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t a, last, magic, one;
+    uint32_t total = 0, a, last, magic, one;
     /* clang-format off */
     __asm__ volatile( /* as edgec_normal_quantize */
         EDGEC_P_LW("%[a]", "4", "%[v]")
@@ -101,21 +100,23 @@ EDGEC_INLINE uint32_t edgec_kept_quantize(const float *v, int8_t *q, const uint3
         "fadd.s %[last], %[last], %[magic]\n\t"
         EDGEC_PV_SDOTSP_B("%[total]", "%[last]", "%[one]")
         EDGEC_P_SB("%[last]", "%[step]", "%[q]")
-        : [v] "+r"(v), [q] "+r"(q), [total] "+r"(total), [a] "=&r"(a), [last] "=&r"(last), [magic] "=&r"(magic),
+        : [v] "+r"(v), [q] "+r"(q), [total] "+&r"(total), [a] "=&r"(a), [last] "=&r"(last), [magic] "=&r"(magic),
           [one] "=&r"(one)
         : [others] "r"(count - 1u), [r] "r"(r), [inverse] "r"(inverse), [step] "i"(step),
           [magic_] "i"(EDGEC_MAGIC_BITS)
         : "memory");
     /* clang-format on */
+    return total;
 #else
+    int32_t sum = 0;
     for (; count > 0; count--) {
         const int8_t value = (int8_t)edgec_rint_i32((*v++ * r) * inverse);
         *q = value;
         q += step;
-        total += (uint32_t)(int32_t)value;
+        sum += value;
     }
+    return (uint32_t)sum;
 #endif
-    return total;
 }
 
 #if defined(EDGEC_PULP_FLOAT)

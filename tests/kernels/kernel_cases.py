@@ -117,9 +117,9 @@ def last_row(rng: Rng) -> Args:
     return {"x": _f32(rng, m * k), "y": _junk(rng, k + 2, f32), "m": m, "k": k}
 
 
-def rmsnorm(rng: Rng) -> Args:
+def rmsnorm(rng: Rng, longest: int = 50) -> Args:
     """Rows shorter and longer than the eight lanes, some of them zero."""
-    rows, k = _int(rng, 1, 9), _int(rng, 1, 50)
+    rows, k = _int(rng, 1, 9), _int(rng, 1, longest)
     x = _f32(rng, rows * k, -6, 4)
     if rng.random() < 0.2:
         x[:k] = 0
@@ -139,10 +139,14 @@ def layernorm(rng: Rng) -> Args:
 
 
 def rmsnorm_quantize(rng: Rng) -> Args:
-    """rmsnorm's, in groups that may exceed the row."""
-    args, group_size = rmsnorm(rng), int(rng.choice([1, 8, 20, 64]))
+    """rmsnorm's, also rows too long to keep products of, in groups that may exceed the row; with sums or without."""
+    longest, group_size = int(rng.choice([50, 70, 540])), int(rng.choice([1, 8, 20, 64, 600]))
+    args = rmsnorm(rng, longest)
+    if args["rows"] == 1 and rng.random() < 0.5:  # in parts
+        args |= {"k": k} if (k := args["k"] // 2 * 2) else {}
     del args["y"]
-    return {**args, **_quantised(rng, args["rows"], args["k"], group_size), "group_size": group_size}
+    args |= _quantised(rng, args["rows"], args["k"], group_size)
+    return {**args, "sums": args["sums"] if rng.random() < 0.7 else None, "group_size": group_size}
 
 
 def rope(rng: Rng) -> Args:

@@ -91,19 +91,19 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t 
     uint8_t *p = of->p;
     uint32_t *to = of->total;
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t x0, x1, x2, x3, h0, h1, h2, h3, total;
+    uint32_t x0, x1, x2, x3, h0, h2, total;
     const uint16_t *h;
     uint8_t *q;
     float base; /* as in edgec_weigh_row */
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP("1", "%[lanes]", "41",
+        EDGEC_HWLOOP("1", "%[lanes]", "39",
             EDGEC_P_LW("%[base]", "4", "%[top]")
             "mv %[h], %[r]\n\t"
             "mv %[q], %[p]\n\t"
             "fadd.s %[base], %[magic], %[base]\n\t"
             "mv %[total], zero\n\t"
-            EDGEC_HWLOOP_INNER("0", "%[tiles]", "31",
+            EDGEC_HWLOOP_INNER("0", "%[tiles]", "29",
                 EDGEC_P_LW("%[x0]", "4", "%[s]")
                 EDGEC_P_LW("%[x1]", "4", "%[s]")
                 EDGEC_P_LW("%[x2]", "4", "%[s]")
@@ -120,30 +120,28 @@ EDGEC_INLINE uint32_t edgec_weigh_tiles(const edgec_weighed *of, const uint16_t 
                 EDGEC_P_MINU("%[x3]", "%[x3]", "%[last]")
                 EDGEC_P_LBU_RR("%[x2]", "%[x2]", "%[table]")
                 EDGEC_P_LBU_RR("%[x3]", "%[x3]", "%[table]")
-                EDGEC_P_LHU("%[h0]", "2", "%[h]")
-                EDGEC_P_LHU("%[h1]", "2", "%[h]")
-                EDGEC_P_LHU("%[h2]", "2", "%[h]")
-                EDGEC_P_LHU("%[h3]", "2", "%[h]")
-                "add %[total], %[total], %[x0]\n\t"
-                EDGEC_P_MULURN("%[h0]", "%[x0]", "%[h0]", "15")
-                "add %[total], %[total], %[x1]\n\t"
-                EDGEC_P_MULURN("%[h1]", "%[x1]", "%[h1]", "15")
-                "add %[total], %[total], %[x2]\n\t"
-                EDGEC_P_MULURN("%[h2]", "%[x2]", "%[h2]", "15")
-                "add %[total], %[total], %[x3]\n\t"
-                EDGEC_P_MULURN("%[h3]", "%[x3]", "%[h3]", "15")
-                EDGEC_PV_PACKLO_B("%[h0]", "%[h1]", "%[h0]")
-                EDGEC_PV_PACKHI_B("%[h0]", "%[h3]", "%[h2]")
-                EDGEC_P_SW_R("%[h0]", "%[step]", "%[q]"))
+                EDGEC_P_LW("%[h0]", "4", "%[h]") /* two r, as two e: each takes half a word */
+                EDGEC_P_LW("%[h2]", "4", "%[h]")
+                EDGEC_PV_PACK_H("%[x0]", "%[x1]", "%[x0]")
+                EDGEC_PV_PACK_H("%[x2]", "%[x3]", "%[x2]")
+                EDGEC_P_MULURN("%[x1]", "%[x0]", "%[h0]", "15")
+                EDGEC_P_MULHHURN("%[x3]", "%[x0]", "%[h0]", "15")
+                EDGEC_PV_SDOTUP_H("%[total]", "%[x0]", "%[ones]")
+                EDGEC_P_MULURN("%[h0]", "%[x2]", "%[h2]", "15")
+                EDGEC_P_MULHHURN("%[h2]", "%[x2]", "%[h2]", "15")
+                EDGEC_PV_SDOTUP_H("%[total]", "%[x2]", "%[ones]")
+                EDGEC_PV_PACKLO_B("%[x1]", "%[x3]", "%[x1]")
+                EDGEC_PV_PACKHI_B("%[x1]", "%[h2]", "%[h0]")
+                EDGEC_P_SW_R("%[x1]", "%[step]", "%[q]"))
             EDGEC_P_SW("%[total]", "4", "%[to]")
             EDGEC_P_MINU("%[least]", "%[least]", "%[total]")
             "add %[s], %[s], %[skip]\n\t"
             "add %[p], %[p], %[next]\n\t")
         : [s] "+r"(s), [p] "+r"(p), [top] "+r"(top), [to] "+r"(to), [least] "+r"(least), [base] "=&r"(base), [h] "=&r"(h),
           [q] "=&r"(q), [total] "=&r"(total), [x0] "=&r"(x0), [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "=&r"(x3),
-          [h0] "=&r"(h0), [h1] "=&r"(h1), [h2] "=&r"(h2), [h3] "=&r"(h3)
+          [h0] "=&r"(h0), [h2] "=&r"(h2)
         : [lanes] "r"(lanes), [tiles] "r"(tiles), [r] "r"(r), [step] "r"(step), [next] "r"(next),
-          [skip] "r"(4u * of->lds - 16u * tiles), [magic] "r"(EDGEC_EXP2_MAGIC),
+          [skip] "r"(4u * of->lds - 16u * tiles), [magic] "r"(EDGEC_EXP2_MAGIC), [ones] "r"(0x00010001u),
           [last] "r"(EDGEC_EXP2_MAGIC_BITS + EDGEC_EXP2_BYTES - 1u),
           [table] "r"((uintptr_t)hal_exp2_down - EDGEC_EXP2_MAGIC_BITS)
         : "memory");

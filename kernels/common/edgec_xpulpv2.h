@@ -52,10 +52,11 @@
 #define EDGEC_P_MAX(rd, a, b)               EDGEC_INSN_R("0x33", "6", "0x02", rd, a, b)
 #define EDGEC_P_MAXU(rd, a, b)              EDGEC_INSN_R("0x33", "7", "0x02", rd, a, b)
 #define EDGEC_P_ABS(rd, a)                  EDGEC_INSN_R("0x33", "0", "0x02", rd, a, "x0")
-/* a * b of the 16 low bits of both, unsigned; the same with half a unit added (rn); a - b; all shifted right by 0 .. 31, a
- * number. */
+/* a * b of the 16 low bits of both, unsigned; the same with half a unit added (rn), also of the 16 high bits (hh); a - b; all
+ * shifted right by 0 .. 31, a number. */
 #define EDGEC_P_MULUN(rd, a, b, shift)      EDGEC_INSN_R("0x5b", "0", shift, rd, a, b)
 #define EDGEC_P_MULURN(rd, a, b, shift)     EDGEC_INSN_R("0x5b", "4", shift, rd, a, b)
+#define EDGEC_P_MULHHURN(rd, a, b, shift)   EDGEC_INSN_R("0x5b", "4", "0x20 + " shift, rd, a, b)
 #define EDGEC_P_SUBUN(rd, a, b, shift)      EDGEC_INSN_R("0x5b", "3", "0x40 + " shift, rd, a, b)
 /* a between -2^(bits-1) and 2^(bits-1) - 1; bits is a number of 1 .. 31. An x<bits> names the 5 bits of a register. */
 #define EDGEC_P_CLIP(rd, a, bits)           EDGEC_INSN_R("0x33", "1", "0x0a", rd, a, "x" bits)
@@ -78,6 +79,7 @@
 #define EDGEC_PV_SDOTUSP_B(rd, a, b) EDGEC_INSN_R("0x57", "1", "0x54", rd, a, b)
 #define EDGEC_PV_DOTSP_H(rd, a, b)   EDGEC_INSN_R("0x57", "0", "0x4c", rd, a, b)
 #define EDGEC_PV_SDOTSP_H(rd, a, b)  EDGEC_INSN_R("0x57", "0", "0x5c", rd, a, b)
+#define EDGEC_PV_SDOTUP_H(rd, a, b)  EDGEC_INSN_R("0x57", "0", "0x50", rd, a, b)
 /* Element by element, signed, wrapping. */
 #define EDGEC_PV_ADD_B(rd, a, b)     EDGEC_INSN_R("0x57", "1", "0x00", rd, a, b)
 #define EDGEC_PV_ADD_H(rd, a, b)     EDGEC_INSN_R("0x57", "0", "0x00", rd, a, b)

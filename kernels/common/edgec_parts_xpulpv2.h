@@ -143,25 +143,27 @@ EDGEC_INLINE uint32_t edgec_parts_values(const float *x, int8_t *q, uint32_t cou
     int32_t sum = 0;
 #if defined(EDGEC_PULP_FLOAT)
     {
-        uint32_t a, b, bytes = 0, magic, ones;
+        uint32_t a, b, last, magic, one;
+        /* Two cores share a float unit and take turns: between its instructions are others, so one element is begun while
+         * the one before is finished. */
         /* clang-format off */
         __asm__ volatile(
+            EDGEC_P_LW("%[a]", "4", "%[x]")
             "lui %[magic], %[magic_] >> 12\n\t"
-            "li %[ones], 0x0101\n\t"
-            EDGEC_HWLOOP("0", "%[pairs]", "9",
+            "fmul.s %[b], %[a], %[inverse]\n\t"
+            "li %[one], 1\n\t"
+            EDGEC_HWLOOP("0", "%[others]", "5",
+                "fadd.s %[last], %[b], %[magic]\n\t"
                 EDGEC_P_LW("%[a]", "4", "%[x]")
-                EDGEC_P_LW("%[b]", "4", "%[x]")
-                "fmul.s %[a], %[a], %[inverse]\n\t"
-                EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]") /* of the pair before */
-                "fmul.s %[b], %[b], %[inverse]\n\t"
-                "fadd.s %[a], %[a], %[magic]\n\t"
-                "fadd.s %[b], %[b], %[magic]\n\t"
-                EDGEC_PV_PACKLO_B("%[bytes]", "%[b]", "%[a]")
-                EDGEC_P_SH("%[bytes]", "2", "%[q]"))
-            EDGEC_PV_SDOTSP_B("%[sum]", "%[bytes]", "%[ones]")
-            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [bytes] "+r"(bytes),
-              [magic] "=&r"(magic), [ones] "=&r"(ones)
-            : [pairs] "r"(count / 2u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
+                EDGEC_P_SB("%[last]", "1", "%[q]")
+                "fmul.s %[b], %[a], %[inverse]\n\t"
+                EDGEC_PV_SDOTSP_B("%[sum]", "%[last]", "%[one]")) /* the low byte */
+            "fadd.s %[last], %[b], %[magic]\n\t"
+            EDGEC_PV_SDOTSP_B("%[sum]", "%[last]", "%[one]")
+            EDGEC_P_SB("%[last]", "1", "%[q]")
+            : [x] "+r"(x), [q] "+r"(q), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [last] "=&r"(last),
+              [magic] "=&r"(magic), [one] "=&r"(one)
+            : [others] "r"(count - 1u), [inverse] "r"(inverse), [magic_] "i"(EDGEC_MAGIC_BITS)
             : "memory");
         /* clang-format on */
     }

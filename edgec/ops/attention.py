@@ -42,11 +42,15 @@ def splits(heads: int, cores: int) -> bool:
     return heads % cores != 0 and heads < 4 * cores
 
 
-def split_from(heads: int, kv_heads: int, cores: int) -> int:
-    """The position from which on they share positions and values, not values alone: earlier where three heads have the
-    same keys, which are then loaded once.
+def split_form(heads: int, kv_heads: int, head_dim: int, pos: int, cores: int) -> str:
+    """How they share them at a position: only the values (words), the heads that are left over (teams), or positions
+    and values of all heads (phases). Where three heads have the same keys, phases load those once.
     """
-    return (6 if heads >= 3 * kv_heads else 10) * cores
+    left, three = heads % cores, heads >= 3 * kv_heads
+    teams = 2 * left <= cores
+    if three and pos * head_dim >= 384 * cores if teams else pos >= (6 if three else 10) * cores:
+        return "phases"
+    return "teams" if teams and pos >= cores else "words"
 
 
 def lanes(rows: int, heads: int, kv_heads: int, head_dim: int, cores: int) -> int:
@@ -289,7 +293,7 @@ def _whole_work(a: dict[str, Any]) -> Work:
         int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "pos", "cores", "lanes")
     )
     shared = m == 1 and splits(heads, cores) and d % 4 == 0
-    return whole_work(m, heads, kv, d, pos, cores, lanes, shared, split_from(heads, kv, cores))
+    return whole_work(m, heads, kv, d, pos, cores, lanes, split_form(heads, kv, d, pos, cores) if shared else "")
 
 
 KERNELS = (

@@ -3,7 +3,8 @@
     heads    a core has rows and heads one after the other
     lanes    three of them with the same keys go together, or four where heads have 4 elements
     words    one row, whose heads do not fill the cores: scores of a head are a core's, words of four values are shared
-    phases   the same at later positions: tiles of 4 positions of all heads are shared
+    teams    the same at later positions: cores have whole heads, and share those that are left over
+    phases   tiles of 4 positions of all heads are shared, and words of four values
 
 Float operations are cycles of a core with XpulpV2 that its products do not take, fitted to steps of whole tokens and
 prompts on the public model of Siracusa.
@@ -24,6 +25,8 @@ LANES = (1660.0, 70.0, 54.0, 1.4)
 # A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
 WORDS = (580.0, 10.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
+# Code that is fetched once, a whole head, an element of a query; then a position of a head, an element of one.
+TEAMS = (1020.0, 600.0, 17.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of a query; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
 PHASES = (2250.0, 270.0, 10.0)
@@ -31,18 +34,16 @@ APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
 @lru_cache(maxsize=4096)
-def whole_work(
-    m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, shared: bool, split_from: int
-) -> Work:
-    """The work of a call of m rows from position pos on. shared: cores share a head, from split_from on in phases."""
-    if shared:
-        share = _phases if pos >= split_from else _words
+def whole_work(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, form: str) -> Work:
+    """The work of a call of m rows from position pos on. form: how cores share a row's heads; empty: not at all."""
+    if form:
+        share = {"words": _words, "teams": _teams, "phases": _phases}[form]
         busiest = share(heads, kv_heads, head_dim, pos + 1, cores)
     else:
         visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in _shares(m * heads, cores))
         busiest = max(_cycles(head_dim, of_core) for of_core in visits)
     macs = 2 * heads * head_dim * (m * pos + m * (m + 1) // 2)
-    return Work(macs, 0, heads * (cores if shared else m), rows=1, row_flops=round(busiest))
+    return Work(macs, 0, heads * (cores if form else m), rows=1, row_flops=round(busiest))
 
 
 def _shares(units: int, cores: int) -> Iterator[range]:
@@ -83,6 +84,14 @@ def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> f
     words = -(-heads * head_dim // (4 * cores))
     of_head = each + element * head_dim + seen * (position + product * head_dim) + (TILES if seen >= TILE else 0.0)
     return -(-heads // cores) * of_head + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
+
+
+def _teams(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
+    fixed, each, element, position, product = TEAMS
+    whole, left = divmod(heads, cores)
+    total = fixed + each * whole + element * head_dim * (whole + (left > 0))
+    total += (whole + (left > 0) / (cores // max(left, 1))) * seen * (position + product * head_dim)
+    return total - _counted(heads, head_dim, seen, cores)
 
 
 def _phases(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:

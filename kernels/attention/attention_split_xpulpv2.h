@@ -1,14 +1,13 @@
-/* One row whose heads do not fill the cores, or not evenly, in phases: the cores share tiles of 4 positions. They work as a
- * team (edgec_fork.h), so that a phase costs no more than a barrier.
+/* One row at many positions, whose heads do not fill the cores, or not evenly: the cores share tiles of 4 positions. They
+ * work as a team (edgec_fork.h), so that a phase costs no more than a barrier.
  *
  *     phase     what a core has an even share of           what it leaves in `found`
  *     queries   heads                                      each head's factor of scores
  *     scores    tiles of all keys, for the heads that      each head's largest score there, and the largest scale of
  *               share them                                 its values
  *     weights   the same                                   each head's sum of e there
- *     values    tiles of all words of four elements, for
- *               the heads that share them
- *     ends      the words of which it had the first tile
+ *     values    words of four elements, for the heads
+ *               that share them (attention_values_xpulpv2.h)
  *
  * Maxima and sums of integers do not depend on the cut, so the bits are those of whole heads, and a ninth head on eight
  * cores does not take as long as the other eight. Three heads of the same keys go together (edgec_trio_xpulpv2.h).
@@ -73,7 +72,7 @@ EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t cor
             keys.k = (const uint8_t *)a->k + at * d;
             keys.k_scale = a->k_scale + at;
         }
-        edgec_found(a, EDGEC_FOUND_SCALE, j)[core] = edgec_f16_to_f32((uint16_t)most);
+        edgec_found(a, EDGEC_FOUND_SCALE, head)[core] = edgec_f16_to_f32((uint16_t)most);
         EDGEC_UNROLL_1
         for (uint32_t left = group; left > 0;) {
             const int8_t *q = a->q8 + head * d;
@@ -107,7 +106,7 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
         const uint16_t *v_scale = a->v_scale + begin * kv + j;
         float ratio = 0.0f;
         if (end > begin) {
-            ratio = edgec_ratio_of(edgec_top_score(edgec_found(a, EDGEC_FOUND_SCALE, j), n_cores));
+            ratio = edgec_ratio_of(edgec_top_score(edgec_found(a, EDGEC_FOUND_SCALE, j * group), n_cores));
         }
         EDGEC_UNROLL_1
         for (uint32_t head = j * group, left = group; left > 0;) {
@@ -134,6 +133,9 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
             for (uint32_t h = 0; h < heads; h++) {
                 *sum = (float)(int32_t)total[h];
                 sum += a->cores;
+                if (begin < end && end == length) {
+                    edgec_weights_end(a->p + (head + h) * a->lds, length);
+                }
             }
             head += heads;
             left -= heads;
@@ -150,10 +152,7 @@ static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_c
     hal_barrier();
     edgec_split_weights(a, core, n_cores);
     hal_barrier();
-    const edgec_split_words words = edgec_split_words_of(a, core, n_cores);
-    edgec_split_values(a, words, core);
-    hal_barrier();
-    edgec_split_ends(a, words, core, n_cores);
+    edgec_split_values(a, core, n_cores, (edgec_shares){0, n_cores, a->n_heads / a->n_kv_heads});
 }
 
 #endif

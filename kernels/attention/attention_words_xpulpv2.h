@@ -1,5 +1,5 @@
-/* One row at few positions, whose heads do not fill the cores, or not evenly: a core has whole heads, which is the shortest
- * code, but for the values. Their words of four elements are many, so that no core has more than one above its even share.
+/* One row at the first positions, whose heads do not fill the cores, or not evenly: a core has whole heads, which is the
+ * shortest code, but for the values. Their words of four elements are many, so that no core has more than one above its even share.
  * The cores work as a team (edgec_fork.h).
  */
 #ifndef EDGEC_ATTENTION_WORDS_XPULPV2_H

@@ -21,14 +21,26 @@
 #define EDGEC_ANEW(a) ((void)0)
 #endif
 
+/* A loop whose last round goes by x stays one loop: compilers else set that round apart, and a second copy of the body is
+ * fetched for it. */
+#if defined(__GNUC__)
+#define EDGEC_ONE_LOOP(x) __asm__("" : "+r"(x))
+#else
+#define EDGEC_ONE_LOOP(x) ((void)0)
+#endif
+
 /* This core's share of `total` units, as edgec_split, but the last cores may have less. */
 EDGEC_INLINE edgec_range edgec_share(uint32_t total, uint32_t core, uint32_t n_cores) {
     uint32_t share = total + n_cores - 1u;
+#if defined(EDGEC_FIXED) /* a number that is known as a rule */
+    share /= n_cores;
+#else
     if (EDGEC_SELDOM(n_cores & (n_cores - 1u))) {
         share /= n_cores;
     } else { /* a division takes 35 cycles */
         share >>= edgec_p_ff1(n_cores);
     }
+#endif
     const uint32_t begin = edgec_p_minu(core * share, total);
     return (edgec_range){begin, edgec_p_minu(begin + share, total)};
 }

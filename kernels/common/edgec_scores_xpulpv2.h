@@ -310,6 +310,7 @@ EDGEC_INLINE float edgec_score_row(uint32_t bits, const int8_t *q, edgec_keys ke
             at -= back;
             tiles = 1;
             back = 0;
+            EDGEC_ONE_LOOP(back);
         }
     } else {
         top = edgec_score_elements(bits, q, &keys, scale, s, count, top);

@@ -235,6 +235,7 @@ EDGEC_INLINE int edgec_score_trio(edgec_trio_scores *of, const int8_t *q, const 
         } else {
             break;
         }
+        EDGEC_ONE_LOOP(back);
         of->k += move * (int32_t)keys->stride;
         of->k_scale += move * (int32_t)keys->kv;
         of->s += move;

@@ -29,6 +29,9 @@
     "li %[high], 0x00010003\n\t"      \
     "li %[upper], 0x03070206\n\t"     \
     "li %[odd], 0x03010705\n\t"
+/* The same as operands, which a loop around has in registers already. */
+#define EDGEC_TRANSPOSE_OPERANDS      \
+    [high] "r"(0x00010003), [upper] "r"(0x03070206), [odd] "r"(0x03010705)
 
 /* Of several rows or heads with the same values (edgec_trio_xpulpv2.h, edgec_quad_xpulpv2.h): the products of one's weights w
  * with such a tile; registers, fields of a struct `of` in memory, and registers of 0. */
@@ -56,10 +59,9 @@ EDGEC_INLINE edgec_mixed edgec_mix_four(const uint8_t *p, const int8_t *v, uint3
 #if defined(EDGEC_XPULPV2)
     uint32_t w, r0, r1, r2, r3;
     if (!EDGEC_SELDOM(count < 4u)) {
-        uint32_t x, y, high, upper, odd;
+        uint32_t x, y;
         /* clang-format off */
         __asm__ volatile(
-            EDGEC_TRANSPOSE_MASKS
             EDGEC_HWLOOP("0", "%[tiles]", "18",
                 EDGEC_P_LW("%[w]", "4", "%[p]")
                 EDGEC_TRANSPOSE
@@ -69,8 +71,8 @@ EDGEC_INLINE edgec_mixed edgec_mix_four(const uint8_t *p, const int8_t *v, uint3
                 EDGEC_PV_SDOTUSP_B("%[a3]", "%[w]", "%[r3]"))
             : [p] "+r"(p), [v] "+r"(v), [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3),
               [w] "=&r"(w), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [r3] "=&r"(r3), [x] "=&r"(x),
-              [y] "=&r"(y), [high] "=&r"(high), [upper] "=&r"(upper), [odd] "=&r"(odd)
-            : [tiles] "r"(count / 4u), [stride] "r"(stride)
+              [y] "=&r"(y)
+            : [tiles] "r"(count / 4u), [stride] "r"(stride), EDGEC_TRANSPOSE_OPERANDS
             : "memory");
         /* clang-format on */
     }
@@ -237,33 +239,18 @@ typedef struct {
     uint32_t count;
 } edgec_values;
 
-/* y [width] = float32(sum over t of p[t] * v[t]) * factor, of one head or of a pair with the same values. p, factor, y: of
- * the first head; next_p and so on: from there to the second one. */
-EDGEC_INLINE void edgec_mix_heads(uint32_t pair, const uint8_t *p, uint32_t next_p, const edgec_values *of,
-                                  const float *factor, uint32_t next_factor, float *y, uint32_t next_y) {
-    if (!EDGEC_SELDOM((of->width < 4u) | (of->count < 4u)) && pair) {
-        int32_t acc[8] = {0};
-        const uint32_t whole = of->count & ~3u;
-        edgec_mix_two(p, p + next_p, of->v, of->stride, whole, acc, acc + 4);
-        EDGEC_UNROLL_1
-        for (int32_t *one = acc; one < acc + 8; one += 4) {
-            if (of->count > whole) {
-                edgec_mix_word(p + whole, of->v + (size_t)whole * of->stride, of->stride, of->count - whole,
-                               one);
-            }
-            edgec_finish_row(one, y, 4, *factor);
-            p += next_p;
-            factor += next_factor;
-            y += next_y;
+/* Weights p of `length` positions as values take them whose last tile is the last 4 positions, or all of fewer: where the
+ * last ones are not four, their weights move to the end of a word, behind zeros for what the tile before has; of fewer than
+ * four, zeros follow. */
+EDGEC_INLINE void edgec_weights_end(uint8_t *p, uint32_t length) {
+    const uint32_t rest = length % 4u;
+    if (rest > 0) {
+        uint8_t *end = p + (length - rest);
+        uint32_t word = edgec_load_word(end) << 8u * (4u - rest);
+        if (EDGEC_SELDOM(length < 4u)) {
+            word >>= 8u * (4u - rest);
         }
-        return;
-    }
-    EDGEC_UNROLL_1
-    for (uint32_t heads = 1u + pair; heads > 0; heads--) {
-        edgec_mix_head(p, of->v, of->stride, of->width, of->count, *factor, y);
-        p += next_p;
-        factor += next_factor;
-        y += next_y;
+        edgec_store_word(end, word);
     }
 }
 

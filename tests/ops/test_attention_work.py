@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edgec.ops import kernel
+from edgec.ops.attention import split_form
 from edgec.ops.attention_work import LANES, ONE, TILE, TILES, whole_work
 
 CORES = 8
 
 
-SPLIT = 50  # the position from which on shared rows go in phases
-
-
-def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: int, shared: bool = False) -> int:
-    return whole_work(m, heads, kv_heads, head_dim, pos, CORES, lanes, shared, SPLIT).row_flops
+def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: int, form: str = "") -> int:
+    return whole_work(m, heads, kv_heads, head_dim, pos, CORES, lanes, form).row_flops
 
 
 def cycles(figures: tuple[float, float, float, float], head_dim: int, *seen: int) -> float:
@@ -50,17 +48,35 @@ def test_lanes_do_not_cross_heads_of_keys() -> None:
     assert busiest(1, 32, 8, 16, 9, 3) == pytest.approx(cycles(LANES, 16, 10) + cycles(ONE, 16, 10), abs=1)
 
 
-def test_phases_share_positions_evenly() -> None:
+@pytest.mark.parametrize("form", ["teams", "phases"])
+def test_positions_are_shared_evenly(form: str) -> None:
     """Nine heads take what nine eighths of a head do, not two, and a position as much as the one before."""
-    assert busiest(1, 9, 3, 16, 255, 1, True) < busiest(1, 9, 3, 16, 255, 1)
-    steps = [busiest(1, 9, 3, 16, pos, 1, True) for pos in (99, 199, 299)]
+    assert busiest(1, 9, 3, 16, 255, 1, form) < busiest(1, 9, 3, 16, 255, 1)
+    steps = [busiest(1, 9, 3, 16, pos, 1, form) for pos in (99, 199, 299)]
     assert steps[2] - steps[1] == pytest.approx(steps[1] - steps[0], abs=1)
 
 
 def test_few_positions_share_values_alone() -> None:
     """A ninth head is a second one for one core, whose words the others share."""
-    eight, nine, sixteen = (busiest(1, heads, 3, 16, 20, 1, True) for heads in (8, 9, 16))
+    eight, nine, sixteen = (busiest(1, heads, 3, 16, 20, 1, "words") for heads in (8, 9, 16))
     assert eight < nine < sixteen < 2 * eight + 10
+
+
+def test_a_team_of_four_has_a_quarter_of_the_positions() -> None:
+    """Ten heads leave two over, with four cores each: what a position adds is 1.25 of a head's, of nine heads 1.125."""
+    first, last = ({heads: busiest(1, heads, 1, 16, pos, 1, "teams") for heads in (9, 10)} for pos in (99, 199))
+    counted = {heads: heads * 16 * 100 / CORES for heads in (9, 10)}  # products, which are cycles too
+    nine, ten = (last[heads] - first[heads] + counted[heads] for heads in (9, 10))
+    assert ten / nine == pytest.approx(1.25 / 1.125, rel=0.001)
+
+
+def test_forms_follow_each_other() -> None:
+    """Nine heads of 28 that share three of keys on eight cores: later forms are worth their code at later positions."""
+    forms = [split_form(9, 3, 28, pos, CORES) for pos in range(256)]
+    assert sorted(set(forms), key=forms.index) == ["words", "teams", "phases"]
+    assert (forms.index("teams"), forms.index("phases")) == (8, 110)
+    assert "phases" not in [split_form(9, 9, 28, pos, CORES) for pos in range(256)]
+    assert "teams" not in [split_form(14, 2, 64, pos, CORES) for pos in range(256)]  # six are left over
 
 
 def test_products_are_counted_whole() -> None:

@@ -26,7 +26,7 @@ from edgec.packing import n_groups
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
 FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
 MORE = 91  # the same, if there is more than one job
-GRID = 1252  # several rows as pixels: their grid, what both places of the engine are told of it
+GRID = 1050  # several rows as pixels: their grid, what the engine's places are told that have one of as many
 ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
 TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
@@ -39,6 +39,8 @@ ONE_OF_ROWS = 12.5  # of several rows
 TWO_ROWS = 8.7  # the same of each of two rows, which are scaled together where nothing is added
 CHANNEL, GROUP = 7.9, 11.3  # where there are several groups: a channel of a single row, and each of its groups
 ROWS_CHANNEL, ROWS_GROUP = 5.3, 11.2  # of several rows
+PAIR_CHANNEL, PAIR_GROUP = 10.3, 8.8  # of each of two rows, which are scaled together where groups are not too many
+PAIR_GROUPS = 32
 RETURN = 60
 SILU_ROW, SILU = 70, 16.5  # of a core: a row of a tile, a channel of it, whose gate and up are scaled
 # Where a channel has one scale, a loop goes from the engine's sums to what is quantised. Of a core: a channel's scales
@@ -131,7 +133,9 @@ def _matmul_cycles(
         start(done + 2)
         share = -(-size // cores)
         rows, count = (apiece, size) if by_rows else (m, share)  # of a core
-        paired = rows // 2 * 2 if groups == 1 and n > k else 0  # of matrices that widen none adds a residual
+        # In pairs, where nothing is added (of matrices that widen none adds a residual) or groups are several.
+        paired = rows // 2 * 2 if (n > k if groups == 1 else groups <= PAIR_GROUPS) else 0
+        pair = TWO_ROWS if groups == 1 else PAIR_CHANNEL + PAIR_GROUP * groups
         if one_row:
             clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
         elif row:
@@ -139,7 +143,7 @@ def _matmul_cycles(
         elif gated:
             clock += TILE + GATE_START + rows * (GATE_ROW + count * GATE)
         else:
-            each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * TWO_ROWS)
+            each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * pair)
             clock += TILE + parts * each
             clock += m * (SILU_ROW + share * SILU) if out_group else 0
     if row and row.grouped:

@@ -22,6 +22,7 @@ TILES = 210.0  # of that code
 # Cycles of a row and head by itself, and of lanes together: each, an element of a query, a position, an element of one.
 ONE = (385.0, 17.0, 16.0, 1.06)
 LANES = (1660.0, 70.0, 54.0, 1.4)
+QUADS = (1512.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
 # A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
 WORDS = (580.0, 10.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
@@ -73,7 +74,7 @@ def _visits(m: int, group: int, pos: int, lanes: int, mine: range) -> Iterator[t
 def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
     total = 0.0
     for count, seen in visits:
-        each, element, position, product = ONE if count == 1 else LANES
+        each, element, position, product = ONE if count == 1 else QUADS if head_dim == 4 else LANES
         total += each + element * head_dim + seen * (position + product * head_dim)
         total += TILES if count == 1 and seen >= TILE else 0.0
     return total

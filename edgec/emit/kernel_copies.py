@@ -43,6 +43,19 @@ class KernelCopies:
             return name
         return self.found.setdefault(key, f"{name}_of_{len(self.found) + 1}")
 
+    def ahead(self, call: Call) -> bool:
+        """Whether the step starts an accelerator's first job before the call, which has a copy that knows of it.
+
+        A call of a single row begins with that job as its arguments do, and the step's own transfers do not hold up an
+        accelerator that is at work already.
+        """
+        return starts_ahead(call.kernel, known(call)) and self.function(call) != f"edgec_{call.kernel}"
+
+    @property
+    def any_ahead(self) -> bool:
+        """Whether any copy is called so."""
+        return any(starts_ahead(*key) for key in self.found)
+
     def listed(self) -> list[dict[str, object]]:
         """What model.c says of each copy."""
         return [
@@ -60,9 +73,15 @@ class KernelCopies:
                 names=kernels_of(kernel_module(name)),
                 suffix=function.removeprefix(f"edgec_{name}"),
                 known=literals,
+                ahead=starts_ahead(name, literals),
             )
             for (name, literals), function in self.found.items()
         }
+
+
+def starts_ahead(name: str, literals: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a call of a kernel begins with a job of an accelerator: a single row's does."""
+    return kernel(name).engine == "neureka" and ("m", "1u") in literals
 
 
 def copies_for(target: Target, variants: frozenset[str]) -> KernelCopies | None:

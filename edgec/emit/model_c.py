@@ -91,6 +91,7 @@ def model_c(plan: Plan, title: str, copies: KernelCopies | None = None) -> str:
         functions=[{"name": f.name, "body": _indent(f.body), "parameters": f.parameters} for f in functions],
         programs=programs,
         copies=copies.listed() if copies else [],
+        ahead=bool(copies and copies.any_ahead),
         tables={name: [_indent(row) for row in rows] for name, rows in blocks.tables.items()} if blocks else {},
         used={name for name in ("rows", "seen", *COPY_ROWS.values()) if re.search(rf"\b{name}\(", bodies)},
         counts={name: len(p.steps) for name, p in plan.programs.items()},

@@ -100,9 +100,14 @@ def symbol(level: str) -> str:
 def phase_text(phase: Phase, words: Words = Words()) -> CodeText:
     """A phase as C: start transfers, run the call beside them, wait."""
     w = _Writer(words.context)
+    ahead = _starts_ahead(phase, words)
+    if ahead and phase.call is not None:
+        w.put(f"{{\nedgec_{phase.call.kernel}_args *const a = given;\nFIRST_JOB(a);\n")
     for transfer in phase.transfers:
         _transfer(w, transfer, words)
-    if phase.call is not None:
+    if ahead and phase.call is not None and words.copies is not None:
+        w.put(f"{words.copies.function(phase.call)}(a, 0, 1);\n}}\n")
+    elif phase.call is not None:
         if phase.when is not None:
             w.put("if (")
             w.number(phase.when)
@@ -112,6 +117,14 @@ def phase_text(phase: Phase, words: Words = Words()) -> CodeText:
         ends = {(t.source.level, t.target.level) for t in phase.transfers}
         w.put("hal_dma_end();\n" if ends <= set(words.direct) else "hal_dma_wait();\n")
     return w.code()
+
+
+def _starts_ahead(phase: Phase, words: Words) -> bool:
+    """Whether an accelerator's first job is started before the phase's transfers."""
+    call = phase.call
+    if call is None or words.copies is None or not words.tabled or phase.when is not None or written(call):
+        return False
+    return words.copies.ahead(call)
 
 
 def arguments_text(call: Call) -> str:

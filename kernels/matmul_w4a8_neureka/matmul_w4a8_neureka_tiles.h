@@ -51,6 +51,15 @@ _Static_assert(offsetof(edgec_neureka_args, acc) == offsetof(edgec_neureka_next,
     _Static_assert(offsetof(type, line) == offsetof(edgec_neureka_args, line), "other arguments come "       \
                                                                                "behind")
 
+/* Starts the first job of a single row. In a copy its step has done so already, before it starts transfers. */
+EDGEC_INLINE void edgec_neureka_first(const void *args) {
+#if defined(EDGEC_AHEAD)
+    (void)args;
+#else
+    hal_neureka_start((const edgec_neureka_next *)args);
+#endif
+}
+
 /* Channels first .. first + count - 1 of all rows and parts. */
 typedef struct {
     int32_t *acc; /* [parts][m][groups][a->tile] */
@@ -190,7 +199,7 @@ EDGEC_APART void edgec_neureka_begin_rows(edgec_neureka_call *c, const edgec_neu
 EDGEC_INLINE void edgec_neureka_begin(edgec_neureka_call *c, const edgec_neureka_args *a, uint32_t parts) {
     const int one = a->m == 1u;
     if (!EDGEC_SELDOM(!one)) {
-        hal_neureka_start((const edgec_neureka_next *)a);
+        edgec_neureka_first(a);
     }
     const uint32_t width = parts == 2u ? a->n / 2u : a->n;
     c->a = a;

@@ -117,7 +117,7 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
-        hal_neureka_start((const edgec_neureka_next *)args);
+        edgec_neureka_first(args);
         hal_fork_team(team_of_row, args);
         return;
     }

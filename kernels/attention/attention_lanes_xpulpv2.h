@@ -243,7 +243,7 @@ EDGEC_INLINE void edgec_lanes_of(const edgec_attention_args *a, uint32_t core, u
         row++;
     }
     edgec_lanes lanes;
-    edgec_quad_scores scores;
+    edgec_quad_scores scores = {0}; /* what a head has in common: with its first rows */
     const uint32_t room = core * a->lanes;
     lanes.q8 = a->q8 + room * a->head_dim;
     lanes.s = a->s + room * a->lds;

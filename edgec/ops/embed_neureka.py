@@ -17,12 +17,15 @@ from edgec.ir.graph import Attr, TensorType
 from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.neureka.engine import TAPS, gemv_cin
 from edgec.ops.embed import ideal
-from edgec.ops.matmul_w4a8_neureka import STEP, encode, row_bytes, suits
+from edgec.ops.matmul_w4a8_neureka import BLOCK, STEP, encode, row_bytes, suits
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
 FOURS = 4  # weights that the kernels unpack together
+NARROW = 4  # bits of weights of which eight of a full line are looked up at a time
+ELEMENT, FULL = 14, 5  # operations of an element, as measured: with three neighbours, or seven in a full line
+
 PARAMS = (
     Param("w", "in", "u8"),
     Param("w_scale", "in", "f16"),
@@ -124,7 +127,9 @@ def fours(size: int, mode: str) -> int:
 def _work(mode: str) -> Any:
     def work(a: dict[str, Any]) -> Work:
         size = min(a["k"], a["group_size"])
-        return Work(flops=4 * a["m"] * size, parallel=a["m"] * fours(size, mode))
+        full = mode == "3x3" and size == BLOCK and a["bits"] <= NARROW  # eight neighbours at a time
+        units, each = (-(-size // 8), FULL) if full else (fours(size, mode), ELEMENT)
+        return Work(flops=each * a["m"] * size, parallel=a["m"] * units)
 
     return work
 

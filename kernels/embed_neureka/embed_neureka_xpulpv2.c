@@ -2,6 +2,7 @@
 #include "embed_neureka.h"
 
 #include "edgec_rows_xpulpv2.h"
+#include "embed_neureka_eights.h"
 #include "embed_neureka_fours.h"
 
 EDGEC_INLINE void edgec_embed_rows(const edgec_embed_neureka_args *args, uint32_t core, uint32_t n_cores,
@@ -9,6 +10,10 @@ EDGEC_INLINE void edgec_embed_rows(const edgec_embed_neureka_args *args, uint32_
     EDGEC_KNOWN(edgec_embed_neureka_args, a, args);
     EDGEC_ALL_CORES(n_cores);
     const edgec_embed_image image = edgec_embed_image_of(a, one);
+    if (!one && edgec_embed_is_full(&image, a->bits)) {
+        edgec_embed_eights(a, &image, core, n_cores);
+        return;
+    }
     edgec_embed_fours(a, &image, edgec_share(a->m * image.taps * image.fours, core, n_cores), one);
 }
 

@@ -75,3 +75,37 @@ def test_a_wrong_constant_in_a_copy_is_found(artifact: Artifact) -> None:
     finally:
         path.write_text(text)
     assert verify(artifact, ["siracusa"])["backends"]["siracusa"]["mismatches"] == 0
+
+
+def test_an_engines_first_job_starts_before_transfers(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> None:
+    """A token's step starts the job, then its transfers, then calls a copy that does not start it once more."""
+    made = tiny_models.checkpoint(tiny_models.config(hidden_dim=64, ffn_dim=160))
+    out = tmp_path_factory.mktemp("ahead") / "out"
+    artifact = tiny_models.built(made, out, objects, "siracusa")
+    folder, model = artifact.project / "siracusa" / COPIES, (artifact.project / "model.c").read_text()
+    engine = [call for call in calls(artifact.plan, "decode") if kernel(call.kernel).engine]
+    assert engine
+    steps = re.findall(r"static void step_\w+\(.*?\n}\n", model, re.DOTALL)
+    ahead = [body for body in steps if "FIRST_JOB(a);" in body]
+    assert len(ahead) == len({known(call) for call in engine})
+    beside = 0
+    for body in ahead:
+        assert re.search(r"\*const a = given;\s*FIRST_JOB\(a\);", body)
+        (call,) = re.finditer(r"edgec_(matmul\w+_of_\d+)\(a, 0, 1\);", body)
+        between = body[body.index("FIRST_JOB(a);") : call.start()]
+        beside += len(re.findall(r"hal_dma_(?:start|into|out_of)\(|copy_rows\w*\(", between))
+        assert "#define EDGEC_AHEAD" in (folder / f"{call.group(1)}.c").read_text()
+    assert beside  # a step with none would prove nothing
+    others = [path for path in folder.glob("*.c") if not path.name.startswith("matmul_")]
+    assert others and not any("EDGEC_AHEAD" in path.read_text() for path in others)
+
+
+def test_calls_of_several_rows_start_their_own_jobs(artifact: Artifact) -> None:
+    copies = KernelCopies(VARIANTS)
+    name = "matmul_w4a8_neureka"
+    for m, ahead in ((1, True), (2, False)):
+        numbers = {p.name: m if p.name == "m" else 64 for p in kernel(name).params if not p.is_pointer}
+        regions = {p.name: None for p in kernel(name).params if p.is_pointer}
+        assert copies.ahead(Call(name, "neureka", regions, numbers)) == ahead
+    other = next(c for c in calls(artifact.plan, "decode") if c.kernel == "rmsnorm_quantize")
+    assert not copies.ahead(other)

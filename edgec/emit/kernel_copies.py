@@ -51,11 +51,6 @@ class KernelCopies:
         """
         return starts_ahead(call.kernel, known(call)) and self.function(call) != f"edgec_{call.kernel}"
 
-    @property
-    def any_ahead(self) -> bool:
-        """Whether any copy is called so."""
-        return any(starts_ahead(*key) for key in self.found)
-
     def listed(self) -> list[dict[str, object]]:
         """What model.c says of each copy."""
         return [

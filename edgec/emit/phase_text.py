@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgec.emit.code_text import HOLE, CodeText, float_literal
@@ -100,31 +100,21 @@ def symbol(level: str) -> str:
 def phase_text(phase: Phase, words: Words = Words()) -> CodeText:
     """A phase as C: start transfers, run the call beside them, wait."""
     w = _Writer(words.context)
-    ahead = _starts_ahead(phase, words)
-    if ahead and phase.call is not None:
-        w.put(f"{{\nedgec_{phase.call.kernel}_args *const a = given;\nFIRST_JOB(a);\n")
-    for transfer in phase.transfers:
+    call = phase.call
+    ahead = call is not None and words.copies is not None and words.copies.ahead(call)
+    beside = phase.transfers if ahead and phase.when is None else ()  # an engine at work does not wait for their start
+    for transfer in () if beside else phase.transfers:
         _transfer(w, transfer, words)
-    if ahead and phase.call is not None and words.copies is not None:
-        w.put(f"{words.copies.function(phase.call)}(a, 0, 1);\n}}\n")
-    elif phase.call is not None:
+    if call is not None:
         if phase.when is not None:
             w.put("if (")
             w.number(phase.when)
             w.put(" > 0) ")
-        _call(w, phase.call, words)
+        _call(w, call, words, ahead, beside)
     if phase.transfers:
         ends = {(t.source.level, t.target.level) for t in phase.transfers}
         w.put("hal_dma_end();\n" if ends <= set(words.direct) else "hal_dma_wait();\n")
     return w.code()
-
-
-def _starts_ahead(phase: Phase, words: Words) -> bool:
-    """Whether an accelerator's first job is started before the phase's transfers."""
-    call = phase.call
-    if call is None or words.copies is None or not words.tabled or phase.when is not None or written(call):
-        return False
-    return words.copies.ahead(call)
 
 
 def arguments_text(call: Call) -> str:
@@ -200,8 +190,11 @@ def _end(w: _Writer, region: Region, row_bytes: int) -> None:
         w.hole(row_bytes)
 
 
-def _call(w: _Writer, call: Call, words: Words) -> None:
-    """Arguments are those that the step is given, or a block, so that all of a step lie at one place of the stack."""
+def _call(w: _Writer, call: Call, words: Words, ahead: bool, beside: Sequence[Transfer]) -> None:
+    """Arguments are those that the step is given, or a block, so that all of a step lie at one place of the stack.
+
+    ahead: an accelerator's first job starts here, and then the transfers `beside`.
+    """
     function = f"edgec_{call.kernel}" if words.copies is None else words.copies.function(call)
     w.put(f"{{\nedgec_{call.kernel}_args {'*const a = given' if words.tabled else 'args = '}")
     if words.tabled:
@@ -215,6 +208,10 @@ def _call(w: _Writer, call: Call, words: Words) -> None:
         _arguments(w, call)
         w.put(";\n")
     args = "a" if words.tabled else "&args"
+    if ahead:
+        w.put(f"FIRST_JOB({args});\n")
+    for transfer in beside:
+        _transfer(w, transfer, words)
     w.put(f"{function}({args}, 0, 1);" if kernel(call.kernel).directed else f"HAL_FORK({function}, {args});")
     w.put("\n}\n")
 

@@ -109,3 +109,17 @@ def test_calls_of_several_rows_start_their_own_jobs(artifact: Artifact) -> None:
         assert copies.ahead(Call(name, "neureka", regions, numbers)) == ahead
     other = next(c for c in calls(artifact.plan, "decode") if c.kernel == "rmsnorm_quantize")
     assert not copies.ahead(other)
+
+
+def test_a_copy_that_starts_no_job_is_never_called_without_one(
+    tmp_path_factory: pytest.TempPathFactory, objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is no room for tables of arguments, so that a step makes them itself."""
+    monkeypatch.setattr("edgec.memory.planner.calls_bytes", lambda graphs, target: 0)
+    made = tiny_models.checkpoint(tiny_models.config(hidden_dim=64, ffn_dim=160))
+    artifact = tiny_models.built(made, tmp_path_factory.mktemp("untabled") / "out", objects, "siracusa")
+    folder, model = artifact.project / "siracusa" / COPIES, (artifact.project / "model.c").read_text()
+    ahead = [path.stem for path in folder.glob("*.c") if "EDGEC_AHEAD" in path.read_text()]
+    assert ahead and "a = given;" not in model
+    assert verify(artifact, ["siracusa"])["backends"]["siracusa"]["mismatches"] == 0
+    assert all(re.search(rf"FIRST_JOB\(&args\);[^}}]*edgec_{name}\(&args, 0, 1\);", model) for name in ahead)

@@ -48,9 +48,9 @@ SHAPES: dict[str, Shapes] = {
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
     "attention": {
-        **{"q": _HEADS, "k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+        **{"q": _HEADS, "q_scale": _FACTORS},
+        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
         **{
-            "q8": "[rooms][head_dim]",
             "s": "[rooms][lds]",
             "p": "[rooms][lds]",
             "r": "[cores][lds]",
@@ -90,7 +90,7 @@ SHAPES: dict[str, Shapes] = {
     },
     "rope_append": {
         **{"x": "[m][n_heads + n_kv_heads + n_kv_heads][head_dim]", "table": "[m][head_dim]"},
-        **{"shift": "[n_kv_heads][head_dim]", "y": _HEADS},
+        **{"shift": "[n_kv_heads][head_dim]", "q": _HEADS, "q_scale": _FACTORS},
         **dict.fromkeys(("k_q", "v_q"), "[m][n_kv_heads][head_dim]"),
         **dict.fromkeys(("k_scale", "v_scale"), "[m][n_kv_heads]"),
     },

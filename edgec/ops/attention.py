@@ -3,7 +3,7 @@
 Per row r (position pos + r, which sees the positions up to its own, or the last `window` of them) and query head h with
 key/value head j:
 
-    q8, qs   = quantize_dynamic of the head's query
+    q8, qs   = quantize_dynamic of the head's query, or q and q_scale where queries come as i8
     s[t]     = float32(q8 . k[t, j]) * ((qs * factor) * k_scale[t, j])        factor = log2(e) * scale
     s[t]     = capped(s[t], log2(e) * softcap)                                where there is a soft cap
     e[t]     = exp2_bytes(s[t], max s)                                        integer in [0, 255]
@@ -72,9 +72,14 @@ def cap_of(attrs: Attrs) -> np.float32:
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-    """q f32[m, n_heads * head_dim] over the cache's four states gives y of q's type."""
+    """q f32[m, n_heads * head_dim], or i8 with q_scale f32[m, n_heads], over the cache's four states gives y f32 of q's
+    shape.
+    """
     q, cache = types["q"], types["k_cache"]
     heads, kv_heads, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
+    scale = TensorType((q.shape[0], heads), "f32") if q.dtype == "i8" else None
+    require(q.dtype in ("f32", "i8"), f"attention of queries of {q.dtype}, not f32 or i8")
+    require(types.get("q_scale") == scale, f"attention of {q} with query scales {types.get('q_scale')}, not {scale}")
     require(q.shape[1] == heads * d, f"attention rows of {q.shape[1]} are not {heads} heads of {d}")
     require(cache.shape[1] == kv_heads * d, f"cache rows of {cache.shape[1]} are not {kv_heads} heads of {d}")
     require(heads % kv_heads == 0, f"{heads} query heads do not share {kv_heads} key/value heads evenly")
@@ -82,7 +87,13 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     require(int(attrs.get("window", 0)) >= 0, f"attention over a window of {attrs.get('window')} positions")
     require(float(attrs.get("softcap", 0)) >= 0, f"attention with a soft cap of {attrs.get('softcap')}")
     require(cache.shape[0] <= MAX_CONTEXT, f"a context of {cache.shape[0]} overflows the softmax sum ({MAX_CONTEXT})")
-    return {"y": q}
+    return {"y": TensorType(q.shape, "f32")}
+
+
+def queries(inputs: Arrays, heads: int) -> tuple[NDArray[np.int8], F32]:
+    """q8 [m, heads, head_dim] and its scale [m, heads]."""
+    q = inputs["q"].reshape(inputs["q"].shape[0], heads, -1)
+    return (q, inputs["q_scale"]) if "q_scale" in inputs else quantize_rows(q)
 
 
 def scores(q8: Array, scale: F32, k: NDArray[np.int8], k_scale: Array, heads: int) -> F32:
@@ -140,10 +151,9 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
     """What reference gives, for scores times this factor."""
     heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
-    q = inputs["q"]
-    m = q.shape[0]
+    q8, qs = queries(inputs, heads)
+    m = q8.shape[0]
     t = pos + m
-    q8, qs = quantize_rows(q.reshape(m, heads, d))
     k, v = (inputs[r][:t].reshape(t, kv, d) for r in ("k_cache", "v_cache"))
     s = scores(q8, qs * times, k, inputs["k_scale"][:t], heads)
     window = int(attrs.get("window", 0))
@@ -155,7 +165,7 @@ def attended(inputs: Arrays, attrs: Attrs, pos: int, times: np.float32) -> F32:
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
-    """Softmax attention over a float32 cache."""
+    """Softmax attention of float32 queries over a float32 cache."""
     heads, kv, d = ints(attrs, "n_heads", "n_kv_heads", "head_dim")
     q = inputs["q"]
     m = q.shape[0]
@@ -231,10 +241,10 @@ def run_finish(a: dict[str, Any]) -> None:
 
 
 def run_whole(a: dict[str, Any]) -> None:
-    """Kernel twin: the queries quantised, then all parts one after the other over positions 0 .. pos + m - 1."""
+    """Kernel twin: all parts one after the other over positions 0 .. pos + m - 1."""
     m, heads, kv, d = _shape(a)
     t, rooms, cores, lds = a["pos"] + m, a["rooms"], a["cores"], a["lds"]
-    sizes = {"q8": (rooms, d), "s": (rooms, lds), "p": (rooms, lds), "r": (cores, lds), "found": (rooms, 4 * cores)}
+    sizes = {"s": (rooms, lds), "p": (rooms, lds), "r": (cores, lds), "found": (rooms, 4 * cores)}
     for role, (rows, size) in sizes.items():
         if a[role] is not None:
             a[role][: rows * size].reshape(rows, size)[:] = 0
@@ -242,6 +252,7 @@ def run_whole(a: dict[str, Any]) -> None:
     scales = {f"{role}_scale": a[f"{role}_scale"][: t * kv].reshape(t, kv) for role in ("k", "v")}
     inputs = {
         "q": a["q"][: m * heads * d].reshape(m, heads * d),
+        "q_scale": a["q_scale"][: m * heads].reshape(m, heads),
         "k_cache": cache["k"],
         "v_cache": cache["v"],
         **scales,
@@ -251,6 +262,16 @@ def run_whole(a: dict[str, Any]) -> None:
 
 
 def example(rng: np.random.Generator) -> Example:
+    """float_example, of which some have quantised queries."""
+    made = float_example(rng)
+    if rng.random() < 0.6:
+        return made
+    q = made.inputs["q"]
+    q8, scale = quantize_rows(q.reshape(q.shape[0], int(made.attrs["n_heads"]), -1))
+    return Example({**made.inputs, "q": q8.reshape(q.shape), "q_scale": scale}, made.attrs, made.pos)
+
+
+def float_example(rng: np.random.Generator) -> Example:
     """Random queries over a random cache, grouped-query, peaked or flat."""
     kv, group, d = int(rng.integers(1, 4)), int(rng.integers(1, 4)), 2 * int(rng.integers(1, 17))
     m, pos = int(rng.integers(1, 4)), int(rng.integers(0, 70))
@@ -358,12 +379,12 @@ KERNELS = (
     Kernel(
         "attention",
         (
-            Param("q", "in", "f32"),
+            Param("q", "in", "i8"),
+            Param("q_scale", "in", "f32"),
             Param("k", "in", "i8"),
             Param("k_scale", "in", "f16"),
             Param("v", "in", "i8"),
             Param("v_scale", "in", "f16"),
-            Param("q8", "out", "i8"),
             Param("s", "out", "f32"),
             Param("p", "out", "u8"),
             Param("r", "out", "f16", optional=True),
@@ -375,7 +396,7 @@ KERNELS = (
         run_whole,
         _whole_work,
         directed=True,
-        scratch=("q8", "s", "p", "r", "found"),
+        scratch=("s", "p", "r", "found"),
     ),
 )
 DOC = "causal grouped-query attention over the int8 cache"

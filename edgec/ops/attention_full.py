@@ -25,6 +25,7 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
     """q f32[m, n_heads * head_dim] over the cache's four states, with length i32[1], gives y of q's type."""
     limits = [name for name in LIMITS if name in attrs]
     require(not limits, f"attention_full has no {', '.join(limits)}")
+    require(types["q"].dtype == "f32", f"attention_full of queries of {types['q'].dtype}, not f32")
     require(types["length"] == TensorType((1,), "i32"), f"attention_full's length is {types['length']}, not i32[1]")
     return attention.infer(types, attrs)
 
@@ -72,7 +73,7 @@ def run_softmax(a: dict[str, Any]) -> None:
 
 def example(rng: np.random.Generator) -> Example:
     """Attention's, over any part of the cache."""
-    made = attention.example(rng)
+    made = attention.float_example(rng)
     attrs = {name: value for name, value in made.attrs.items() if name not in LIMITS}
     length = int(rng.integers(1, made.inputs["k_cache"].shape[0] + 1))
     return Example({**made.inputs, "length": np.array([length], np.int32)}, attrs, made.pos)

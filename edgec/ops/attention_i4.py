@@ -17,7 +17,7 @@ from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-    """q f32[m, n_heads * head_dim] over the cache's four states gives y of q's type."""
+    """As attention's, of a cache with two elements a byte."""
     (d,) = ints(attrs, "head_dim")
     require(d % 2 == 0, f"a head_dim of {d} is odd; 4-bit elements go two a byte")
     wide = {r: TensorType((types[r].shape[0], 2 * types[r].shape[1]), "i8") for r in ("k_cache", "v_cache")}

@@ -1,7 +1,9 @@
-"""rope_append: rope of queries and keys and kv_append of keys and values in one call, bit for bit as one by one.
+"""rope_append: rope of queries and keys, quantize_dynamic of each head of queries and kv_append of keys and values in one
+call, bit for bit as one by one.
 
 x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined
-matrices. Keys are rotated where they are, so nothing else may read x.
+matrices. Queries and keys are rotated where they are, so nothing else may read x. What attention reads of queries is
+their int8: heads are quantised while cores that have no keys and values would wait.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
-from edgec.ops import kv_append, rope
+from edgec.ops import kv_append, quantize_dynamic, rope
 from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
 
@@ -29,22 +31,29 @@ def _append(attrs: Attrs) -> dict[str, Attr]:
     return {"head_dim": attrs["head_dim"], "v_first": sum(_widths(attrs))}
 
 
+def _group(attrs: Attrs) -> dict[str, Attr]:
+    return {"group_size": attrs["head_dim"]}
+
+
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
-    """y of the queries as rope gives it, and the rows that kv_append writes."""
+    """q i8[m, n_heads * head_dim] and q_scale f32[m, n_heads] of the queries, and the rows that kv_append writes."""
     queries, keys = _widths(attrs)
     x = types["x"]
     require(x.shape[1] == queries + 2 * keys, f"rope_append of rows of {x.shape[1]}, not {queries} + 2 x {keys}")
     y = rope.infer(types, _rope(attrs, 0, queries))["y"]
     k = rope.infer(types, _rope(attrs, queries, keys))["y"]
-    return {"y": y, **kv_append.infer({**types, "k": k, "v": x}, _append(attrs))}
+    quantised = quantize_dynamic.infer({"x": y}, _group(attrs))
+    rows = kv_append.infer({**types, "k": k, "v": x}, _append(attrs))
+    return {"q": quantised["q"], "q_scale": quantised["scale"], **rows}
 
 
 def _both(inputs: Arrays, attrs: Attrs, pos: int, ideal: bool) -> Arrays:
     queries, keys = _widths(attrs)
-    rotate, append = (rope.ideal, kv_append.ideal) if ideal else (rope.reference, kv_append.reference)
+    rotate, quantise, append = (getattr(op, "ideal" if ideal else "reference") for op in (rope, quantize_dynamic, kv_append))
     y = rotate(inputs, _rope(attrs, 0, queries), pos)["y"]
     inputs["k"], inputs["v"] = rotate(inputs, _rope(attrs, queries, keys), pos)["y"], inputs["x"]
-    return {"y": y, **append(inputs, _append(attrs), pos)}
+    quantised = quantise({"x": y}, _group(attrs), pos)
+    return {"q": quantised["q"], "q_scale": quantised["scale"], **append(inputs, _append(attrs), pos)}
 
 
 def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
@@ -53,19 +62,20 @@ def reference(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
 
 
 def ideal(inputs: Arrays, attrs: Attrs, pos: int) -> Arrays:
-    """A float32 cache."""
+    """Float32 queries and a float32 cache."""
     return _both(dict(inputs), attrs, pos, ideal=True)
 
 
 def run(a: dict[str, Any]) -> None:
-    """Kernel twin: the table's rows of the m positions already gathered; keys are rotated in x."""
+    """Kernel twin: the table's rows of the m positions already gathered; queries and keys are rotated in x."""
     m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
     x = a["x"][: m * (heads + 2 * kv) * d].reshape(m, heads + 2 * kv, d)
-    for first, count, to in ((0, heads, a["y"]), (heads, kv, np.zeros(m * kv * d, np.float32))):
-        flat = np.ascontiguousarray(x[:, first : first + count]).reshape(-1)
-        rope.run({**a, "x": flat, "y": to, "heads": count, "ldx": count * d})
-        if first:
-            x[:, heads : heads + kv] = to.reshape(m, kv, d)
+    flat = np.ascontiguousarray(x[:, : heads + kv]).reshape(-1)
+    rope.run({**a, "x": flat, "y": flat, "heads": heads + kv, "ldx": (heads + kv) * d})
+    x[:, : heads + kv] = flat.reshape(m, heads + kv, d)
+    queries = np.ascontiguousarray(x[:, :heads]).reshape(-1)
+    rows = {"rows": m * heads, "k": d, "group_size": d}
+    quantize_dynamic.run({"x": queries, "q": a["q"], "scale": a["q_scale"], "sums": None, **rows})
     for role, first, shift in (("k", heads, a["shift"]), ("v", heads + kv, None)):
         new = np.ascontiguousarray(x[:, first : first + kv]).reshape(-1)
         numbers = {"rows": m * kv, "heads": kv, "k": d, "ldx": kv * d}
@@ -114,7 +124,8 @@ KERNEL = Kernel(
         Param("x", "inout", "f32"),
         Param("table", "in", "i16"),
         Param("shift", "in", "f32", optional=True),
-        Param("y", "out", "f32"),
+        Param("q", "out", "i8"),
+        Param("q_scale", "out", "f32"),
         Param("k_q", "out", "i8"),
         Param("k_scale", "out", "f16"),
         Param("v_q", "out", "i8"),
@@ -129,5 +140,5 @@ KERNEL = Kernel(
     _work,
     directed=True,
 )
-DOC = "queries and keys rotated, keys and values quantised and appended to the cache"
+DOC = "queries and keys rotated, queries, keys and values quantised, those of keys and values appended to the cache"
 OPS = (Op("rope_append", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -3,7 +3,8 @@
     gate_up_silu    gate and up on N-EUREKA, silu_mul of them, and quantize_dynamic of that
     norm_quantize   rmsnorm, and quantize_dynamic as its only reader
     silu_quantize   silu_mul, and quantize_dynamic as its only reader
-    rope_append     rope of queries and of keys, and the kv_append of their matrix's result: one call has one fork
+    rope_append     rope of queries and of keys, the kv_append of their matrix's result, and what attention, if it alone
+                    reads the queries, does to them first, to quantise them: one call has one fork
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
 
 What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edgec.cost.engine import call_cycles
-from edgec.ir.graph import Attr, Graph, Node
+from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import find
 from edgec.ops.matmul_w4a8_neureka import half
@@ -29,17 +30,18 @@ QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
     """A new graph for a target; `which` says whether to do each of the five by name."""
     nodes = list(graph.nodes)
+    added: dict[str, Value] = {}
     if which("gate_up_silu"):
         nodes = _with_silu(graph, nodes, target)
     for name, op in QUANTIZED.items():
         if which(name):
             nodes = _with_quantize(graph, nodes, op, target)
     if which("rope_append"):
-        nodes = _with_rope_append(graph, nodes)
+        nodes = _with_rope_append(graph, nodes, added)
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     written = {v for node in nodes for v in node.outputs.values()}
-    values = {name: v for name, v in graph.values.items() if v.kind != "activation" or name in written}
+    values = {name: v for name, v in (graph.values | added).items() if v.kind != "activation" or name in written}
     result = Graph(graph.name, graph.rows, values, nodes, list(graph.outputs))
     verify_graph(result, "fuse")
     return result
@@ -81,8 +83,11 @@ def _with_quantize(graph: Graph, nodes: list[Node], op: str, target: Target) -> 
     return [fused.get(node.name, node) for node in nodes if node.name not in gone]
 
 
-def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
-    """Each kv_append of values out of joined columns with the two rope that read the others, in its own place."""
+def _with_rope_append(graph: Graph, nodes: list[Node], added: dict[str, Value]) -> list[Node]:
+    """Each kv_append of values out of joined columns with the two rope that read the others, in its own place.
+
+    added: takes the values of quantised queries.
+    """
     writer = {v: node for node in nodes for v in node.outputs.values()}
     readers = _readers(nodes)
     fused: dict[str, Node] = {}
@@ -97,22 +102,30 @@ def _with_rope_append(graph: Graph, nodes: list[Node]) -> list[Node]:
             continue
         if readers[keys.outputs["y"]] != [node] or keys.outputs["y"] in graph.outputs:
             continue
+        y, d = queries.outputs["y"], int(keys.attrs["head_dim"])
+        attends = readers.get(y, [])
+        if y in graph.outputs or [n.op for n in attends] not in (["attention"], ["attention_i4"]):
+            continue
         ends = [int(n.attrs["first"]) + int(n.attrs["width"]) for n in (queries, keys)]
         begins = [int(n.attrs["first"]) for n in (queries, keys)]
         alike = all(queries.attrs[key] == keys.attrs[key] for key in ("head_dim", "unit"))
-        alike = alike and queries.inputs["table"] == keys.inputs["table"]
+        alike = alike and queries.inputs["table"] == keys.inputs["table"] and attends[0].attrs["head_dim"] == d
         columns = ends[1] + int(keys.attrs["width"])
         if [*begins, int(node.attrs["v_first"])] != [0, *ends] or columns != graph.type_of(x).shape[1] or not alike:
             continue
-        d = int(keys.attrs["head_dim"])
         inputs = {"x": x, "table": keys.inputs["table"]} | {r: v for r, v in node.inputs.items() if r not in "kv"}
         attrs: dict[str, Attr] = {
             "n_heads": int(queries.attrs["width"]) // d,
             "n_kv_heads": int(keys.attrs["width"]) // d,
         }
         attrs |= {"head_dim": d, "unit": float(keys.attrs["unit"])}
-        outputs = {"y": queries.outputs["y"], **node.outputs}
-        fused[node.name] = Node(node.name, "rope_append", inputs, outputs, attrs, node.source)
+        q = {"q": f"{y}.q8g{d}", "q_scale": f"{y}.q8g{d}.scale"}
+        rows, width = graph.type_of(y).shape
+        types = {"q": TensorType((rows, width), "i8"), "q_scale": TensorType((rows, width // d), "f32")}
+        added |= {name: Value(name, types[role], "activation", queries.source) for role, name in q.items()}
+        fused[node.name] = Node(node.name, "rope_append", inputs, {**q, **node.outputs}, attrs, node.source)
+        attend = attends[0]
+        fused[attend.name] = replace(attend, inputs={**attend.inputs, **q})
         gone |= {queries.name, keys.name}
     return [fused.get(node.name, node) for node in nodes if node.name not in gone]
 

@@ -103,18 +103,18 @@ typedef struct {
 
 void edgec_attention_finish(const edgec_attention_finish_args *a, uint32_t core, uint32_t n_cores);
 
-/* Quantises the queries as quantize_dynamic does, a head being a group, and does the rest. Directed: core 0 calls it alone.
- * q8, s, p, r and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
+/* All of them, without a cap or a window. Directed: core 0 calls it alone.
+ * s, p, r and found are room to work in, and hold nothing of meaning afterwards. Cores that run at once are at most
  * `cores`, and each of them does up to `lanes` rows and heads together: 1, or 3, or 4 instead where head_dim is 4. Rooms
  * are at least cores * lanes. Where found is given, rooms are also at least n_heads: cores may share the heads of a row. lds is
  * a multiple of 4. */
 typedef struct {
-    const float *q;          /* [m][n_heads][head_dim] */
+    const int8_t *q;         /* [m][n_heads][head_dim] */
+    const float *q_scale;    /* [m][n_heads] */
     const int8_t *k;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *k_scale; /* [pos + m][n_kv_heads], binary16 */
     const int8_t *v;         /* [pos + m][n_kv_heads][head_dim] */
     const uint16_t *v_scale; /* [pos + m][n_kv_heads], binary16 */
-    int8_t *q8;              /* [rooms][head_dim] */
     float *s;                /* [rooms][lds] */
     uint8_t *p;              /* [rooms][lds] */
     uint16_t *r;             /* [cores][lds], or NULL where lanes is 1 */

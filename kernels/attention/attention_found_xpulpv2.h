@@ -4,7 +4,7 @@
 
 #include "attention.h"
 
-/* Numbers of a head and core in found [4][rooms][cores]; scales have their key/value head's. The factor of scores has
+/* Numbers of a head and core in found [4][rooms][cores]; scales have their key/value head's. The factor of p . v has
  * place 0 of its head. */
 enum { EDGEC_FOUND_FACTOR, EDGEC_FOUND_SCORE, EDGEC_FOUND_SUM, EDGEC_FOUND_SCALE };
 

@@ -18,11 +18,10 @@ typedef struct {
     uint32_t kv;                  /* key/value head */
     uint32_t unit[EDGEC_LANES];   /* row * n_heads + head */
     uint32_t length[EDGEC_LANES]; /* positions that it sees, ascending */
-    float factor[EDGEC_LANES];    /* of scores */
+    float factor[EDGEC_LANES];    /* of queries their scales, then of p . v */
     float top[2u * EDGEC_LANES];  /* the largest score */
     uint32_t total[EDGEC_LANES];  /* of e */
     float most[2u * EDGEC_LANES]; /* the largest scale of values */
-    int8_t *q8;                   /* [EDGEC_LANES][head_dim] */
     float *s;                     /* [EDGEC_LANES][lds] */
     uint8_t *p;                   /* [EDGEC_LANES][lds]; of four lanes together [lds / 4][4][4] */
     uint16_t *r;                  /* [lds] */
@@ -34,7 +33,7 @@ EDGEC_APART void edgec_lanes_apart(const edgec_attention_args *a, edgec_lanes *o
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
         const uint32_t most = edgec_most_scale(a->v_scale + of->kv, a->n_kv_heads, of->length[l], 0);
-        edgec_attend(a, of->unit[l], of->kv, of->length[l], most, of->q8, of->s, of->p);
+        edgec_attend(a, of->unit[l], of->kv, of->length[l], most, of->s, of->p);
     }
 }
 
@@ -150,9 +149,8 @@ EDGEC_INLINE int edgec_lanes_quad(const edgec_attention_args *a, edgec_lanes *of
     uint32_t largest = 0;
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < of->count; l++) {
-        float scale;
-        scores->q[l] = edgec_quantize_four(a->q + 4u * of->unit[l], &scale);
-        scale *= a->factor;
+        const float scale = a->q_scale[of->unit[l]] * a->factor;
+        scores->q[l] = edgec_load_word(a->q + 4u * of->unit[l]);
         largest = edgec_p_maxu(largest, edgec_bits(scale));
         scores->scale[l] = scale * EDGEC_UP;
     }
@@ -197,11 +195,13 @@ EDGEC_INLINE int edgec_lanes_trio(const edgec_attention_args *a, edgec_lanes *of
     const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
     EDGEC_UNROLL_1
     for (uint32_t l = 0; l < 3u; l++) {
-        of->factor[l] = edgec_query(a, of->unit[l], of->q8 + l * d);
+        of->factor[l] = a->q_scale[of->unit[l]];
     }
     edgec_trio_scores scores;
     edgec_score_trio_of(&scores, &keys, a->lds);
-    if (!edgec_score_trio(&scores, of->q8, &keys, of->factor, of->s, all, most, of->top, 1)) {
+    edgec_score_trio_apart(&scores, d * (of->unit[1] - of->unit[0]), d * (of->unit[2] - of->unit[1]));
+    if (!edgec_score_trio(&scores, a->q + of->unit[0] * d, &keys, of->factor, a->factor, of->s, all, most,
+                          of->top, 1)) {
         return 0;
     }
     edgec_lanes_hide(a, of, all);
@@ -245,7 +245,6 @@ EDGEC_INLINE void edgec_lanes_of(const edgec_attention_args *a, uint32_t core, u
     edgec_lanes lanes;
     edgec_quad_scores scores = {0}; /* what a head has in common: with its first rows */
     const uint32_t room = core * a->lanes;
-    lanes.q8 = a->q8 + room * a->head_dim;
     lanes.s = a->s + room * a->lds;
     lanes.p = a->p + room * a->lds;
     lanes.r = a->r + core * a->lds;

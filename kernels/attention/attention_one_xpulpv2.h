@@ -8,34 +8,22 @@
 #include "edgec_softmax_xpulpv2.h"
 #include "edgec_values_xpulpv2.h"
 
-/* The query of a row and head, quantised to q8 [head_dim]; returns the factor of its scores. */
-EDGEC_INLINE float edgec_query(const edgec_attention_args *a, uint32_t unit, int8_t *q8) {
-    const uint32_t d = a->head_dim;
-    const float *q = a->q + (size_t)unit * d; /* [head_dim] */
-    int32_t sum;
-    if (d == 4u) {
-        float scale;
-        edgec_store_word(q8, edgec_quantize_four(q, &scale));
-        return scale * a->factor;
-    }
-    return edgec_quantize_under(edgec_top(q, d, 0.0f), q, q8, d, &sum) * a->factor;
-}
-
 /* p of one row and head, which has key/value head j and sees `length` positions, whose largest scale of values is `most`;
- * returns the factor of p . v. q8, s, p: of one room. */
+ * returns the factor of p . v. s, p: of one room. */
 EDGEC_INLINE float edgec_weights(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
-                                 uint32_t most, int8_t *q8, float *s, uint8_t *p) {
+                                 uint32_t most, float *s, uint8_t *p) {
     const uint32_t kv = a->n_kv_heads, d = a->head_dim;
     const edgec_keys keys = {(const uint8_t *)a->k + j * d, a->k_scale + j, kv * d, d, kv};
-    const float top = edgec_score_row(8, q8, keys, edgec_query(a, unit, q8), s, length);
+    const float top =
+        edgec_score_row(8, a->q + (size_t)unit * d, keys, a->q_scale[unit] * a->factor, s, length);
     return edgec_softmax_row(s, p, a->v_scale + j, kv, length, 0, top, most);
 }
 
 /* y of one row and head. */
 EDGEC_INLINE void edgec_attend(const edgec_attention_args *a, uint32_t unit, uint32_t j, uint32_t length,
-                               uint32_t most, int8_t *q8, float *s, uint8_t *p) {
+                               uint32_t most, float *s, uint8_t *p) {
     const uint32_t kv = a->n_kv_heads, d = a->head_dim;
-    const float factor = edgec_weights(a, unit, j, length, most, q8, s, p);
+    const float factor = edgec_weights(a, unit, j, length, most, s, p);
     edgec_mix_head(p, a->v + j * d, kv * d, d, length, factor, a->y + (size_t)unit * d);
 }
 
@@ -65,8 +53,8 @@ EDGEC_COMPACT static void edgec_attention_heads(const void *args, uint32_t core,
         } else {
             most >>= 16;
         }
-        edgec_attend(a, row * a->n_heads + head, j, length, most & 0xFFFFu, a->q8 + core * a->head_dim,
-                     a->s + core * a->lds, a->p + core * a->lds);
+        edgec_attend(a, row * a->n_heads + head, j, length, most & 0xFFFFu, a->s + core * a->lds,
+                     a->p + core * a->lds);
         if (++row == a->m) {
             row = 0;
             head++;

@@ -2,7 +2,6 @@
  * work as a team (edgec_fork.h), so that a phase costs no more than a barrier.
  *
  *     phase     what a core has an even share of           what it leaves in `found`
- *     queries   heads                                      each head's factor of scores
  *     scores    tiles of all keys, for the heads that      each head's largest score there, and the largest scale of
  *               share them                                 its values
  *     weights   the same                                   each head's sum of e there
@@ -31,17 +30,6 @@ EDGEC_INLINE edgec_range edgec_split_next(edgec_range *mine, uint32_t tiles) {
     mine->begin -= part.begin;
     mine->end -= part.end;
     return part;
-}
-
-EDGEC_INLINE void edgec_split_queries(const edgec_attention_args *a, uint32_t core, uint32_t n_cores) {
-    const uint32_t d = a->head_dim;
-    const edgec_range mine = edgec_share(a->n_heads, core, n_cores);
-    for (uint32_t head = mine.begin; head < mine.end; head++) {
-        const float *q = a->q + head * d; /* [head_dim] */
-        int32_t sum;
-        const float scale = edgec_quantize_under(edgec_top(q, d, 0.0f), q, a->q8 + head * d, d, &sum);
-        *edgec_found(a, EDGEC_FOUND_FACTOR, head) = scale * a->factor;
-    }
 }
 
 /* Scores of one head, apart: three together are the rule. */
@@ -75,17 +63,17 @@ EDGEC_INLINE void edgec_split_scores(const edgec_attention_args *a, uint32_t cor
         edgec_found(a, EDGEC_FOUND_SCALE, head)[core] = edgec_f16_to_f32((uint16_t)most);
         EDGEC_UNROLL_1
         for (uint32_t left = group; left > 0;) {
-            const int8_t *q = a->q8 + head * d;
-            const float *factor = edgec_found(a, EDGEC_FOUND_FACTOR, head);
+            const int8_t *q = a->q + head * d;
+            const float *scale = a->q_scale + head;
             float *s = a->s + head * a->lds + begin;
             uint32_t done = 1;
             if (end <= begin) {
                 *top = edgec_float(0xFF800000u); /* minus infinity */
-            } else if (left >= 3u && edgec_score_trio(&trio, q, &keys, factor, s, end - begin, end - begin,
-                                                      top, a->cores)) {
+            } else if (left >= 3u && edgec_score_trio(&trio, q, &keys, scale, a->factor, s, end - begin,
+                                                      end - begin, top, a->cores)) {
                 done = 3;
             } else {
-                *top = edgec_split_row(q, &keys, *factor, s, end - begin);
+                *top = edgec_split_row(q, &keys, *scale * a->factor, s, end - begin);
             }
             top += done * a->cores;
             head += done;
@@ -146,8 +134,6 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
 static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_attention_args, a, args);
-    edgec_split_queries(a, core, n_cores);
-    hal_barrier();
     edgec_split_scores(a, core, n_cores);
     hal_barrier();
     edgec_split_weights(a, core, n_cores);

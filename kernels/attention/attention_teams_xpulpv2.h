@@ -3,7 +3,7 @@
  * four elements:
  *
  *     step      what a core does of its team's head       what it leaves in `found`
- *     scores    the query, scores of its positions        the largest score, the largest scale of the values
+ *     scores    those of its positions                    the largest score, the largest scale of the values
  *     weights   those of its positions                    their sum of e
  *     values    its words
  *
@@ -25,7 +25,7 @@ typedef struct {
 
 /* s of positions begin .. end - 1 of a head, with or without some before. args: edgec_attention_args, whose addresses are
  * loaded where they are used, as there are more than registers. */
-EDGEC_INLINE edgec_tops edgec_teams_scores(const void *args, uint32_t head, edgec_range of, uint32_t core) {
+EDGEC_INLINE edgec_tops edgec_teams_scores(const void *args, uint32_t head, edgec_range of) {
     EDGEC_KNOWN(edgec_attention_args, a, args);
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, j = head / (a->n_heads / kv);
     if (of.begin >= of.end) {
@@ -37,9 +37,8 @@ EDGEC_INLINE edgec_tops edgec_teams_scores(const void *args, uint32_t head, edge
     const uint32_t at = of.begin * kv + j, count = of.end - of.begin;
     const edgec_keys keys = {(const uint8_t *)a->k + at * d, a->k_scale + at, kv * d, d, kv};
     const uint32_t most = edgec_most_scale(a->v_scale + at, kv, count, 0);
-    int8_t *q8 = a->q8 + core * d;
-    const float exact = edgec_query(a, head, q8);
-    return (edgec_tops){edgec_score_row(8, q8, keys, exact, a->s + head * a->lds + of.begin, count),
+    return (edgec_tops){edgec_score_row(8, a->q + head * d, keys, a->q_scale[head] * a->factor,
+                                        a->s + head * a->lds + of.begin, count),
                         edgec_f16_to_f32((uint16_t)most)};
 }
 
@@ -87,7 +86,7 @@ EDGEC_COMPACT static void edgec_attention_teams(const void *args, uint32_t core,
             of = (edgec_range){4u * of.begin, edgec_p_minu(4u * of.end, length)};
             words = edgec_share(a->head_dim / 4u, place, cores);
         }
-        edgec_tops tops = edgec_teams_scores(args, head, of, core);
+        edgec_tops tops = edgec_teams_scores(args, head, of);
         if (shared) {
             float *all = edgec_found(a, EDGEC_FOUND_SCORE, head);
             float *scales = edgec_found(a, EDGEC_FOUND_SCALE, head);

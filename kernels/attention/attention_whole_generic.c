@@ -2,7 +2,6 @@
 
 #include "attention_head_generic.h"
 #include "edgec_fork.h"
-#include "edgec_rows.h"
 
 static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_attention_args *a = args;
@@ -10,17 +9,14 @@ static void edgec_attention_heads(const void *args, uint32_t core, uint32_t n_co
     const uint32_t d = a->head_dim, kv = a->n_kv_heads, stride = kv * d;
     const uint32_t per_kv = a->n_heads / kv;
     const size_t place = core % a->rooms; /* a HAL with more cores runs them one after the other */
-    int8_t *q8 = a->q8 + place * d;       /* [head_dim] */
     float *s = a->s + place * a->lds;     /* [length] */
     uint8_t *p = a->p + place * a->lds;   /* [length] */
     for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
         const uint32_t row = unit / a->n_heads;
         const uint32_t j = unit % a->n_heads / per_kv;
         const uint32_t length = a->pos + row + 1u;
-        int32_t sum;
-        const float q_scale = edgec_quantize_group(a->q + (size_t)unit * d, q8, d, &sum);
-        edgec_scores_head(q8, a->k + (size_t)j * d, stride, d, q_scale * a->factor, a->k_scale + j, kv, s,
-                          length);
+        edgec_scores_head(a->q + (size_t)unit * d, a->k + (size_t)j * d, stride, d,
+                          a->q_scale[unit] * a->factor, a->k_scale + j, kv, s, length);
         const float scale = edgec_softmax_of_row(s, p, a->v_scale + j, length, 0, kv);
         float *y = a->y + (size_t)unit * d; /* [head_dim] */
         for (uint32_t i = 0; i < d; i += EDGEC_BLOCK) {

@@ -24,7 +24,7 @@ static void edgec_attention_words(const void *args, uint32_t core, uint32_t n_co
     for (uint32_t head = heads.begin; head < heads.end; head++) {
         *edgec_found(a, EDGEC_FOUND_FACTOR, head) =
             edgec_weights(a, head, j, length, edgec_most_scale(a->v_scale + j, kv, length, 0),
-                          a->q8 + head * d, a->s + head * a->lds, a->p + head * a->lds);
+                          a->s + head * a->lds, a->p + head * a->lds);
         if (++first == group) {
             first = 0;
             j++;

@@ -150,6 +150,15 @@ EDGEC_INLINE void edgec_kv_bytes(const float **x, int8_t **q, uint32_t k, float 
 #define EDGEC_LEAST_SCALE 0x38800000u
 #define EDGEC_SCALES      (0x477FE000u - EDGEC_LEAST_SCALE)
 
+/* A scale as binary16 to `half`, and as what that is to `rounded`, if it lies between 2^-14 and 65504; else returns 1. */
+EDGEC_INLINE uint32_t edgec_kv_scale(float scale, uint16_t *half, float *rounded) {
+    const uint32_t exact = edgec_bits(scale);
+    const uint32_t bits = (exact + 0xFFFu + edgec_p_extractu(exact, 1, 13)) >> 13; /* as edgec_f16_from_f32 */
+    *half = (uint16_t)(bits - (112u << 10));
+    *rounded = edgec_float(bits << 13);
+    return exact - EDGEC_LEAST_SCALE >= EDGEC_SCALES;
+}
+
 /* `count` heads next to each other, at least one, without a shift, of k elements, a multiple of 4, if their scales lie
  * between 2^-14 and 65504; else returns 1, and what it wrote is void. No quotient there needs a clamp: it is 127.07 at
  * most. */
@@ -158,15 +167,22 @@ EDGEC_INLINE uint32_t edgec_kv_fours(const float *x, int8_t *q, uint16_t *scale,
     uint32_t bad = 0;
     EDGEC_UNROLL_1
     do {
-        uint32_t bits = edgec_bits(edgec_kv_top(&x, k) * EDGEC_ONE_127TH);
-        if (EDGEC_SELDOM(bits - EDGEC_LEAST_SCALE >= EDGEC_SCALES)) {
-            bad = 1;
-        }
-        bits = (bits + 0xFFFu + edgec_p_extractu(bits, 1, 13)) >> 13; /* as edgec_f16_from_f32 */
-        *scale++ = (uint16_t)(bits - (112u << 10));
-        edgec_kv_bytes(&again, &q, k, edgec_reciprocal(edgec_float(bits << 13)), EDGEC_MAGIC_BITS);
+        float rounded;
+        bad |= edgec_kv_scale(edgec_kv_top(&x, k) * EDGEC_ONE_127TH, scale++, &rounded);
+        edgec_kv_bytes(&again, &q, k, edgec_reciprocal(rounded), EDGEC_MAGIC_BITS);
     } while (--count);
     return bad;
+}
+
+/* The same of queries, whose scales are floats of any size. */
+EDGEC_INLINE void edgec_queries(const float *x, int8_t *q, float *scale, uint32_t count, uint32_t k) {
+    const float *again = x;
+    EDGEC_UNROLL_1
+    do {
+        const float top = edgec_kv_top(&x, k);
+        *scale++ = top * EDGEC_ONE_127TH;
+        edgec_kv_bytes(&again, &q, k, edgec_top_inverse(top), EDGEC_MAGIC_BITS);
+    } while (--count);
 }
 
 #endif

@@ -16,8 +16,8 @@ typedef struct {
     const uint8_t *k; /* of the first position */
     uint32_t stride;  /* bytes from position to position */
     uint32_t back;    /* from the fourth position to the first one's next word */
-    const int8_t *q;  /* [3][d] */
-    uint32_t d;       /* elements of a head: whole words */
+    const int8_t *q;  /* of the first head */
+    uint32_t q_step;  /* bytes from the second head to the third one */
     uint32_t q_back;  /* from the third head to the first one's next word */
     const uint16_t *k_scale;
     uint32_t step;   /* bytes from position to position */
@@ -28,6 +28,8 @@ typedef struct {
     float top[3];    /* the largest score; what it is at first counts too */
     uint32_t s_back; /* bytes from the third head to the first one's next position */
     uint32_t next;   /* and of k from a tile's first position behind its words to the next one */
+    uint32_t q_next; /* and from the first head of q to the second one */
+    uint32_t words;  /* of a head */
 } edgec_trio_scores;
 
 /* Sums of p times v, over whole tiles of 4 positions. */
@@ -46,6 +48,7 @@ typedef struct {
 _Static_assert(offsetof(edgec_trio_scores, q) == 12 && offsetof(edgec_trio_scores, k_scale) == 24 &&
                    offsetof(edgec_trio_scores, s) == 32 && offsetof(edgec_trio_scores, scale) == 44 &&
                    offsetof(edgec_trio_scores, top) == 56 && offsetof(edgec_trio_scores, next) == 72 &&
+                   offsetof(edgec_trio_scores, words) == 80 &&
                    offsetof(edgec_trio_values, stride) == 12 && offsetof(edgec_trio_values, sums) == 20,
                "as the loops below read them");
 
@@ -90,13 +93,12 @@ EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
     uint32_t a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, q0, q1, q2, ka, kb, t, p, r;
     uint32_t at, d, k, stride, back, ks, step, s;
     __asm__ volatile(
-        GET(k, "0") GET(stride, "4") GET(at, "12") GET(d, "16") GET(ks, "24") GET(step, "28") GET(s, "32") GET(t, "40")
-        EDGEC_HWLOOP("1", "%[t]", "117",
+        GET(k, "0") GET(stride, "4") GET(d, "16") GET(ks, "24") GET(step, "28") GET(s, "32") GET(t, "40")
+        EDGEC_HWLOOP("1", "%[t]", "118",
             ZERO(a0) ZERO(a1) ZERO(a2) ZERO(a3) ZERO(b0) ZERO(b1) ZERO(b2) ZERO(b3) ZERO(c0) ZERO(c1) ZERO(c2) ZERO(c3)
-            GET(back, "8") GET(r, "20")
-            "srli %[t], %[d], 2\n\t"
+            GET(t, "80") GET(back, "8") GET(at, "12") GET(p, "76") GET(r, "20")
             EDGEC_HWLOOP_INNER("0", "%[t]", "19",
-                EDGEC_P_LW_R("%[q0]", "%[d]", "%[at]")
+                EDGEC_P_LW_R("%[q0]", "%[p]", "%[at]")
                 EDGEC_P_LW_R("%[q1]", "%[d]", "%[at]")
                 EDGEC_P_LW_R("%[q2]", "%[r]", "%[at]")
                 KEY(ka) KEY(kb)
@@ -107,7 +109,6 @@ EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
             GET(p, "72") GET(q0, "44") GET(q1, "48") GET(q2, "52") GET(ka, "36") GET(kb, "68")
             SHIFT
             "add %[k], %[k], %[p]\n\t"
-            "sub %[at], %[at], %[d]\n\t"
             SCORES(a0, b0, c0, KEY_SCALE, SHIFT) SCORES(a1, b1, c1, KEY_SCALE, SHIFT)
             SCORES(a2, b2, c2, KEY_SCALE, SHIFT) SCORES(a3, b3, c3, "", "")
             TOP(a0, a1, a2, a3, "56") TOP(b0, b1, b2, b3, "60") TOP(c0, c1, c2, c3, "64"))
@@ -165,10 +166,12 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
 #else
 
 EDGEC_INLINE void edgec_score_trio_tiles(edgec_trio_scores *of) {
+    const int8_t *q = of->q;
     for (uint32_t h = 0; h < 3u; h++) {
-        edgec_keys keys = {of->k, of->k_scale, of->stride, of->d, of->step / 2u};
+        edgec_keys keys = {of->k, of->k_scale, of->stride, 4u * of->words, of->step / 2u};
         float *s = of->s + h * (of->lds / 4u);
-        of->top[h] = edgec_score_tiles(of->q + h * of->d, &keys, of->scale[h], &s, of->tiles, of->top[h]);
+        of->top[h] = edgec_score_tiles(q, &keys, of->scale[h], &s, of->tiles, of->top[h]);
+        q += h == 0 ? of->q_next : of->q_step;
     }
     of->k += (size_t)4u * of->tiles * of->stride;
     of->k_scale += (size_t)4u * of->tiles * (of->step / 2u);
@@ -185,25 +188,32 @@ EDGEC_INLINE void edgec_mix_trio_tiles(edgec_trio_values *of) {
 
 #endif
 
-/* What does not depend on the heads and positions: such keys, score rows of lds numbers. */
+/* The heads of q lie so many bytes apart. */
+EDGEC_INLINE void edgec_score_trio_apart(edgec_trio_scores *of, uint32_t q_next, uint32_t q_step) {
+    of->q_next = q_next;
+    of->q_step = q_step;
+    of->q_back = 4u - q_next - q_step;
+}
+
+/* What does not depend on the heads and positions: such keys, score rows of lds numbers, heads of q next to each other. */
 EDGEC_INLINE void edgec_score_trio_of(edgec_trio_scores *of, const edgec_keys *keys, uint32_t lds) {
     of->stride = keys->stride;
     of->back = 4u - 3u * keys->stride;
-    of->d = keys->d;
-    of->q_back = 4u - 2u * keys->d;
+    of->words = keys->d / 4u;
+    edgec_score_trio_apart(of, keys->d, keys->d);
     of->step = 2u * keys->kv;
     of->lds = 4u * lds;
     of->s_back = 4u - 8u * lds;
     of->next = 4u * keys->stride - keys->d;
 }
 
-/* edgec_score_row of three heads: q [3][d], s [3][lds] of which [most] is written, exact [3 * next]; the largest scores of
- * the first `all` positions go to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay
+/* edgec_score_row of three heads: q of the first one, s [3][lds] of which [most] is written, scale [3]; the largest scores
+ * of the first `all` positions go to top [3 * next]. Whether they are served: whole words, at least a tile, factors that stay
  * finite. */
 EDGEC_INLINE int edgec_score_trio(edgec_trio_scores *of, const int8_t *q, const edgec_keys *keys,
-                                  const float *exact, float *s, uint32_t all, uint32_t most, float *top,
-                                  uint32_t next) {
-    const float f0 = exact[0], f1 = exact[next], f2 = exact[2u * next]; /* none is negative */
+                                  const float *scale, float factor, float *s, uint32_t all, uint32_t most,
+                                  float *top, uint32_t next) {
+    const float f0 = scale[0] * factor, f1 = scale[1] * factor, f2 = scale[2] * factor; /* none is negative */
     const uint32_t largest = edgec_p_maxu(edgec_p_maxu(edgec_bits(f0), edgec_bits(f1)), edgec_bits(f2));
     if (EDGEC_SELDOM((keys->d % 4u != 0) | (all < 4u) | (largest >= edgec_bits(EDGEC_UP_LIMIT)))) {
         return 0;

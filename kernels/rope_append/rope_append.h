@@ -1,9 +1,10 @@
-/* rope_append: queries and keys of new tokens rotated as rope does, keys and values quantised as kv_quantize does.
+/* rope_append: queries and keys of new tokens rotated as rope does, then queries quantised as quantize_dynamic does, a head
+ * being a group, and keys and values as kv_quantize does.
  *
- * Keys are rotated where they are in x, which is used up. The table's rows are those of the m positions. head_dim is even.
+ * Queries and keys are rotated where they are in x, which is used up. The table's rows are those of the m positions. head_dim
+ * is even.
  *
- * Directed: forks rows; or of fewer than eight one after the other a team, first for angles of all heads, then for heads of
- * keys and values.
+ * Directed: forks rows; or of fewer than eight one after the other a team, first for angles of all heads, then for heads.
  */
 #ifndef EDGEC_ROPE_APPEND_H
 #define EDGEC_ROPE_APPEND_H
@@ -14,7 +15,8 @@ typedef struct {
     float *x;             /* [m][n_heads + n_kv_heads + n_kv_heads][head_dim]: queries, keys, values */
     const int16_t *table; /* [m][head_dim]: half cosines, half sines */
     const float *shift;   /* [n_kv_heads][head_dim], what keys are quantised less, or NULL */
-    float *y;             /* [m][n_heads][head_dim]: the queries, rotated */
+    int8_t *q;            /* [m][n_heads][head_dim] */
+    float *q_scale;       /* [m][n_heads] */
     int8_t *k_q;          /* [m][n_kv_heads][head_dim] */
     uint16_t *k_scale;    /* [m][n_kv_heads], binary16 */
     int8_t *v_q;          /* [m][n_kv_heads][head_dim] */

@@ -42,6 +42,19 @@ EDGEC_INLINE edgec_angles edgec_angles_of(const int16_t *table, float unit) {
     "fadd.s %[d], %[d], %[u]\n\t"             \
     EDGEC_P_SW("%[b]", "8", y)                \
     EDGEC_P_SW("%[d]", "4", y)
+/* %[a] to %[d] times %[v] rounded, to q. 11 instructions. */
+#define EDGEC_FOUR_OF                                                        \
+    "fmul.s %[a], %[a], %[v]\n\t"                                            \
+    "fmul.s %[b], %[b], %[v]\n\t"                                            \
+    "fadd.s %[a], %[a], %[magic]\n\t"                                        \
+    "fmul.s %[c], %[c], %[v]\n\t"                                            \
+    "fadd.s %[b], %[b], %[magic]\n\t"                                        \
+    "fmul.s %[d], %[d], %[v]\n\t"                                            \
+    "fadd.s %[c], %[c], %[magic]\n\t"                                        \
+    EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")                                \
+    "fadd.s %[d], %[d], %[magic]\n\t"                                        \
+    EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")                                \
+    EDGEC_P_SW("%[a]", "4", "%[q]")
 /* %[a] to %[d] quantised to q [4], and their scale, as in edgec_kv_fours: 36 instructions. */
 #define EDGEC_KV_FOUR                                                        \
     "slli %[t], %[a], 1\n\t"                                                 \
@@ -69,17 +82,32 @@ EDGEC_INLINE edgec_angles edgec_angles_of(const int16_t *table, float unit) {
     "fnmsub.s %[w], %[u], %[v], %[one]\n\t"                                  \
     "fmadd.s %[w], %[w], %[w], %[w]\n\t"                                     \
     "fmadd.s %[v], %[v], %[w], %[v]\n\t"                                     \
-    "fmul.s %[a], %[a], %[v]\n\t"                                            \
-    "fmul.s %[b], %[b], %[v]\n\t"                                            \
-    "fadd.s %[a], %[a], %[magic]\n\t"                                        \
-    "fmul.s %[c], %[c], %[v]\n\t"                                            \
-    "fadd.s %[b], %[b], %[magic]\n\t"                                        \
-    "fmul.s %[d], %[d], %[v]\n\t"                                            \
-    "fadd.s %[c], %[c], %[magic]\n\t"                                        \
-    EDGEC_PV_PACKLO_B("%[a]", "%[b]", "%[a]")                                \
-    "fadd.s %[d], %[d], %[magic]\n\t"                                        \
-    EDGEC_PV_PACKHI_B("%[a]", "%[d]", "%[c]")                                \
-    EDGEC_P_SW("%[a]", "4", "%[q]")
+    EDGEC_FOUR_OF
+/* The same of queries, whose scales are floats: the quotient of 127 as in edgec_quotient. 33 instructions. */
+#define EDGEC_QUERY_FOUR                                                     \
+    "slli %[t], %[a], 1\n\t"                                                 \
+    "slli %[u], %[b], 1\n\t"                                                 \
+    "slli %[v], %[c], 1\n\t"                                                 \
+    EDGEC_P_MAXU("%[t]", "%[t]", "%[u]")                                     \
+    "slli %[u], %[d], 1\n\t"                                                 \
+    EDGEC_P_MAXU("%[t]", "%[t]", "%[v]")                                     \
+    EDGEC_P_MAXU("%[t]", "%[t]", "%[u]")                                     \
+    "srli %[t], %[t], 1\n\t"                                                 \
+    "sub %[v], %[guess], %[t]\n\t"                                           \
+    "fnmsub.s %[w], %[t], %[v], %[one]\n\t"                                  \
+    "add %[u], %[t], %[least]\n\t"                                           \
+    "fmadd.s %[w], %[w], %[w], %[w]\n\t"                                     \
+    EDGEC_P_MAXU("%[worst]", "%[worst]", "%[u]")                             \
+    "fmadd.s %[v], %[v], %[w], %[v]\n\t"                                     \
+    "fmul.s %[u], %[t], %[part]\n\t"                                         \
+    "fnmsub.s %[w], %[t], %[v], %[one]\n\t"                                  \
+    EDGEC_P_SW("%[u]", "4", "%[scale]")                                      \
+    "fmadd.s %[w], %[w], %[w], %[w]\n\t"                                     \
+    "fmadd.s %[v], %[v], %[w], %[v]\n\t"                                     \
+    "fmul.s %[w], %[n], %[v]\n\t"                                            \
+    "fnmsub.s %[u], %[t], %[w], %[n]\n\t"                                    \
+    "fmadd.s %[v], %[u], %[v], %[w]\n\t"                                     \
+    EDGEC_FOUR_OF
 /* What it takes: 1/127, less the least and the largest scale, half a unit of binary16's last place, its sign and exponent
  * and mantissa in a binary32, the lower exponent there, and what the reciprocal and the rounding take. */
 #define EDGEC_KV_FOUR_IN                                                                                     \
@@ -88,21 +116,29 @@ EDGEC_INLINE edgec_angles edgec_angles_of(const int16_t *table, float unit) {
 /* clang-format on */
 #endif
 
-/* count heads of x [count][4] rotated to y. */
-EDGEC_INLINE void edgec_rotate_fours(const float *x, float *y, uint32_t count, edgec_angles of) {
+/* count heads of queries x [count][4] rotated where they are, and quantised as edgec_queries does, if all of them are in
+ * edgec_quotient's range; else returns 1, and what it wrote to q and scale is void. */
+EDGEC_INLINE uint32_t edgec_queries_fours(float *x, int8_t *q, float *scale, uint32_t count,
+                                          edgec_angles of) {
 #if defined(EDGEC_PULP_FLOAT)
-    uint32_t a, b, c, d, t, u, v;
+    const float *from = x;
+    uint32_t worst = 0, a, b, c, d, t, u, v, w;
     /* clang-format off */
     __asm__ volatile(
-        EDGEC_HWLOOP("0", "%[count]", "20", EDGEC_ROTATE_FOUR("%[x]", "%[y]"))
-        : [x] "+r"(x), [y] "+r"(y), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [t] "=&r"(t), [u] "=&r"(u),
-          [v] "=&r"(v)
-        : [count] "r"(count), [c0] "r"(of.c0), [s0] "r"(of.s0), [c1] "r"(of.c1), [s1] "r"(of.s1)
+        EDGEC_HWLOOP("0", "%[count]", "53", EDGEC_ROTATE_FOUR("%[from]", "%[x]") EDGEC_QUERY_FOUR)
+        : [from] "+r"(from), [x] "+r"(x), [q] "+r"(q), [scale] "+r"(scale), [worst] "+r"(worst), [a] "=&r"(a),
+          [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [t] "=&r"(t), [u] "=&r"(u), [v] "=&r"(v), [w] "=&r"(w)
+        : [count] "r"(count), [c0] "r"(of.c0), [s0] "r"(of.s0), [c1] "r"(of.c1), [s1] "r"(of.s1),
+          [part] "r"(EDGEC_ONE_127TH), [least] "r"(0u - EDGEC_QUOTIENT_LEAST), [guess] "r"(EDGEC_QUOTIENT_GUESS),
+          [one] "r"(1.0f), [n] "r"(127.0f), [magic] "r"(EDGEC_MAGIC_BITS)
         : "memory");
     /* clang-format on */
+    return worst >= EDGEC_QUOTIENT_RANGE;
 #else
-    edgec_rotate(x, y, count, 8, 16, of.c0, of.s0);
-    edgec_rotate(x + 1, y + 1, count, 8, 16, of.c1, of.s1);
+    edgec_rotate(x, x, count, 8, 16, of.c0, of.s0);
+    edgec_rotate(x + 1, x + 1, count, 8, 16, of.c1, of.s1);
+    edgec_queries(x, q, scale, count, 4);
+    return 0;
 #endif
 }
 
@@ -122,7 +158,8 @@ EDGEC_INLINE uint32_t edgec_keys_fours(float *x, int8_t *q, uint16_t *scale, uin
     /* clang-format on */
     return worst >= EDGEC_SCALES;
 #else
-    edgec_rotate_fours(x, x, count, of);
+    edgec_rotate(x, x, count, 8, 16, of.c0, of.s0);
+    edgec_rotate(x + 1, x + 1, count, 8, 16, of.c1, of.s1);
     return edgec_kv_fours(x, q, scale, count, 4);
 #endif
 }

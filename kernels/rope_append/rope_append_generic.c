@@ -2,6 +2,7 @@
 
 #include "edgec_fork.h"
 #include "edgec_kv.h"
+#include "edgec_rows.h"
 
 static void edgec_rope_append_heads(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_rope_append_args *a = args;
@@ -12,14 +13,13 @@ static void edgec_rope_append_heads(const void *args, uint32_t core, uint32_t n_
         const uint32_t row = unit / all, head = unit % all;
         float *x = a->x + (size_t)unit * d; /* [head_dim] */
         if (head < heads + kv) {
-            const int16_t *table = a->table + (size_t)row * d;                     /* [head_dim] */
-            float *y = head < heads ? a->y + ((size_t)row * heads + head) * d : x; /* [head_dim] */
+            const int16_t *table = a->table + (size_t)row * d; /* [head_dim] */
             for (uint32_t i = 0; i < half; i++) {
                 const float c = (float)table[i] * a->unit;
                 const float s = (float)table[half + i] * a->unit;
                 const float low = x[i], high = x[half + i];
-                y[i] = low * c - high * s;
-                y[half + i] = high * c + low * s;
+                x[i] = low * c - high * s;
+                x[half + i] = high * c + low * s;
             }
         }
         if (head >= heads + kv) {
@@ -29,6 +29,10 @@ static void edgec_rope_append_heads(const void *args, uint32_t core, uint32_t n_
             const size_t at = (size_t)row * kv + head - heads;
             const float *shift = a->shift ? a->shift + (size_t)(head - heads) * d : NULL; /* [head_dim] */
             a->k_scale[at] = edgec_quantize_head(x, shift, a->k_q + at * d, d);
+        } else {
+            const size_t at = (size_t)row * heads + head;
+            int32_t sum;
+            a->q_scale[at] = edgec_quantize_group(x, a->q + at * d, d, &sum);
         }
     }
 }

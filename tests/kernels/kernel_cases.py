@@ -174,7 +174,7 @@ def rope_append(rng: Rng) -> Args:
         "table": table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1),
     }
     args["shift"] = _f32(rng, kv * d) if rng.random() < 0.5 else None
-    args["y"] = _junk(rng, m * heads * d + 3, f32)
+    args |= {"q": _junk(rng, m * heads * d + 3, np.int8), "q_scale": _junk(rng, m * heads + 2, f32)}
     for role in "kv":
         args |= {f"{role}_q": _junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": _junk(rng, m * kv + 2, np.float16)}
     unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
@@ -456,12 +456,12 @@ def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
     if (kind := rng.random()) < 0.3:
         scales = np.sort(scales, axis=0) if kind > 0.1 else 0 * scales
     return {
-        "q": _f32(rng, units * d, *((-2, 1) if rng.random() < 0.9 else (6, 8))),
+        "q": _i8(rng, units * d),
+        "q_scale": np.abs(_f32(rng, units, *((-4, -1) if rng.random() < 0.9 else (4, 6)))),
         "k": _i8(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
         "v": _i8(rng, length * kv * d),
         "v_scale": scales.reshape(-1).astype(np.float16),
-        "q8": _junk(rng, rooms * d + 1, np.int8),
         "s": _junk(rng, rooms * lds + 3, f32),
         "p": _junk(rng, rooms * lds + 3, np.uint8),
         "r": _junk(rng, cores * lds + 1, np.float16) if lanes > 1 else None,

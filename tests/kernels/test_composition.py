@@ -10,7 +10,7 @@ import pytest
 from kernel_library import Args, call
 
 from edgec.ops import find
-from edgec.ops.attention import cap_of, factor
+from edgec.ops.attention import cap_of, factor, float_example
 from edgec.ops.op import Arrays
 from edgec.packing import pack
 
@@ -69,7 +69,7 @@ def test_attention_in_tiles(library: ctypes.CDLL, seed: int) -> None:
     """Quantised queries, K and V in tiles of random sizes, score rows longer than the context."""
     rng = np.random.default_rng(seed)
     op = find("attention")
-    example = op.example(rng)
+    example = float_example(rng)
     want = op.reference(example.inputs, example.attrs, example.pos)["y"]
     heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
     m = want.shape[0]

@@ -3,23 +3,46 @@
 import math
 
 import numpy as np
-from op_laws import check_refuses, check_rows, check_types, examples, run, with_inputs
+import pytest
+from op_laws import check_refuses, check_rows, check_types, examples, run, types_of, with_inputs
 
 from edgec.ir.graph import TensorType
-from edgec.ops.attention import MAX_CONTEXT
-from edgec.ops.op import Example
-from edgec.ops.quantize_dynamic import quantize_rows
+from edgec.ops import find
+from edgec.ops.attention import MAX_CONTEXT, float_example
+from edgec.ops.attention import queries as quantised
+from edgec.ops.op import Example, TypeRuleError
 
 
 def test_types() -> None:
     check_types("attention")
     long = TensorType((MAX_CONTEXT + 1, 8), "i8")
     check_refuses("attention", q=TensorType((3, 1009), "f32"), k_cache=long)
+    check_refuses("attention", q_scale=TensorType((3, 1009), "f32"))
 
 
 def test_rows() -> None:
     """A prefill in chunks is token by token: each row sees the positions up to its own and no later ones."""
-    check_rows("attention", ("q",))
+    check_rows("attention", ("q", "q_scale"))
+
+
+def test_quantised_queries_have_the_bits_of_float_ones() -> None:
+    """And have scales, one a head, which float ones have not."""
+    op = find("attention")
+    for seed in range(20):
+        made = float_example(np.random.default_rng(seed))
+        q, heads = made.inputs["q"], int(made.attrs["n_heads"])
+        groups = find("quantize_dynamic").reference({"x": q}, {"group_size": made.attrs["head_dim"]}, 0)
+        given = with_inputs(made, q=groups["q"], q_scale=groups["scale"])
+        assert run(op, given)["y"].tobytes() == run(op, made)["y"].tobytes()
+        types = types_of(given.inputs)
+        for wrong in (
+            {**types, "q": TensorType(q.shape, "f32")},
+            {**types, "q": TensorType(q.shape, "f16")},
+            {**types, "q_scale": TensorType((len(q), heads + 1), "f32")},
+            {role: kind for role, kind in types.items() if role != "q_scale"},
+        ):
+            with pytest.raises(TypeRuleError, match="queries|query scales"):
+                op.infer(wrong, given.attrs)
 
 
 def test_close_to_softmax() -> None:
@@ -30,7 +53,7 @@ def test_close_to_softmax() -> None:
         heads, kv, d = (int(example.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
         i, m = example.inputs, len(example.inputs["q"])
         t = example.pos + m
-        q8, qs = quantize_rows(i["q"].reshape(m, heads, d))
+        q8, qs = quantised(i, heads)
         q = q8.astype(np.float64) * qs[..., None]
         k, v = (
             (i[f"{r}_cache"][:t].reshape(t, kv, d) * i[f"{r}_scale"][:t].astype(np.float64)[..., None]).repeat(

@@ -16,7 +16,7 @@ def test_types() -> None:
 
 
 def test_rows() -> None:
-    check_rows("attention_i4", ("q",))
+    check_rows("attention_i4", ("q", "q_scale"))
 
 
 def test_it_is_attention_over_the_same_integers() -> None:

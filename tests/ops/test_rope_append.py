@@ -1,4 +1,4 @@
-"""rope_append: the bits of rope twice and kv_append, and their type rules."""
+"""rope_append: the bits of rope twice, quantize_dynamic and kv_append, and their type rules."""
 
 import numpy as np
 from op_laws import check_refuses, check_rows, check_types, examples, run
@@ -18,7 +18,7 @@ def test_rows() -> None:
     check_rows("rope_append", ("x",), STATES)
 
 
-def test_the_bits_of_the_three_ops() -> None:
+def test_the_bits_of_the_ops_that_it_joins() -> None:
     for op, example in examples("rope_append"):
         attrs, inputs, pos = example.attrs, {r: a.copy() for r, a in example.inputs.items()}, example.pos
         queries, keys = (int(attrs[r]) * int(attrs["head_dim"]) for r in ("n_heads", "n_kv_heads"))
@@ -28,7 +28,9 @@ def test_the_bits_of_the_three_ops() -> None:
             columns = {"head_dim": attrs["head_dim"], "unit": attrs["unit"], "first": first, "width": width}
             rotated.append(find("rope").reference({"x": x, "table": table}, columns, pos)["y"])
         inputs |= {"k": rotated[1], "v": np.ascontiguousarray(x[:, queries + keys :])}
-        want = {"y": rotated[0]} | find("kv_append").reference(inputs, {"head_dim": attrs["head_dim"]}, pos)
+        heads = find("quantize_dynamic").reference({"x": rotated[0]}, {"group_size": attrs["head_dim"]}, pos)
+        want = {"q": heads["q"], "q_scale": heads["scale"]}
+        want |= find("kv_append").reference(inputs, {"head_dim": attrs["head_dim"]}, pos)
         got = run(op, example)
         assert {role: a.tobytes() for role, a in got.items()} == {role: a.tobytes() for role, a in want.items()}
         states = {role: a.copy() for role, a in example.inputs.items()}

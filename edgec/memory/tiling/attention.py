@@ -1,4 +1,4 @@
-"""attention: for a block of rows, quantise q, stream K for scores, cap them, softmax, stream V, finish.
+"""attention: for a block of rows, quantise q if it is float, stream K for scores, cap them, softmax, stream V, finish.
 
 The cache is streamed in tiles of positions. Candidates: rows a block and positions a tile; more rows a block read the
 cache less often, larger tiles start fewer transfers, and both need room. With room for keys and values of the whole
@@ -7,7 +7,7 @@ context side by side, one call may do everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from edgec.memory.placement import free_gaps
@@ -55,22 +55,47 @@ def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
     cores = step.target.engines[0].cores
     shared = splits(heads, cores) and d % 4 == 0  # by the cores, of one row at a time
     rooms = max(cores * lanes, heads) if shared else cores * lanes
-    sizes = {"q8": rooms * d, "s": rooms * lds * 4, "p": rooms * lds}
+    sizes = {"s": rooms * lds * 4, "p": rooms * lds}
     if lanes > 1:
         sizes["r"] = cores * lds * 2
     if shared:
         sizes["found"] = rooms * cores * 16
-    operands: dict[str, Operand] = {"q": step.home("q"), "y": step.home("y")}
+    m: Number = Extent(rows, 0, rows) if rows > 1 else 1
+    room = _room(step, rows, workspace)
+    operands: dict[str, Operand] = {**(room or _given(step)), "y": step.home("y")}
     everything = Extent(rows, 0, step.context, from_start=True)
     for role, cache in (("k", "k_cache"), ("k_scale", "k_scale"), ("v", "v_cache"), ("v_scale", "v_scale")):
         operands[role] = _cache(step, cache, 0, everything)
     for part, size in sizes.items():
         operands[part] = workspace.allocate(f"{name}.{part}", size, "scratch")
     operands |= {part: None for part in ("r", "found") if part not in operands}
-    m: Number = Extent(rows, 0, rows) if rows > 1 else 1
     numbers: dict[str, Number] = {"m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d}
     numbers |= {"pos": Position(0), "lds": lds, "cores": cores, "lanes": lanes, "rooms": rooms, "factor": _factor(step)}
-    return [Tile("attention", operands, numbers)]
+    before = [_quantize(step, step.home("q"), room, m)] if room else []
+    return [*before, Tile("attention", operands, numbers)]
+
+
+def _given(step: StepContext) -> dict[str, Region]:
+    """Quantised queries and their scales where they come so."""
+    return {role: step.home(role) for role in ("q", "q_scale")}
+
+
+def _room(step: StepContext, rows: int, workspace: Workspace) -> dict[str, Region]:
+    """The same of so many rows that are float: where they are to be quantised to. Empty where they come quantised."""
+    if step.has("q_scale"):
+        return {}
+    heads, d, name = step.attr("n_heads"), step.attr("head_dim"), step.node.name
+    q8 = workspace.allocate(f"{name}.q8", rows * heads * d, "scratch")
+    return {"q": q8, "q_scale": workspace.allocate(f"{name}.q8_scale", rows * heads * 4, "scratch")}
+
+
+def _quantize(
+    step: StepContext, q: Region, room: Mapping[str, Region], m: Number, when: Extent | None = None
+) -> Tile:
+    """The call that quantises m rows of queries to their room."""
+    heads, d = step.attr("n_heads"), step.attr("head_dim")
+    operands: dict[str, Operand] = {"x": q, "q": room["q"], "scale": room["q_scale"], "sums": None}
+    return Tile("quantize_dynamic", operands, {"rows": times(m, heads), "k": d, "group_size": d}, when)
 
 
 def _factor(step: StepContext) -> float:
@@ -88,8 +113,7 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
     heads, kv, d = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim")
     lds = -(-step.context // 4) * 4
     name = step.node.name
-    q8 = workspace.allocate(f"{name}.q8", block * heads * d, "scratch")
-    qs = workspace.allocate(f"{name}.q8_scale", block * heads * 4, "scratch")
+    room = _room(step, block, workspace)
     s = workspace.allocate(f"{name}.scores", block * heads * lds * 4, "scratch")
     p = workspace.allocate(f"{name}.p", block * heads * lds, "scratch")
     ps = workspace.allocate(f"{name}.p_scale", block * heads * 4, "scratch")
@@ -112,11 +136,12 @@ def _tiles(step: StepContext, suffix: str, block: int, positions: int, workspace
             size = region.size // total
             return region.part(first * size, limit * size)
 
-        quantize: dict[str, Operand] = {"x": rows(step.home("q")), "q": q8, "scale": qs, "sums": None}
-        tiles.append(Tile("quantize_dynamic", quantize, {"rows": times(m, heads), "k": d, "group_size": d}, guard))
+        queries = room or {role: rows(region) for role, region in _given(step).items()}
+        if room:
+            tiles.append(_quantize(step, rows(step.home("q")), room, m, guard))
         for t in range(0, step.context, positions):
             count = span(t, min(positions, step.context - t))
-            operands = {"q": q8, "q_scale": qs, "k": _cache(step, "k_cache", t, count), "s": s}
+            operands = {**queries, "k": _cache(step, "k_cache", t, count), "s": s}
             operands["k_scale"] = _cache(step, "k_scale", t, count)
             numbers = {"m": m, **shape, "first": t, "count": count, "lds": lds, "factor": _factor(step)}
             tiles.append(Tile(f"attention_scores{suffix}", operands, numbers, _both(count, guard)))

@@ -21,7 +21,7 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
         "table": step.fetch_positions("table", rows),
         "shift": step.fetch("k_centre"),
     }
-    operands["y"] = step.deliver("y")
+    operands |= {"q": step.deliver("q"), "q_scale": step.deliver("q_scale")}
     for role in ("k", "v"):
         operands |= {f"{role}_q": step.home(f"{role}_q"), f"{role}_scale": step.home(f"{role}_q_scale")}
     after = tuple(store for role in ("k", "v") for store in leaving(step, role, rows))

@@ -1,5 +1,5 @@
-"""rope_append: rope of queries and keys, quantize_dynamic of each head of queries and kv_append of keys and values in one
-call, bit for bit as one by one.
+"""rope_append: rope of queries and keys, quantize_dynamic of queries by heads, kv_append of keys and values, in one call
+and bit for bit as one by one.
 
 x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined
 matrices. Queries and keys are rotated where they are, so nothing else may read x. What attention reads of queries is
@@ -49,7 +49,8 @@ def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
 
 def _both(inputs: Arrays, attrs: Attrs, pos: int, ideal: bool) -> Arrays:
     queries, keys = _widths(attrs)
-    rotate, quantise, append = (getattr(op, "ideal" if ideal else "reference") for op in (rope, quantize_dynamic, kv_append))
+    ops = (rope, quantize_dynamic, kv_append)
+    rotate, quantise, append = (op.ideal if ideal else op.reference for op in ops)
     y = rotate(inputs, _rope(attrs, 0, queries), pos)["y"]
     inputs["k"], inputs["v"] = rotate(inputs, _rope(attrs, queries, keys), pos)["y"], inputs["x"]
     quantised = quantise({"x": y}, _group(attrs), pos)

@@ -58,10 +58,11 @@ EDGEC_INLINE uint32_t edgec_groups(uint32_t k, uint32_t group_size) {
     return groups;
 }
 
-/* n / d for n = 127 or 255 and d > 0. The cluster's cores share one divider, where eight at once wait for a hundred cycles;
- * this takes fused multiply-adds: a guess for 1 / d, two steps of third order, the quotient, and its remainder. For both n
- * and each significand of d all bits are the division's, also where a multiply-add is rounded twice, as in the public
- * simulator (tests/kernels/test_division.py); a power of two changes nothing as long as no step leaves the normal numbers.
+/* n / d for n = 127 or 255 and d > 0, or n = 1 and d a normal binary16. The cluster's cores share one divider, where eight
+ * at once wait for a hundred cycles; this takes fused multiply-adds: a guess for 1 / d, two steps of third order, the
+ * quotient, and its remainder. For each n and each significand of d all bits are the division's, also where a multiply-add
+ * is rounded twice, as in the public simulator (tests/kernels/test_division.py); a power of two changes nothing as long as
+ * no step leaves the normal numbers.
  */
 #define EDGEC_QUOTIENT_LEAST 0x10000000u /* bits of 2^-95 */
 #define EDGEC_QUOTIENT_RANGE 0x60000000u /* and from there up to 2^97 */

@@ -48,8 +48,8 @@ typedef struct {
 _Static_assert(offsetof(edgec_trio_scores, q) == 12 && offsetof(edgec_trio_scores, k_scale) == 24 &&
                    offsetof(edgec_trio_scores, s) == 32 && offsetof(edgec_trio_scores, scale) == 44 &&
                    offsetof(edgec_trio_scores, top) == 56 && offsetof(edgec_trio_scores, next) == 72 &&
-                   offsetof(edgec_trio_scores, words) == 80 &&
-                   offsetof(edgec_trio_values, stride) == 12 && offsetof(edgec_trio_values, sums) == 20,
+                   offsetof(edgec_trio_scores, words) == 80 && offsetof(edgec_trio_values, stride) == 12 &&
+                   offsetof(edgec_trio_values, sums) == 20,
                "as the loops below read them");
 
 /* clang-format off */

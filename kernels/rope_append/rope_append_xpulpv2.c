@@ -7,8 +7,8 @@
 #include "rope_append_fours_xpulpv2.h"
 
 /* Every n_cores-th head of each row from `core` on quantised, whatever its shift, elements and scale. */
-EDGEC_APART void edgec_heads_slowly(const edgec_rope_append_args *a, uint32_t begin, uint32_t end, uint32_t core,
-                                 uint32_t n_cores) {
+EDGEC_APART void edgec_heads_slowly(const edgec_rope_append_args *a, uint32_t begin, uint32_t end,
+                                    uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, heads = a->n_heads, kv = a->n_kv_heads;
     for (uint32_t row = begin; row < end; row++) {
         for (uint32_t head = core; head < heads + 2u * kv; head += n_cores) {
@@ -116,7 +116,8 @@ EDGEC_INLINE void edgec_rope_append_row(const edgec_rope_append_args *a, uint32_
                 over = 1.0f;
             }
             q += head * d;
-            edgec_kv_bytes(&again, &q, d, edgec_bits(under) ? edgec_quotient(over, under) : 0.0f, EDGEC_MAGIC_BITS);
+            edgec_kv_bytes(&again, &q, d, edgec_bits(under) ? edgec_quotient(over, under) : 0.0f,
+                           EDGEC_MAGIC_BITS);
         }
     }
     if (EDGEC_SELDOM(slowly)) {

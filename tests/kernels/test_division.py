@@ -42,6 +42,16 @@ static float quotient(float (*round_of)(float, float, float), float n, float d) 
     const float q = n * r;
     return round_of(round_of(-d, q, n), r, q);
 }
+uint32_t wrong_quotients_of_one(void);
+uint32_t wrong_quotients_of_one(void) {
+    uint32_t wrong = 0;
+    for (uint32_t half = 0x400u; half < 0x7C00u; half++) {
+        const float x = edgec_f16_to_f32((uint16_t)half);
+        wrong += edgec_bits(quotient(fmaf, 1.0f, x)) != edgec_bits(1.0f / x);
+        wrong += edgec_bits(quotient(twice, 1.0f, x)) != edgec_bits(1.0f / x);
+    }
+    return wrong;
+}
 uint32_t wrong_quotients(uint32_t first, uint32_t step, uint32_t count);
 uint32_t wrong_quotients(uint32_t first, uint32_t step, uint32_t count) {
     uint32_t wrong = 0;
@@ -75,6 +85,11 @@ def test_quotients_of_127_and_255(library: ctypes.CDLL) -> None:
     assert library.wrong_quotients(ctypes.c_uint32(one), ctypes.c_uint32(1), ctypes.c_uint32(2**23)) == 0
     for first in (ends[0], ends[1] - 2**16):
         assert library.wrong_quotients(ctypes.c_uint32(first), ctypes.c_uint32(1), ctypes.c_uint32(2**16)) == 0
+
+
+def test_quotients_of_one(library: ctypes.CDLL) -> None:
+    """edgec_quotient over every normal binary16, as rope_append's scales of keys and values are."""
+    assert library.wrong_quotients_of_one() == 0
 
 
 def test_reciprocals_of_all_binary16(library: ctypes.CDLL) -> None:

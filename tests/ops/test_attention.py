@@ -41,7 +41,7 @@ def test_quantised_queries_have_the_bits_of_float_ones() -> None:
             {**types, "q_scale": TensorType((len(q), heads + 1), "f32")},
             {role: kind for role, kind in types.items() if role != "q_scale"},
         ):
-            with pytest.raises(TypeRuleError, match="queries|query scales"):
+            with pytest.raises(TypeRuleError, match=r"queries|query scales"):
                 op.infer(wrong, given.attrs)
 
 

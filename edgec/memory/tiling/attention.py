@@ -89,9 +89,7 @@ def _room(step: StepContext, rows: int, workspace: Workspace) -> dict[str, Regio
     return {"q": q8, "q_scale": workspace.allocate(f"{name}.q8_scale", rows * heads * 4, "scratch")}
 
 
-def _quantize(
-    step: StepContext, q: Region, room: Mapping[str, Region], m: Number, when: Extent | None = None
-) -> Tile:
+def _quantize(step: StepContext, q: Region, room: Mapping[str, Region], m: Number, when: Extent | None = None) -> Tile:
     """The call that quantises m rows of queries to their room."""
     heads, d = step.attr("n_heads"), step.attr("head_dim")
     operands: dict[str, Operand] = {"x": q, "q": room["q"], "scale": room["q_scale"], "sums": None}

@@ -1,5 +1,5 @@
-"""rope_append: rope of queries and keys, quantize_dynamic of queries by heads, kv_append of keys and values, in one call
-and bit for bit as one by one.
+"""rope_append: queries and keys rotated, queries quantised by heads, keys and values appended to the cache in one call,
+bit for bit as rope twice, quantize_dynamic and kv_append.
 
 x f32[m, (n_heads + 2 n_kv_heads) * head_dim] holds queries, keys and values side by side, the result of joined
 matrices. Queries and keys are rotated where they are, so nothing else may read x. What attention reads of queries is

@@ -78,8 +78,9 @@ static void edgec_rope_append_rows(const void *args, uint32_t core, uint32_t n_c
 }
 
 /* One row by a team: an angle in every `sets`-th head of queries and keys is a core's, then every n_cores-th head. What
- * runs once a layer takes longer to be fetched than to be executed, so the code is short. */
-EDGEC_INLINE void edgec_rope_append_row(const edgec_rope_append_args *a, uint32_t core, uint32_t n_cores) {
+ * runs once a layer takes longer to be fetched than to be executed, so the code is short. all: what a is of, in memory */
+EDGEC_INLINE void edgec_rope_append_row(const edgec_rope_append_args *a, const edgec_rope_append_args *all,
+                                        uint32_t core, uint32_t n_cores) {
     const uint32_t d = a->head_dim, half = d / 2u, heads = a->n_heads, kv = a->n_kv_heads;
     const uint32_t sets = half < 8u ? (half + 7u) / half : 1u; /* so that eight cores have something */
     EDGEC_UNROLL_1
@@ -121,7 +122,7 @@ EDGEC_INLINE void edgec_rope_append_row(const edgec_rope_append_args *a, uint32_
         }
     }
     if (EDGEC_SELDOM(slowly)) {
-        edgec_heads_slowly(a, 0, 1, core, n_cores);
+        edgec_heads_slowly(all, 0, 1, core, n_cores);
     }
 }
 
@@ -131,7 +132,7 @@ static void edgec_rope_append_few(const void *args, uint32_t core, uint32_t n_co
     const uint32_t d = a->head_dim, heads = a->n_heads, kv = a->n_kv_heads;
     edgec_rope_append_args one = *a;
     for (uint32_t row = 0; row < a->m; row++) {
-        edgec_rope_append_row(&one, core, n_cores);
+        edgec_rope_append_row(&one, &one, core, n_cores);
         one.x += (heads + 2u * kv) * d;
         one.table += d;
         one.q += heads * d;
@@ -147,7 +148,7 @@ static void edgec_rope_append_token(const void *args, uint32_t core, uint32_t n_
     EDGEC_ALL_CORES(n_cores);
     EDGEC_ASSUME(core < n_cores);
     EDGEC_KNOWN(edgec_rope_append_args, a, args);
-    edgec_rope_append_row(a, core, n_cores);
+    edgec_rope_append_row(a, args, core, n_cores);
 }
 
 void edgec_rope_append(const edgec_rope_append_args *args, uint32_t core, uint32_t n_cores) {

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import tiny_models
 
-from edgec.ir.graph import Graph
+from edgec.ir.graph import Graph, Node
 from edgec.lower.llama import constants
 from edgec.lower.programs import programs, ready
 from edgec.memory.choices import ALL
+from edgec.passes.fuse import fuse
 from edgec.simulate.reference import ReferenceRunner
 from edgec.target import Target, load_target
 
@@ -94,3 +95,36 @@ def test_a_slower_call_is_not_made(ffn_dim: int, cores: int, fused: bool) -> Non
     model = tiny_models.planned(tiny_models.checkpoint(tiny_models.config(ffn_dim=ffn_dim))).model
     made = graphs(model, chip(cores), "silu_quantize")["decode"]
     assert any(n.op == "silu_mul_quantize" for n in made.nodes) == fused
+
+
+def rotated(made: Graph) -> list[Node]:
+    return [n for n in made.nodes if n.op == "rope_append"]
+
+
+def test_queries_are_quantised_where_they_are_rotated(model: tiny_models.QuantizedModel, target: Target) -> None:
+    """And attention reads nothing else of them."""
+    made = graphs(model, target, "rope_append")["prefill"]
+    attends = [n for n in made.nodes if n.op == "attention"]
+    assert len(attends) == len(rotated(made)) == model.config.n_layers
+    for node, attend in zip(rotated(made), attends, strict=True):
+        assert {role: node.outputs[role] for role in ("q", "q_scale")} == {
+            role: attend.inputs[role] for role in ("q", "q_scale")
+        }
+        assert made.type_of(node.outputs["q"]).dtype == "i8"
+
+
+@pytest.mark.parametrize("who", ["another", "an output"])
+def test_float_queries_that_others_read_stay(model: tiny_models.QuantizedModel, target: Target, who: str) -> None:
+    """RoPE and the cache are one call only for queries that one attention, and nothing else, reads."""
+    plain = graphs(model, target)["decode"]
+    attend = next(n for n in plain.nodes if n.op == "attention")
+    q, at = attend.inputs["q"], plain.nodes.index(attend)
+    if who == "another":
+        value = replace(plain.values[attend.outputs["y"]], name="twice")
+        nodes = [*plain.nodes[:at], replace(attend, name="more", outputs={"y": "twice"}), *plain.nodes[at:]]
+        changed = replace(plain, nodes=nodes, values={**plain.values, "twice": value})
+    else:
+        changed = replace(plain, outputs=[*plain.outputs, q])
+    made = fuse(changed, target, lambda name: name == "rope_append")
+    assert len(rotated(made)) == model.config.n_layers - 1
+    assert q in made.values and any(q in n.outputs.values() for n in made.nodes)

@@ -19,16 +19,16 @@ from edgec.ops.op import Work
 
 TILE = 4  # positions that are scored together; fewer go one by one, without the code for tiles
 TILES = 210.0  # of that code
-# Cycles of a row and head by itself, and of lanes together: each, an element of a query, a position, an element of one.
-ONE = (385.0, 17.0, 16.0, 1.06)
-LANES = (1660.0, 70.0, 54.0, 1.4)
-QUADS = (1512.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
-# A head without its values, an element of its query, a position, an element of one; then a word of values, a position.
-WORDS = (580.0, 10.0, 20.0, 0.58)
+# Cycles of a row and head by itself, and of lanes together: each, an element of a head, a position, an element of one.
+ONE = (310.0, 9.0, 16.0, 1.06)
+LANES = (1585.0, 46.0, 54.0, 1.4)
+QUADS = (1288.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
+# A head without its values, an element of it, a position, an element of one; then a word of values, a position.
+WORDS = (505.0, 2.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
-# Code that is fetched once, a whole head, an element of a query; then a position of a head, an element of one.
-TEAMS = (1020.0, 600.0, 17.3, 22.2, 1.65)
-# Code that is fetched for each phase, a head in it, an element of a query; then a position, an element of one, of a
+# Code that is fetched once, a whole head, an element of one; then a position of a head, an element of one.
+TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
+# Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
 PHASES = (2250.0, 270.0, 10.0)
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)

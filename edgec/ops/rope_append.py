@@ -102,20 +102,20 @@ def example(rng: np.random.Generator) -> Example:
 
 def _work(a: dict[str, Any]) -> Work:
     """Of the busiest core, times the cores. Fewer rows than cores go one after another: the cores share angles, where
-    these are few those of sets of heads, and then heads of keys and values. More rows are shared whole, and heads of 4
-    elements are rotated and quantised without leaving the registers (unless keys have a shift).
+    these are few those of sets of heads, and then heads. More rows are shared whole, and heads of 4 elements are
+    rotated and quantised without leaving the registers (unless keys have a shift).
 
     Operations are half cycles of a core with XpulpV2, fitted to steps of models with heads of 4 to 64 elements.
     """
     m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
     if m >= CORES and d == 4:
-        busiest = -(-m // CORES) * (40 + (29 * heads + 125 * kv) // 2)
+        busiest = -(-m // CORES) * (40 + (75 * heads + 125 * kv) // 2)
     elif m >= CORES:
-        busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + 2 * kv * (31 + 3 * d))
+        busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + (heads + 2 * kv) * (31 + 3 * d))
     else:
         sets = -(-2 * CORES // d)
-        rotated = 9 * -(-sets * (d // 2) // CORES) * (-(-heads // sets) - (-kv // sets))
-        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-2 * kv // CORES) * (31 + 4 * d))
+        rotated = 9 * -(-sets * (d // 2) // CORES) * -(-(heads + kv) // sets)
+        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-(heads + 2 * kv) // CORES) * (31 + 4 * d))
     return Work(flops=CORES * busiest, parallel=CORES)
 
 

@@ -140,7 +140,7 @@ def harmless(kind: str) -> bool:
         kind.startswith(("number ldy of decode", "number ldx of decode")) or kind == "number ldy of prefill logits"
     )
     heads = kind.startswith("number heads of") and kind.endswith(".kv")
-    rooms = r"(q8|q_scale|s|p|p_scale|r|found) (value|at) of .*\.attn|acc (value|at) of .*|y (value|at) of .*\.silu\..*"
+    rooms = r"(s|p|p_scale|r|found) (value|at) of .*\.attn|acc (value|at) of .*|y (value|at) of .*\.silu\..*"
     work = re.fullmatch(f"operand ({rooms})", kind)
     wider = re.fullmatch(r"operand \w+ wider of .*", kind)
     return kind.startswith(alike) or one_row or heads or bool(work or wider)

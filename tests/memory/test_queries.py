@@ -1,4 +1,4 @@
-"""Attention gets queries as int8 where they are rotated beside the cache's new rows; else its own step quantises them."""
+"""Queries come as int8 where they are rotated beside the cache's new rows; else attention's step quantises them."""
 
 from __future__ import annotations
 

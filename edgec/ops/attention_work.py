@@ -30,7 +30,7 @@ WORD, WORD_POSITION = 45.0, 4.6
 TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
-PHASES = (2250.0, 270.0, 10.0)
+PHASES = (2250.0, 270.0, 2.0)
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 

@@ -24,7 +24,8 @@ from edgec.packing import n_groups
 
 FOURS = 4  # weights that the kernels unpack together
 NARROW = 4  # bits of weights of which eight of a full line are looked up at a time
-ELEMENT, FULL = 14, 5  # operations of an element, as measured: with three neighbours, or seven in a full line
+# Operations of four cycles, as measured: of four neighbours and each of their bits, or of eight in a full line.
+FOUR, EIGHT = (24, 2.5), (37.6, 1.6)
 
 PARAMS = (
     Param("w", "in", "u8"),
@@ -128,8 +129,9 @@ def _work(mode: str) -> Any:
     def work(a: dict[str, Any]) -> Work:
         size = min(a["k"], a["group_size"])
         full = mode == "3x3" and size == BLOCK and a["bits"] <= NARROW  # eight neighbours at a time
-        units, each = (-(-size // 8), FULL) if full else (fours(size, mode), ELEMENT)
-        return Work(flops=each * a["m"] * size, parallel=a["m"] * units)
+        units, (fixed, bit) = (-(-size // 8), EIGHT) if full else (fours(size, mode), FOUR)
+        bits = a["bits"] if mode == "3x3" else 0  # the 1x1 form has one width
+        return Work(flops=round(a["m"] * units * (fixed + bit * bits)), parallel=a["m"] * units)
 
     return work
 

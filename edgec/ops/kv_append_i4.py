@@ -114,7 +114,7 @@ KERNEL = Kernel(
         Param("ldx", "u32"),
     ),
     run,
-    lambda a: Work(flops=5 * a["rows"] * a["k"] + 30 * a["rows"], parallel=a["rows"]),
+    lambda a: Work(flops=a["rows"] * (5 * a["k"] + 38), parallel=a["rows"]),
 )
 DOC = "keys and values appended to a cache of 4 bits"
 OPS = (Op("kv_append_i4", DOC, infer, reference, ideal, (KERNEL,), example),)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgec.ir.graph import TensorType
 from edgec.ops.numerics import F32, f32, silu
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
+from edgec.ops.op import CORES, Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, require
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -77,6 +77,12 @@ KERNEL = Kernel(
         Param("ldx", "u32"),
     ),
     run,
-    lambda a: Work(flops=10 * a["rows"] * a["k"], parallel=a["rows"] * a["k"]),
+    # a core's elements lie in some rows, each of which it begins anew
+    lambda a: Work(
+        flops=10 * a["rows"] * a["k"],
+        parallel=a["rows"] * a["k"],
+        rows=1,
+        row_flops=60 * min(a["rows"], -(-a["rows"] // CORES) + 1),
+    ),
 )
 OPS = (Op("silu_mul", "gated SiLU activation", infer, reference, ideal, (KERNEL,), example, in_place="gate"),)

@@ -27,6 +27,9 @@ from edgec.packing import n_groups
 FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
 MORE = 91  # the same, if there is more than one job
 GRID = 1050  # several rows as pixels: their grid, what the engine's places are told that have one of as many
+# A job in 3x3 form of other inputs than the place's last one: its registers are written anew. Groups of whole blocks are
+# alike in all matrices; else a layer's matrices that widen or narrow follow one with other inputs, as a rule.
+SHAPE, SHAPE_AGAIN = 235, 200  # the call's first job, its second one
 ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
 TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
@@ -101,13 +104,14 @@ def _matmul_cycles(
         )
         for size in set(sizes)
     }
-    clock = float(unit.start_cycles)  # core 0's
+    told = bool(bits) and not out_group and groups == 1 and inputs % BLOCK != 0 and n != k
+    clock = float(unit.start_cycles) + (SHAPE if told else 0)  # core 0's
     ends = [0.0, clock + length[sizes[0]]]  # of jobs, after one that never was
 
     def start(until: int) -> None:
         nonlocal clock
         for job in range(len(ends) - 1, min(until, jobs * len(sizes))):
-            clock = max(clock, ends[-2]) + unit.restart_cycles
+            clock = max(clock, ends[-2]) + unit.restart_cycles + (SHAPE_AGAIN if told and len(ends) == 2 else 0)
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
     one_row = m == 1 and not out_group

@@ -27,8 +27,8 @@ from edgec.packing import n_groups
 FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
 MORE = 91  # the same, if there is more than one job
 GRID = 1050  # several rows as pixels: their grid, what the engine's places are told that have one of as many
-# A job in 3x3 form of other inputs than the place's last one: its registers are written anew. Groups of whole blocks are
-# alike in all matrices; else a layer's matrices that widen or narrow follow one with other inputs, as a rule.
+# A job in 3x3 form of other inputs than the place's last one: its registers are written anew. Groups of whole blocks
+# are alike in all matrices; else a layer's matrices that widen or narrow follow one with other inputs, as a rule.
 SHAPE, SHAPE_AGAIN = 235, 200  # the call's first job, its second one
 ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
 TILE = 124  # barrier, a core's share of a tile, on to the next one

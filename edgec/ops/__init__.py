@@ -9,7 +9,7 @@ from functools import cache
 
 from edgec.ops.op import Kernel, Op
 
-_NOT_OPS = {"attention_work", "matmul_work", "numerics", "op"}
+_NOT_OPS = {"attention_tiles_work", "attention_work", "matmul_nm_work", "matmul_work", "numerics", "op"}
 
 
 @cache

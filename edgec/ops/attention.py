@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgec.ir.graph import Attr, TensorType
+from edgec.ops.attention_tiles_work import cap_work, scores_work, values_work
 from edgec.ops.attention_work import whole_work
 from edgec.ops.numerics import F32, ONE_255TH, Array, capped, exp2_bytes, f32, rint_i32
-from edgec.ops.op import CORES, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.ops.quantize_dynamic import quantize_rows
 
 RATIO_ONE = f32(2**15)  # r of the largest v_scale
@@ -293,22 +294,6 @@ def _u32(*keys: str) -> tuple[Param, ...]:
     return tuple(Param(key, "u32") for key in keys)
 
 
-def _macs(a: dict[str, Any]) -> int:
-    return int(a["m"] * a["n_heads"] * a["head_dim"] * a["count"])
-
-
-def _score_pieces(a: dict[str, Any]) -> int:
-    """Heads of all rows; where they are few or do not divide evenly, the cores split the positions of each too."""
-    heads = int(a["m"] * a["n_heads"])
-    return heads if heads % CORES == 0 or heads >= 8 * CORES else heads * CORES
-
-
-def _value_pieces(a: dict[str, Any]) -> int:
-    """Words of four elements of all values; rows are apart only where those are fewer than the cores."""
-    words = int(a["n_kv_heads"] * -(-a["head_dim"] // 4))
-    return words * int(a["m"]) if words < CORES else words
-
-
 def _whole_work(a: dict[str, Any]) -> Work:
     m, heads, kv, d, pos, cores, lanes = (
         int(a[key]) for key in ("m", "n_heads", "n_kv_heads", "head_dim", "pos", "cores", "lanes")
@@ -330,7 +315,7 @@ KERNELS = (
             Param("factor", "f32"),
         ),
         run_scores,
-        lambda a: Work(_macs(a), 3 * a["m"] * a["n_heads"] * a["count"], _score_pieces(a)),
+        scores_work(8),
     ),
     Kernel(
         "attention_cap",
@@ -340,7 +325,7 @@ KERNELS = (
             Param("cap", "f32"),
         ),
         run_cap,
-        lambda a: Work(flops=24 * a["m"] * a["n_heads"] * (a["pos"] + a["m"]), parallel=a["m"] * a["n_heads"]),
+        cap_work,
     ),
     Kernel(
         "attention_softmax",
@@ -363,7 +348,7 @@ KERNELS = (
             *_u32("m", "n_heads", "n_kv_heads", "head_dim", "first", "count", "lds"),
         ),
         run_values,
-        lambda a: Work(_macs(a), 0, _value_pieces(a)),
+        values_work,
     ),
     Kernel(
         "attention_finish",

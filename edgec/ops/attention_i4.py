@@ -5,6 +5,7 @@ Scores and values have kernels of their own, which read two elements a byte; sof
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from edgec.ir.graph import TensorType
 from edgec.ops import attention
 from edgec.ops.attention import ideal
+from edgec.ops.attention_tiles_work import scores_work, values_i4_work
 from edgec.ops.kv_append_i4 import codes
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, ints, require
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -65,16 +67,16 @@ def example(rng: np.random.Generator) -> Example:
     return Example(inputs, made.attrs, made.pos)
 
 
-def _kernel(name: str, base: Kernel, cache: str, run: Any) -> Kernel:
+def _kernel(name: str, base: Kernel, cache: str, run: Any, work: Callable[[dict[str, Any]], Work]) -> Kernel:
     """The kernel of attention with packed bytes for its tile of the cache."""
     params = tuple(Param(cache, "in", "u8") if p.name == cache else p for p in base.params)
-    return Kernel(name, params, run, base.work)
+    return Kernel(name, params, run, work)
 
 
 _BY_NAME = {kernel.name: kernel for kernel in attention.KERNELS}
 KERNELS = (
-    _kernel("attention_scores_i4", _BY_NAME["attention_scores"], "k", run_scores),
-    _kernel("attention_values_i4", _BY_NAME["attention_values"], "v", run_values),
+    _kernel("attention_scores_i4", _BY_NAME["attention_scores"], "k", run_scores, scores_work(4)),
+    _kernel("attention_values_i4", _BY_NAME["attention_values"], "v", run_values, values_i4_work),
 )
 DOC = "causal grouped-query attention over a cache of 4 bits"
 OPS = (Op("attention_i4", DOC, infer, reference, ideal, KERNELS, example),)

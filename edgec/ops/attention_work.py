@@ -17,12 +17,15 @@ from functools import lru_cache
 
 from edgec.ops.op import Work
 
+WORD_ELEMENTS = 4
 TILE = 4  # positions that are scored together; fewer go one by one, without the code for tiles
 TILES = 210.0  # of that code
 # Cycles of a row and head by itself, and of lanes together: each, an element of a head, a position, an element of one.
 ONE = (310.0, 9.0, 16.0, 1.06)
 LANES = (1585.0, 46.0, 54.0, 1.4)
 QUADS = (1288.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
+# One whose elements are no whole words, which go one by one: each, a position, an element of it.
+ODD = (411.0, 48.0, 12.7)
 # A head without its values, an element of it, a position, an element of one; then a word of values, a position.
 WORDS = (505.0, 2.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
@@ -74,6 +77,10 @@ def _visits(m: int, group: int, pos: int, lanes: int, mine: range) -> Iterator[t
 def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
     total = 0.0
     for count, seen in visits:
+        if head_dim % WORD_ELEMENTS:
+            each, position, product = ODD
+            total += each + seen * (position + product * head_dim)
+            continue
         each, element, position, product = ONE if count == 1 else QUADS if head_dim == 4 else LANES
         total += each + element * head_dim + seen * (position + product * head_dim)
         total += TILES if count == 1 and seen >= TILE else 0.0

@@ -26,13 +26,15 @@ With more weights removed, more of a group's fixed cost falls on each that is ke
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgec.ir.graph import TensorType
+from edgec.ops.matmul_nm_work import nm_work
 from edgec.ops.matmul_w4a8 import FLOAT32_EXACT, INT32_MAX, ideal, multiply, strided
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, ints, require
 from edgec.packing import n_groups
 from edgec.packing_nm import (
     PATTERNS,
@@ -48,7 +50,6 @@ from edgec.packing_nm import (
 )
 
 WIDTHS = range(2, 9)
-ROWS = 4  # for so many rows of x the kernels find a weight's input once
 
 
 def kernel_name(bits: int, pattern: Pattern) -> str:
@@ -180,12 +181,7 @@ def _kernel(bits: int, pattern: Pattern) -> Kernel:
         kernel_name(bits, pattern),
         (*operands, *numbers),
         run_for(bits, pattern),
-        lambda a: Work(
-            macs=a["m"] * a["n"] * kept(a["k"], pattern),
-            flops=3 * a["m"] * a["n"] * n_groups(a["k"], a["group_size"]),
-            parallel=a["n"],
-            searches=-(-a["m"] // ROWS) * a["n"] * kept(a["k"], pattern),
-        ),
+        partial(nm_work, bits, pattern),
     )
 
 

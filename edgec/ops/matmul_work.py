@@ -4,8 +4,8 @@ The busiest core is followed as kernels/matmul_w4a8/matmul_w4a8_xpulpv2.c goes. 
 inputs after the other; in a chunk, strips of channels that share the loads of one row of x or of two. A group that ends
 within a block of weights takes a padded block more. Widths that have them rather take strips over all groups at once.
 
-Cycles were fitted to 870 calls by themselves on the public model of Siracusa, of 1 to 20 rows, 8 to 512 channels and 12 to
-900 inputs in groups of 8 and more, and tried on 400 others (docs/accuracy.md).
+Cycles were fitted to 870 calls by themselves on the public model of Siracusa, of 1 to 20 rows, 8 to 512 channels and
+12 to 900 inputs in groups of 8 and more, and tried on 400 others (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any
 from edgec.ops.op import CORES, Work
 from edgec.packing import block_elements, n_groups
 
-MAC, FLOP = 0.25, 4.0  # cycles of a product and of an operation, in which the cycles are counted (targets/siracusa.toml)
+MAC, FLOP = (
+    0.25,
+    4.0,
+)  # cycles of a product and of an operation, in which the cycles are counted (targets/siracusa.toml)
 STRIPS = {2: (4, 4), 3: (1, 1), 4: (8, 4), 5: (2, 2), 6: (2, 2), 7: (1, 1), 8: (8, 8)}  # channels, by rows: 1, 2
 WHOLE = {4: 2, 8: 4}  # rows of a pass over all groups, for widths that have it; of one row it has strips of 8 channels
 WHOLE_LEAST = 8  # channels of a core for it

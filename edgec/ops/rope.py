@@ -92,8 +92,9 @@ def example(rng: np.random.Generator) -> Example:
 
 
 def _work(a: dict[str, Any]) -> Work:
-    """Of the busiest core, times the cores, in operations of two cycles on XpulpV2: a row, a pair of elements of it, whose
-    factors are converted once, and that pair in each head. Cores share rows where there are enough; else pairs; else heads.
+    """Of the busiest core, times the cores, in operations of two cycles on XpulpV2: a row, a pair of elements of it,
+    whose factors are converted once, and that pair in each head. Cores share rows where there are enough; else pairs;
+    else heads.
     """
     m, heads, pairs = a["m"], a["heads"], a["head_dim"] // 2
     if m >= CORES:

@@ -55,7 +55,8 @@ def values_i4_work(a: dict[str, Any]) -> Work:
 
 def cap_work(a: dict[str, Any]) -> Work:
     """The work of a cap: rows and heads are shared, and the divider."""
-    units, seen = int(a["m"] * a["n_heads"]), int(a["pos"] + a["m"])
+    m, units = int(a["m"]), int(a["m"] * a["n_heads"])
+    seen = a["pos"] + (m + 1) / 2  # on the average: cores with less to do leave the divider to others
     busy = -(-units // -(-units // CORES)) if units else 0  # cores
     share = max(CAPPED, DIVIDED * busy) / CAP
     return Work(flops=round(24 * units * seen * share), parallel=units)

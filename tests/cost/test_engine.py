@@ -9,7 +9,6 @@ import pytest
 from edgec.chip import KernelCost
 from edgec.cost.engine import busiest_core, call_cycles
 from edgec.ops import kernel
-from edgec.ops.matmul_work import LOOPS
 from edgec.ops.quantize_dynamic import evened
 from edgec.target import Target, load_target
 
@@ -79,13 +78,16 @@ def test_a_short_last_group_is_no_help() -> None:
     assert evened(1, 64, 64, 2) == 64
 
 
-def test_passes_of_the_cores_matmul() -> None:
-    """Groups that do not divide the inputs cost loops of their own for each pair of rows; even ones go in one pass."""
+def test_what_a_core_of_the_matmul_pays_for() -> None:
+    """Groups that end within a block, channels that fill no strip, and groups that are no strip's own."""
+    target = load_target("siracusa")
 
-    def loops(m: int, k: int, n: int = 64) -> int:
-        return kernel("matmul_w8a8").work({"m": m, "n": n, "k": k, "group_size": 64, "ldy": 1000}).row_flops // LOOPS
+    def cycles(m: int, k: int, n: int = 64, group_size: int = 64, bits: int = 8) -> float:
+        numbers = {"m": m, "n": n, "k": k, "group_size": group_size, "ldy": 1000}
+        return call_cycles(target, f"matmul_w{bits}a8", numbers)
 
-    assert loops(4, 192) == 1 and loops(16, 192) == 4
-    assert loops(4, 172) == 2 * 3 and loops(5, 172) == 3 * 3
-    assert loops(4, 172, n=72) == 2 * 2 * 3  # nine channels a core: a strip of eight, and one
-    assert loops(1, 192) == 1 and loops(1, 128) == 2
+    assert cycles(4, 192) < cycles(4, 190)  # strips over all groups, and not
+    assert cycles(4, 64, n=72) > 1.3 * cycles(4, 64)  # nine channels a core: a strip of eight, and one
+    assert cycles(1, 90, group_size=32, bits=2) > 1.05 * cycles(1, 96, group_size=32, bits=2)
+    assert cycles(1, 96, group_size=16, bits=5) > 1.3 * cycles(1, 96, group_size=32, bits=5)
+    assert cycles(5, 64) - cycles(4, 64) == pytest.approx(cycles(7, 64) - cycles(6, 64))

@@ -43,11 +43,14 @@ def engine_name(target: Target, name: str) -> str:
 
 
 def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float], any_rows: bool = False) -> float:
-    """Cycles of a kernel call with these numbers. any_rows: it is made for any number of rows (`Call.any_rows`)."""
+    """Cycles of a kernel call with these numbers. any_rows: it is made for any number of rows (`Call.any_rows`).
+
+    Whole ones, so that sums of calls do not depend on their order.
+    """
     accelerator = target.accelerator(kernel(name).engine)
     if accelerator is not None:
-        return matmul_cycles(accelerator, target.engines[0], name, numbers, any_rows)
-    return _cores_cycles(target.engines[0], name, numbers, any_rows)
+        return float(round(matmul_cycles(accelerator, target.engines[0], name, numbers, any_rows)))
+    return float(round(_cores_cycles(target.engines[0], name, numbers, any_rows)))
 
 
 def busiest_core(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> Counts:

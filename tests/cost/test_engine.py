@@ -35,9 +35,9 @@ def test_costs_times_counts() -> None:
     engine = plain.engines[0]
     units, macs, flops = busiest_core(engine, "matmul_w4a8", NUMBERS)
     expected = engine.fork_cycles + macs * engine.cycles_per_mac + flops * engine.cycles_per_flop
-    assert call_cycles(plain, "matmul_w4a8", NUMBERS) == pytest.approx(expected)
+    assert call_cycles(plain, "matmul_w4a8", NUMBERS) == pytest.approx(expected, abs=0.5)
     fitted = on_cores(8, KernelCost(("matmul_w4a8",), 7, 5, 3, 2))
-    assert call_cycles(fitted, "matmul_w4a8", NUMBERS) == pytest.approx(7 + 5 * units + 3 * macs + 2 * flops)
+    assert call_cycles(fitted, "matmul_w4a8", NUMBERS) == pytest.approx(7 + 5 * units + 3 * macs + 2 * flops, abs=0.5)
 
 
 def test_a_measured_call_includes_its_start() -> None:

@@ -108,14 +108,15 @@ def _work(a: dict[str, Any]) -> Work:
     Operations are half cycles of a core with XpulpV2, fitted to steps of models with heads of 4 to 64 elements.
     """
     m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
+    left = 75 if d % 4 else 0  # of a head whose last elements fill no word
     if m >= CORES and d == 4:
         busiest = -(-m // CORES) * (40 + (75 * heads + 125 * kv) // 2)
     elif m >= CORES:
-        busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + (heads + 2 * kv) * (31 + 3 * d))
+        busiest = -(-m // CORES) * (30 * (d // 2) + 7 * d * (heads + kv) // 2 + (heads + 2 * kv) * (31 + 3 * d + left))
     else:
         sets = -(-2 * CORES // d)
         rotated = 9 * -(-sets * (d // 2) // CORES) * -(-(heads + kv) // sets)
-        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-(heads + 2 * kv) // CORES) * (31 + 4 * d))
+        busiest = (270 if m > 1 else 0) + m * (125 + rotated + -(-(heads + 2 * kv) // CORES) * (31 + 4 * d + left))
     return Work(flops=CORES * busiest, parallel=CORES)
 
 

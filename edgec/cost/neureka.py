@@ -30,6 +30,9 @@ GRID = 1050  # several rows as pixels: their grid, what the engine's places are 
 # A job in 3x3 form of other inputs than the place's last one: its registers are written anew. Groups of whole blocks
 # are alike in all matrices; else a layer's matrices that widen or narrow follow one with other inputs, as a rule.
 SHAPE, SHAPE_AGAIN = 235, 200  # the call's first job, its second one
+# A head behind a prompt's rows, in 1x1 form: both places hold a grid of several pixels. What widens more than any other
+# matrix is one.
+HEAD, HEAD_WIDENS = 600, 3
 ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
 TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
@@ -61,7 +64,9 @@ def matmul_cycles(
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     bits, out_group = bits_of(name) if mode_of(name) == "3x3" else 0, int(numbers.get("out_group", 0))
     cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group)
-    return cycles + (ANY_ROWS if any_rows and m == 1 else 0)
+    if not any_rows or m > 1:
+        return cycles
+    return cycles + ANY_ROWS + (HEAD if not bits and not out_group and n > HEAD_WIDENS * k else 0)
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:

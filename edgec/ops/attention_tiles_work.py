@@ -8,8 +8,9 @@ heads of 4 to 64 elements, multiples of 4 or only of 2, 1 to 16 rows, 1 to 127 p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from edgec.ops.op import CORES, Work
@@ -71,6 +72,16 @@ def _shares(units: int) -> Iterator[range]:
     return (range(first, min(first + share, units)) for first in range(0, units, share))
 
 
+def _busiest(units: int, parts: Sequence[float]) -> float:
+    """The most cycles of a core, where cores share the parts of all units evenly: neighbours are a core's."""
+    sums = [0.0, *accumulate(parts)]  # of the first parts of a unit
+
+    def before(part: int) -> float:
+        return part // len(parts) * sums[-1] + sums[part % len(parts)]
+
+    return max((before(mine.stop) - before(mine.start) for mine in _shares(units * len(parts))), default=0.0)
+
+
 @lru_cache(maxsize=8192)
 def _scores(bits: int, units: int, d: int, count: int) -> float:
     elements, call, piece, tile, word, position, element = SCORES[bits]
@@ -83,8 +94,7 @@ def _scores(bits: int, units: int, d: int, count: int) -> float:
         each = d // elements * WORD_ALONE if bits == 8 and d % elements == 0 else d * element
         return seen * (position + each)
 
-    cycles = [of_part(max(0, min(most, count - part * most))) for part in range(parts)]
-    return call + max((sum(piece + cycles[p % parts] for p in mine) for mine in _shares(units * parts)), default=0.0)
+    return call + _busiest(units, [piece + of_part(max(0, min(most, count - part * most))) for part in range(parts)])
 
 
 @lru_cache(maxsize=8192)
@@ -123,5 +133,4 @@ def _values_i4(units: int, d: int, count: int, begins: bool) -> float:
         alone = (count - TILE * whole) * width
         return WORD_I4 + (ZERO_I4 * width if begins else 0.0) + TILE_I4 * whole + BYTE_I4 * alone
 
-    cycles = [of_word(word) for word in range(words)]
-    return VALUES_I4 + max((sum(cycles[p % words] for p in mine) for mine in _shares(units * words)), default=0.0)
+    return VALUES_I4 + _busiest(units, [of_word(word) for word in range(words)])

@@ -101,6 +101,7 @@ MEASURED = [
     ("matmul_w7a8_4_8", "m=1 n=78 k=80 group_size=64 ldy=78", True, 5597),
     ("matmul_w5a8_6_8", "m=1 n=103 k=256 group_size=128 ldy=103", True, 8274),
     ("matmul_w6a8_8_16", "m=1 n=69 k=192 group_size=64 ldy=69", True, 9124),
+    # Behind jobs of other inputs: what those cost was set with calls like these.
     ("matmul_w2a8_neureka", "n=220 k=106 group_size=106 tile=128 first=128 m=1", False, 1659),
     ("matmul_w6a8_neureka", "n=95 k=112 group_size=112 tile=95 first=32 m=1", False, 1577),
     ("matmul_w6a8_neureka", "n=352 k=122 group_size=122 tile=192 first=64 m=1", False, 3202),

@@ -108,7 +108,7 @@ def _work(a: dict[str, Any]) -> Work:
     Operations are half cycles of a core with XpulpV2, fitted to steps of models with heads of 4 to 64 elements.
     """
     m, heads, kv, d = a["m"], a["n_heads"], a["n_kv_heads"], a["head_dim"]
-    left = 75 if d % 4 else 0  # of a head whose last elements fill no word
+    left = (55 if m >= CORES else 75) if d % 4 else 0  # of a head whose last elements fill no word
     if m >= CORES and d == 4:
         busiest = -(-m // CORES) * (40 + (75 * heads + 125 * kv) // 2)
     elif m >= CORES:

@@ -69,7 +69,9 @@ def included_modules(plan: Plan) -> set[str]:
 def accelerators(plan: Plan) -> set[str]:
     """Kinds of the accelerators that the plan's kernels direct; each has a folder in kernels/."""
     phases = (p for g in plan.programs.values() for s in g.steps for p in s.phases)
-    return {kernel(p.call.kernel).engine for p in phases if p.call is not None} - {""}
+    kernels = [kernel(p.call.kernel) for p in phases if p.call is not None]
+    kinds = {a.kind for a in plan.target.accelerators}
+    return {kind for k in kernels for kind in (k.engine, *k.uses) if kind in kinds}
 
 
 def model_c(plan: Plan, title: str, copies: KernelCopies | None = None) -> str:

@@ -14,7 +14,7 @@ from math import prod
 from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Extent, evaluate
 from edgec.neureka.engine import COUT
-from edgec.ops import kernel, kernel_module, matmul_w4a8_neureka
+from edgec.ops import attention_neureka, kernel, kernel_module, matmul_w4a8_neureka
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import place_bytes, units
@@ -33,6 +33,12 @@ _TILE_I4 = "[count][n_kv_heads][head_dim / 2]"
 _SEEN, _SEEN_SCALES = "[pos + m][n_kv_heads][head_dim]", "[pos + m][n_kv_heads]"
 _KV = {"x": "[rows / heads][ldx] of which [heads][k]", "shift": "[heads][k]", "scale": "[rows]"}
 
+_WHOLE = {
+    **{"q": _HEADS, "q_scale": _FACTORS, "y": _HEADS},
+    **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
+    **{"s": "[rooms][lds]", "p": "[rooms][lds]", "r": "[cores][lds]", "found": "[4][rooms][cores]"},
+}
+
 # By kernel, or by op where all its kernels are alike.
 SHAPES: dict[str, Shapes] = {
     "add": dict.fromkeys(("a", "b", "y"), "[rows][k]"),
@@ -47,17 +53,8 @@ SHAPES: dict[str, Shapes] = {
     "attention_values": {"p": _SCORES, "v": _TILE, "acc": _HEADS},
     "attention_values_i4": {"p": _SCORES, "v": _TILE_I4, "acc": _HEADS},
     "attention_finish": {"acc": _HEADS, "p_scale": _FACTORS, "y": _HEADS},
-    "attention": {
-        **{"q": _HEADS, "q_scale": _FACTORS},
-        **{"k": _SEEN, "k_scale": _SEEN_SCALES, "v": _SEEN, "v_scale": _SEEN_SCALES},
-        **{
-            "s": "[rooms][lds]",
-            "p": "[rooms][lds]",
-            "r": "[cores][lds]",
-            "found": "[4][rooms][cores]",
-        },
-        **{"y": _HEADS},
-    },
+    "attention": _WHOLE,
+    "attention_neureka": {**_WHOLE, "lines": "[n_heads + 1][line]", "sums": "[pos + m][row]"},
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
     "embed_neureka": {"w": "[m][line]", "w_scale": "[m][groups]", "y": "[m][k] of which [m][size]"},
     "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
@@ -172,6 +169,9 @@ def _value(term: str, known: Numbers) -> int:
 
 def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     """What a kernel computes from its numbers, under the names that its header uses."""
+    if kernel_module(name) == "attention_neureka":
+        heads, kv, d = (int(numbers[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
+        return {"line": attention_neureka.line_bytes(kv, d), "row": attention_neureka.row_length(heads)}
     if "group_size" not in numbers:
         return {}
     k, group_size = int(numbers["k"]), int(numbers["group_size"])

@@ -5,6 +5,7 @@
     words    one row, whose heads do not fill the cores: scores of a head are a core's, words of four values are shared
     teams    the same at later positions: cores have whole heads, and share those that are left over
     phases   tiles of 4 positions of all heads are shared, and words of four values
+    engine   the same, but for scores, which N-EUREKA multiplies (`kernels/attention_neureka/`)
 
 Float operations are cycles of a core with XpulpV2 that its products do not take, fitted to steps of whole tokens and
 prompts on the public model of Siracusa.
@@ -15,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from edgec.neureka.cycles import job_cycles
+from edgec.neureka.engine import CIN, PIXELS
+from edgec.neureka.job import rows_job
 from edgec.ops.op import Work
 
 WORD_ELEMENTS = 4
@@ -34,6 +38,11 @@ TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
 PHASES = (2250.0, 270.0, 2.0)
+# Where the engine multiplies scores: code, a head, a block of a position's elements (its weights, and words of values),
+# and the rest as above. It has the first FIRST lines of pixels apart, if there are more than a pass behind them.
+ENGINE = (0.0, 180.0, 550.0)
+ENGINE_POSITION, ENGINE_PRODUCT = 25.5, 0.53
+FIRST = 12
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -41,7 +50,7 @@ APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 def whole_work(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores: int, lanes: int, form: str) -> Work:
     """The work of a call of m rows from position pos on. form: how cores share a row's heads; empty: not at all."""
     if form:
-        share = {"words": _words, "teams": _teams, "phases": _phases}[form]
+        share = {"words": _words, "teams": _teams, "phases": _phases, "engine": _engine}[form]
         busiest = share(heads, kv_heads, head_dim, pos + 1, cores)
     else:
         visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in _shares(m * heads, cores))
@@ -107,6 +116,16 @@ def _phases(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> 
     position, product = TOGETHER if heads >= 3 * kv_heads else APART
     total = fixed + each * heads + element * head_dim * -(-heads // cores)
     total += heads * seen / cores * (position + product * head_dim)
+    return total - _counted(heads, head_dim, seen, cores)
+
+
+def _engine(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
+    fixed, each, block = ENGINE
+    cin, lines = kv_heads * head_dim, max(1, seen // PIXELS)
+    first = FIRST if lines > FIRST + PIXELS else lines
+    total = fixed + each * heads + block * -(-cin // CIN["1x1"])
+    total += job_cycles(rows_job(0, 0, 0, (first, PIXELS), cin, heads, 8))
+    total += heads * seen / cores * (ENGINE_POSITION + ENGINE_PRODUCT * head_dim)
     return total - _counted(heads, head_dim, seen, cores)
 
 

@@ -5,6 +5,7 @@
     silu_quantize   silu_mul, and quantize_dynamic as its only reader
     rope_append     rope of queries and of keys, the kv_append of their matrix's result, and what attention, if it alone
                     reads the queries, does to them first, to quantise them: one call has one fork
+    accelerator     of a single row: attention's scores on N-EUREKA
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
 
 What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
@@ -20,7 +21,7 @@ from dataclasses import replace
 from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
-from edgec.ops import find
+from edgec.ops import attention_neureka, find
 from edgec.ops.matmul_w4a8_neureka import half
 from edgec.target import Target
 
@@ -28,7 +29,7 @@ QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 
 
 def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
-    """A new graph for a target; `which` says whether to do each of the five by name."""
+    """A new graph for a target; `which` says whether to do each of the six by name."""
     nodes = list(graph.nodes)
     added: dict[str, Value] = {}
     if which("gate_up_silu"):
@@ -38,6 +39,8 @@ def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda nam
             nodes = _with_quantize(graph, nodes, op, target)
     if which("rope_append"):
         nodes = _with_rope_append(graph, nodes, added)
+    if which("accelerator") and graph.rows == 1 and target.accelerator("neureka") is not None:
+        nodes = [_by_engine(graph, node, target.engines[0].cores) for node in nodes]
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     written = {v for node in nodes for v in node.outputs.values()}
@@ -128,6 +131,16 @@ def _with_rope_append(graph: Graph, nodes: list[Node], added: dict[str, Value]) 
         fused[attend.name] = replace(attend, inputs={**attend.inputs, **q})
         gone |= {queries.name, keys.name}
     return [fused.get(node.name, node) for node in nodes if node.name not in gone]
+
+
+def _by_engine(graph: Graph, node: Node, cores: int) -> Node:
+    """attention of one quantised row (the graph's), with scores of the accelerator if some position has them."""
+    if node.op != "attention" or "q_scale" not in node.inputs or node.attrs.get("softcap") or node.attrs.get("window"):
+        return node
+    heads, kv, d = (int(node.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
+    last = graph.type_of(node.inputs["k_cache"]).shape[0] - 1
+    pays = attention_neureka.suits(heads, kv, d, cores) and attention_neureka.form(heads, d, last, cores) == "engine"
+    return replace(node, op="attention_neureka") if pays else node
 
 
 def _with_silu(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:

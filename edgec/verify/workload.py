@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from edgec.artifact import Artifact
 from edgec.ir.graph import Graph
 from edgec.memory.plan import Extent, Plan
+from edgec.ops import attention_neureka
 from edgec.ops.sample import Sampling
 
 TEXT = (
@@ -61,8 +62,15 @@ def macs_per_token(graph: Graph) -> int:
 
 
 def _tokens_that_cross(plan: Plan) -> int:
-    """Tokens after which every tile of the cache's first two has been entered and a chunk was cut short."""
+    """Tokens after which every tile of the cache's first two has been entered, a chunk was cut short, and scores are an
+    accelerator's where they ever are.
+    """
     chunk = plan.programs["prefill"].rows
+    calls = [
+        p.call for program in plan.programs.values() for s in program.steps for p in s.phases if p.call is not None
+    ]
+    engine = next((c.numbers for c in calls if c.kernel == "attention_neureka"), None)
+    late = attention_neureka.first_position(engine) if engine is not None else 0
     tiles = [
         count.limit
         for program in plan.programs.values()
@@ -72,4 +80,4 @@ def _tokens_that_cross(plan: Plan) -> int:
         for count in [phase.call.numbers["count"]]
         if isinstance(count, Extent) and count.limit < plan.context
     ]
-    return max(2 * chunk + 3, max(tiles, default=0) + 3)
+    return max(2 * chunk + 3, max(tiles, default=0) + 3, late + 3)

@@ -131,14 +131,4 @@ EDGEC_INLINE void edgec_split_weights(const edgec_attention_args *a, uint32_t co
     }
 }
 
-static void edgec_attention_phases(const void *args, uint32_t core, uint32_t n_cores) {
-    EDGEC_ALL_CORES(n_cores);
-    EDGEC_KNOWN(edgec_attention_args, a, args);
-    edgec_split_scores(a, core, n_cores);
-    hal_barrier();
-    edgec_split_weights(a, core, n_cores);
-    hal_barrier();
-    edgec_split_values(a, core, n_cores, (edgec_shares){0, n_cores, a->n_heads / a->n_kv_heads});
-}
-
 #endif

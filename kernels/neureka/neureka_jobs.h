@@ -30,8 +30,9 @@ EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_ne
 /* What the jobs of a call share is their shape: ROW, or 16 * k + another one of these or the bits of weights in 3x3 form:
  *     ROW       y [n] = W [n][k] x [k] with weights of 8 bits in 1x1 form, for any k; in 3x3 form as edgec_neureka_gemv
  *     GRID      y [rows][n] = x [rows][k] W^T in 1x1 form for the rows of a grid, the same as in the job before the last
- *     NEW_GRID  for the rows of another grid */
-enum { EDGEC_NEUREKA_GRID, EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_NEW_GRID = 15 };
+ *     NEW_GRID  for the rows of another grid
+ * A place that holds pixels of 16 * k channels says PIXELS_OF. */
+enum { EDGEC_NEUREKA_GRID, EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_PIXELS_OF = 14, EDGEC_NEUREKA_NEW_GRID };
 
 /* A job to start: what changes from one to the next, in the form in which the engine takes it. */
 typedef struct {
@@ -52,6 +53,29 @@ EDGEC_INLINE void edgec_neureka_channels(edgec_neureka_next *job, uint32_t n) {
 
 /* Waits for a free place of the two and starts the job behind those under way. */
 void hal_neureka_start(const edgec_neureka_next *job);
+
+/* Pixels times weights that lie in L1, in 1x1 form with weights of 8 bits. */
+typedef struct {
+    const int8_t *x;
+    const uint8_t *w; /* encoded, 32-byte aligned */
+    int32_t *y;
+    uint32_t cin;
+    uint32_t cout;
+    uint32_t height; /* pixels */
+    uint32_t width;
+    uint32_t y_pixel; /* bytes from a pixel's results to the next one's; inputs have no gaps */
+} edgec_neureka_pixels;
+
+EDGEC_INLINE edgec_neureka_job edgec_neureka_pixels_job(const edgec_neureka_pixels *p) {
+    edgec_neureka_job job = edgec_neureka_rows(p->x, p->w, p->y, p->height, p->width, p->cin, p->cout, 8);
+    job.y_pixel = p->y_pixel;
+    job.y_row = p->width * p->y_pixel;
+    return job;
+}
+
+/* hal_neureka_start of such a job in two parts: waits for a free place, takes it and writes the job; then runs it. */
+void hal_neureka_write(const edgec_neureka_pixels *job);
+void hal_neureka_run(void);
 
 /* Returns when at most `open` jobs are under way. */
 void hal_neureka_wait(uint32_t open);

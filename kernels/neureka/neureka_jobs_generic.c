@@ -28,3 +28,12 @@ void hal_neureka_start(const edgec_neureka_next *next) {
     job->cout =
         ((next->passes >> 16) - 1u) * EDGEC_NEUREKA_PASS + (next->rest >> 16); /* as the engine sees it */
 }
+
+void hal_neureka_write(const edgec_neureka_pixels *job) {
+    hal_neureka_wait(1);
+    places[started % 2u] = edgec_neureka_pixels_job(job);
+}
+
+void hal_neureka_run(void) {
+    started++;
+}

@@ -16,19 +16,27 @@ typedef struct {
 } state;
 extern state hal_neureka_state;
 
+/* Which words a place lacks: all; of a single row in 3x3 form behind pixels; of one behind another one. */
+enum { ALL, BEHIND_PIXELS, BEHIND_ROW };
+
 /* Takes a place and writes a job that does not know its operands and channels yet: all words, or of a single row in 3x3 form
  * behind another one those that depend on k and bits, for strides of outputs matter to no single pixel. Inlined, for a
  * known filter divides by known sizes. */
-EDGEC_INLINE void write_job(const edgec_neureka_job *job, int all) {
+EDGEC_INLINE void write_job(const edgec_neureka_job *job, uint32_t lacks) {
     uint32_t words[EDGEC_NEUREKA_WORDS];
     edgec_neureka_registers(job, words);
     edgec_neureka_acquire();
-    if (all) {
+    if (lacks == ALL) {
 #pragma GCC unroll 24
         for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
             edgec_neureka_write(i, words[i]);
         }
     } else {
+        if (lacks == BEHIND_PIXELS) {
+            edgec_neureka_write(16, words[16]);
+            edgec_neureka_write(17, words[17]);
+            edgec_neureka_write(19, words[19]);
+        }
         edgec_neureka_write(6, words[6]);
         edgec_neureka_write(7, words[7]);
         edgec_neureka_write(13, words[13]);
@@ -37,9 +45,9 @@ EDGEC_INLINE void write_job(const edgec_neureka_job *job, int all) {
     }
 }
 
-EDGEC_APART void write_gemv(uint32_t k, uint32_t bits, int all) {
+EDGEC_APART void write_gemv(uint32_t k, uint32_t bits, uint32_t lacks) {
     const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, k, 1, bits);
-    write_job(&job, all);
+    write_job(&job, lacks);
 }
 
 /* The same in 1x1 form: all words, or, where the place has such a grid, what depends on k and the strides. */
@@ -49,7 +57,7 @@ EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid, place *a
     job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
     if (at->grid != size) {
         at->grid = size;
-        write_job(&job, 1);
+        write_job(&job, ALL);
         return;
     }
     uint32_t words[EDGEC_NEUREKA_WORDS];
@@ -62,19 +70,36 @@ EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid, place *a
     edgec_neureka_write(13, words[13]);
 }
 
-/* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
-EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
-    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
-    const edgec_neureka_grid one = {1, 1, 0, 0};
+/* Once, before the first job. */
+EDGEC_INLINE void open_once(void) {
     if (!hal_neureka_state.opened) {
         hal_neureka_state.opened = 1;
         edgec_neureka_open();
     }
+}
+
+EDGEC_INLINE place *next_place(void) {
+    return (place *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
+}
+
+EDGEC_INLINE void trigger(void) {
+    EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
+    hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
+}
+
+/* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
+EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
+    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
+    const edgec_neureka_grid one = {1, 1, 0, 0};
+    open_once();
     at->shape = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
     if (form == EDGEC_NEUREKA_NEW_GRID) {
         write_grid(k, &next->grid, at);
     } else if (form != EDGEC_NEUREKA_ROW) {
-        write_gemv(k, form, before <= EDGEC_NEUREKA_ROW);
+        write_gemv(k, form,
+                   before <= EDGEC_NEUREKA_ROW         ? ALL
+                   : before == EDGEC_NEUREKA_PIXELS_OF ? BEHIND_PIXELS
+                                                       : BEHIND_ROW);
         at->grid = 0;
     } else {
         write_grid(1, &one, at); /* of as many inputs as the job says */
@@ -91,8 +116,7 @@ EDGEC_INLINE void run(const edgec_neureka_next *next) {
     if (next->shape == EDGEC_NEUREKA_ROW) { /* from channel to channel of w */
         edgec_neureka_write(13, EDGEC_NEUREKA_LINE * (next->passes & 0xFFFFu));
     }
-    EDGEC_NEUREKA_REGISTER(EDGEC_NEUREKA_BASE + EDGEC_NEUREKA_TRIGGER) = 0;
-    hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
+    trigger();
 }
 
 /* With another shape than the place has. */
@@ -110,7 +134,7 @@ EDGEC_APART void start_later(const edgec_neureka_next *next) {
 
 /* What is seldom are functions of their own, called last: so that the rest saves no registers for them. */
 void hal_neureka_start(const edgec_neureka_next *next) {
-    place *at = (place *)((uint8_t *)hal_neureka_state.places + hal_neureka_state.turn);
+    place *at = next_place();
     if (EDGEC_SELDOM(at->shape != next->shape)) {
         start_shape(at, next);
         return;
@@ -125,4 +149,50 @@ void hal_neureka_start(const edgec_neureka_next *next) {
 
 void hal_neureka_wait(uint32_t open) {
     edgec_neureka_wait(open);
+}
+
+/* Words that are 0 or the same in every job are there unless the place is new. */
+void hal_neureka_write(const edgec_neureka_pixels *pixels) {
+    place *at = next_place();
+    const edgec_neureka_job job = edgec_neureka_pixels_job(pixels);
+    const uint32_t shape = 16u * pixels->cin + EDGEC_NEUREKA_PIXELS_OF, size = pixels->cout << 16;
+    uint32_t words[EDGEC_NEUREKA_WORDS];
+    edgec_neureka_registers(&job, words);
+    open_once();
+    edgec_neureka_acquire();
+    edgec_neureka_write(0, words[0]);
+    edgec_neureka_write(1, words[1]);
+    edgec_neureka_write(2, words[2]);
+    edgec_neureka_write(16, words[16]);
+    edgec_neureka_write(17, words[17]);
+    edgec_neureka_write(19, words[19]);
+    if (at->shape != shape || at->grid != size) {
+        if (at->shape == 0) {
+            edgec_neureka_write(3, 0);
+            edgec_neureka_write(4, 0);
+            edgec_neureka_write(5, 0);
+            edgec_neureka_write(8, words[8]);
+            edgec_neureka_write(9, words[9]);
+            edgec_neureka_write(12, words[12]);
+            edgec_neureka_write(14, words[14]);
+            edgec_neureka_write(20, words[20]);
+            edgec_neureka_write(22, words[22]);
+        }
+        edgec_neureka_write(6, words[6]);
+        edgec_neureka_write(7, words[7]);
+        edgec_neureka_write(10, words[10]);
+        edgec_neureka_write(11, words[11]);
+        edgec_neureka_write(13, words[13]);
+        edgec_neureka_write(15, words[15]);
+        edgec_neureka_write(18, words[18]);
+        edgec_neureka_write(21, words[21]);
+        edgec_neureka_write(23, words[23]);
+        at->shape = shape;
+        at->grid = size;
+    }
+}
+
+void hal_neureka_run(void) {
+    __asm__ volatile("" ::: "memory"); /* the engine reads what was written so far */
+    trigger();
 }

@@ -14,9 +14,11 @@ import tiny_models
 
 from edgec.artifact import Artifact
 from edgec.errors import MismatchError, VerifyError
+from edgec.ops.attention_neureka import first_position
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.target import target_path
 from edgec.verify.chain import verify
+from edgec.verify.workload import workload
 
 WIDE = {"hidden_dim": 252, "ffn_dim": 504, "head_dim": 12, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 97}
 
@@ -70,6 +72,23 @@ def test_a_tied_head_on_the_accelerator(tmp_path: Path, objects: Path, bits: int
         source, tmp_path / "out", objects, made=tiny_models.recipe(bits=bits, group_size=group)
     )
     assert f"embed_{form}" in ops(artifact) and f"matmul_w{bits}a8" not in ops(artifact)
+    for leg in ("simulator", "host", "rv32", "siracusa"):
+        found = verify(artifact, [leg])["backends"][leg]
+        assert found["mismatches"] == 0 and found["tensors"] > 200, leg
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_scores_on_the_accelerator(tmp_path: Path, objects: Path, cores: int) -> None:
+    """Three heads with the same keys do not fill eight cores: from position 40 on the engine has their scores."""
+    shape = {"hidden_dim": 60, "ffn_dim": 64, "head_dim": 64, "n_heads": 3, "n_kv_heads": 1}
+    source, recipe = tiny_models.checkpoint(tiny_models.config(**shape)), tiny_models.recipe(context=64)
+    target = cores_file(tmp_path / "t.toml", cores)
+    artifact = tiny_models.built(source, tmp_path / "out", objects, target, recipe)
+    calls = [p.call for s in artifact.plan.programs["decode"].steps for p in s.phases if p.call is not None]
+    numbers = [c.numbers for c in calls if c.kernel == "attention_neureka"]
+    assert len(numbers) == (2 if cores == 8 else 0)
+    assert all(first_position(n) == 40 for n in numbers)
+    assert cores == 1 or len(workload(artifact, "siracusa").prompt) > 40
     for leg in ("simulator", "host", "rv32", "siracusa"):
         found = verify(artifact, [leg])["backends"][leg]
         assert found["mismatches"] == 0 and found["tensors"] > 200, leg

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgec.ops import matmul_w4a8_neureka as neureka
 from edgec.ops import matmul_w4a8_silu_neureka as silu_neureka
 from edgec.ops.attention import factor
+from edgec.ops.attention_neureka import line_bytes, row_length
 from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.ops.matmul_w4a8_nm import WIDTHS, kernel_name, random_mask
 from edgec.ops.rope import ONE, table
@@ -446,6 +447,17 @@ def attention(rng: Rng) -> Args:
     return attention_of(rng, h, pos, shared)
 
 
+def attention_neureka(rng: Rng) -> Args:
+    """One row whose heads do not fill the cores, three or more of which have the same keys; often at late positions."""
+    kv = _int(rng, 1, 4)
+    heads = kv * _int(rng, 3, 8)
+    h: Args = {"m": 1, "n_heads": heads, "n_kv_heads": kv, "head_dim": 4 * _int(rng, 1, 16)}
+    pos = _int(rng, 0, 60) if rng.random() < 0.3 else _int(rng, 60, 300)
+    args = attention_of(rng, h, pos, True)
+    lines = np.zeros((heads + 1) * line_bytes(kv, h["head_dim"]), np.uint8)
+    return {**args, "lines": lines, "sums": np.zeros((pos + 1) * row_length(heads), np.int32)}
+
+
 def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
     """The same for rows and heads of a shape."""
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
@@ -491,7 +503,7 @@ def sample(rng: Rng) -> Args:
 
 _ONE_OF_A_NAME = (
     *(add, add_positions, attention_softmax_full, copy_rows, layernorm, pool),
-    *(attention, attention_finish, attention_scores, attention_softmax, attention_values, embed),
+    *(attention, attention_finish, attention_neureka, attention_scores, attention_softmax, attention_values, embed),
     *(attention_scores_i4, attention_values_i4, kv_quantize_i4),
     *(kv_quantize, last_row, quantize_dynamic, rmsnorm, rmsnorm_quantize, rope, rope_append, sample),
     *(silu_mul, silu_mul_quantize, attention_cap, softcap),

@@ -18,7 +18,10 @@ from edgec.ops.matmul_w4a8_neureka import call_numbers
 SEEDS = 24
 NAMES = [k.name for k in kernels()]
 # Operands that the twin does not follow: the accelerator's sums, and what comes of them where that is quantised.
-UNFOLLOWED = {"acc": ("matmul_w4a8_neureka", "matmul_w4a8_silu_neureka"), "y": ("matmul_w4a8_silu_neureka",)}
+UNFOLLOWED = {
+    "acc": ("matmul_w4a8_neureka", "matmul_w4a8_silu_neureka"),
+    "y": ("matmul_w4a8_silu_neureka",),
+} | dict.fromkeys(("lines", "sums"), ("attention_neureka",))
 
 
 def exact(name: str, seed: int) -> Args:

@@ -28,7 +28,7 @@ def candidates(step: StepContext, suffix: str = "") -> Iterator[Callable[[Worksp
     block = step.graph.rows
     if not suffix and step.choices.attention and not any(_limits(step).values()):
         for lanes in sorted({_lanes(step), 1}, reverse=True):
-            yield partial(_whole, step, lanes)
+            yield partial(whole, step, lanes)
     while True:
         positions = step.context
         while True:
@@ -49,7 +49,8 @@ def _lanes(step: StepContext) -> int:
     return lanes_of(step.graph.rows, heads, kv, d, engine.cores)
 
 
-def _whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
+def whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
+    """One call that does everything, behind one that quantises queries if they are float."""
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores

@@ -1,0 +1,43 @@
+"""The prediction for attention whose scores are N-EUREKA's: steps of tokens on the public model of Siracusa."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgec.cost.engine import call_cycles
+from edgec.ops.attention import factor
+from edgec.ops.attention_neureka import first_position, form
+from edgec.target import load_target
+
+# heads, those of keys, elements, position, cycles of one step in a token over an empty cache
+MEASURED = [
+    (9, 3, 28, 255, 15936),
+    (9, 3, 64, 255, 23435),
+    (9, 3, 64, 100, 13111),
+    (15, 5, 16, 255, 21744),
+    (15, 5, 16, 100, 11886),
+]
+
+
+def numbers(heads: int, kv: int, d: int, pos: int) -> dict[str, float]:
+    sizes = {"m": 1, "n_heads": heads, "n_kv_heads": kv, "head_dim": d, "pos": pos, "lds": 256, "cores": 8, "lanes": 1}
+    return {**sizes, "rooms": max(8, heads), "factor": float(factor(d))}
+
+
+@pytest.mark.parametrize(("heads", "kv", "d", "pos", "measured"), MEASURED)
+def test_steps_of_tokens(heads: int, kv: int, d: int, pos: int, measured: int) -> None:
+    predicted = call_cycles(load_target("siracusa"), "attention_neureka", numbers(heads, kv, d, pos))
+    assert 0.9 < predicted / measured < 1.1
+
+
+def test_the_engine_is_taken_where_it_is_no_slower() -> None:
+    """Beside attention by the cores alone: at the first such position, and at a late one."""
+    target = load_target("siracusa")
+    for heads, kv, d in ((9, 3, 28), (9, 3, 64), (15, 5, 16)):
+        first = first_position(numbers(heads, kv, d, 0))
+        assert form(heads, d, first - 1, 8) != "engine"
+        for pos, worth in ((first, 1.0), (255, 0.98)):
+            by_engine, by_cores = (
+                call_cycles(target, name, numbers(heads, kv, d, pos)) for name in ("attention_neureka", "attention")
+            )
+            assert by_engine < worth * by_cores, (heads, d, pos)

@@ -1,0 +1,43 @@
+"""attention_neureka: bit for bit attention of one row, and where N-EUREKA has its scores."""
+
+from __future__ import annotations
+
+from op_laws import check_refuses, check_types, examples, run
+
+from edgec.ir.graph import TensorType
+from edgec.ops import find
+from edgec.ops.attention_neureka import first_position, form, line_bytes, row_length, suits
+
+
+def test_types() -> None:
+    check_types("attention_neureka")
+    check_refuses("attention_neureka", q=TensorType((2, 64), "i8"))
+    check_refuses("attention_neureka", q=TensorType((1, 64), "f32"))
+
+
+def test_it_is_attention() -> None:
+    for op, example in examples("attention_neureka"):
+        inputs = {role: value.copy() for role, value in example.inputs.items()}
+        want = find("attention").reference(inputs, dict(example.attrs), example.pos)
+        got = run(op, example)
+        assert {role: a.tobytes() for role, a in got.items()} == {role: a.tobytes() for role, a in want.items()}
+
+
+def test_heads_that_share_keys_and_do_not_fill_the_cores() -> None:
+    assert suits(9, 3, 28, 8) and suits(15, 5, 16, 8)
+    assert not suits(8, 2, 16, 8)  # each core has one
+    assert not suits(9, 9, 28, 8)  # none has another one's keys
+    assert not suits(9, 3, 30, 8)  # elements that end within a word
+
+
+def test_late_positions_are_the_engines() -> None:
+    numbers = {"n_heads": 9, "head_dim": 28, "cores": 8}
+    first = first_position(numbers)
+    assert first == 92 and form(9, 28, first, 8) == "engine"
+    assert [form(9, 28, pos, 8) for pos in (0, 7, 8, first - 1)] == ["words", "words", "teams", "teams"]
+    assert all(form(heads, d, pos, 8) != "engine" for heads in (3, 9, 15) for d in (4, 1040) for pos in range(6))
+
+
+def test_room_for_the_engine() -> None:
+    assert line_bytes(3, 28) == 96 and line_bytes(2, 16) == 32  # a line of 32 bytes for 32 elements
+    assert row_length(9) == 16 and row_length(8) == 8

@@ -121,7 +121,8 @@ def test_a_float_model_without_the_branch_has_zeros_for_twins() -> None:
     planned = tiny_models.planned(wide)
     graph = score_rows(planned.graphs["prefill"])
     bare = logits(float_runner(plain, score_rows(tiny_models.planned(plain).graphs["prefill"]), planned.consts))
-    assert np.array_equal(logits(float_runner(plain, graph, planned.consts)), bare)
+    # Some BLAS add up columns of joined matrices in another order than those of the matrices by themselves.
+    assert np.allclose(logits(float_runner(plain, graph, planned.consts)), bare, rtol=1e-5, atol=1e-6)
     narrow = replace(wide, branches={n: LowRank(b.a[:2], b.b[:, :2]) for n, b in wide.branches.items()})
     found = compare_float(narrow, planned.graphs["prefill"], planned.consts, narrow.tokenizer, "a a a a", 8, "text")
     assert np.isfinite(found["nmse_logits"])

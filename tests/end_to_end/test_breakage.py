@@ -68,7 +68,9 @@ def test_a_wrong_constant_in_a_kernel(copied: Path, objects: Path, file: str) ->
 def test_a_wrong_kernel_on_rv32(copied: Path, objects: Path) -> None:
     path = copied / "project/kernels/common/edgec_silu.h"
     path.write_text(path.read_text().replace(*SILU))
-    assert "rv32 differs from the reference first in silu_mul_quantize l0.silu.q8g32" in str(fails(copied, objects, "rv32"))
+    assert "rv32 differs from the reference first in silu_mul_quantize l0.silu.q8g32" in str(
+        fails(copied, objects, "rv32")
+    )
 
 
 def edit_plan(folder: Path, change: Callable[[dict], None]) -> None:

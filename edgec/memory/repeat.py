@@ -42,7 +42,8 @@ class Choice(NamedTuple):
 class Tried(NamedTuple):
     """A candidate that was built once: the room it asks for in order, (number of the level, bytes), and what it takes.
 
-    fits: False, and its last request found no room, so that what it would take further is not known.
+    fits: False, and its last request found no room, so that what it would take further is not known. early_cycles: what
+    it takes if whole caches are there.
     """
 
     requests: tuple[tuple[int, int], ...]
@@ -50,6 +51,7 @@ class Tried(NamedTuple):
     cycles: float = 0.0
     phases: int = 0
     calls: int = 0
+    early_cycles: float = 0.0
 
 
 @dataclass

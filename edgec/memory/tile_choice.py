@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgec.cost.estimate import phases_usage
 from edgec.errors import TargetError
 from edgec.memory.placement import align
-from edgec.memory.plan import Buffer
-from edgec.memory.repeat import OVERFLOW, Built, Choice, Decisions, Situation, Tried, situation
+from edgec.memory.plan import Buffer, Extent, Phase, Transfer
+from edgec.memory.repeat import OVERFLOW, Built, Choice, Decisions, Situation, Tried, situation, unnamed
 from edgec.memory.streaming import NoRoom, Workspace, reserve, stream
 from edgec.memory.tiling import Candidate, candidates
 from edgec.memory.tiling.step import StepContext
@@ -75,13 +75,14 @@ class TileChoice:
             ) from None
 
     def _fastest(self) -> Choice:
-        best, worse = Choice(OVERFLOW), 0
+        best, least, worse = Choice(OVERFLOW), 0.0, 0
         for number, option in enumerate(candidates(self.context)):
             found = self._tried(number, option)
             if found is None:
                 continue
-            if best.number == OVERFLOW or found.cycles < best.cycles * WORTHWHILE:
-                best, worse = Choice(number, found.cycles, found.calls), 0
+            cycles = found.early_cycles if self._ample(found.requests) else found.cycles
+            if best.number == OVERFLOW or cycles < least * WORTHWHILE:
+                best, least, worse = Choice(number, found.cycles, found.calls), cycles, 0
             else:
                 worse += 1
             if worse == PATIENCE or not self.context.choices.tiling or found.phases > LONG:
@@ -103,7 +104,10 @@ class TileChoice:
             if len(workspace.requests) > len(workspace.made):  # the last request is what had no room
                 self.known.tried[key] = Tried(self._by_level(workspace), False)
             return None
-        found = Tried(self._by_level(workspace), True, self._cycles(built), len(built[0]), _calls(built))
+        cycles = early = self._cycles(built)
+        if "k_cache" in self.context.node.inputs and self.context.choices.early_cache:
+            early = self._cycles((self._without_caches(built[0]), built[1]))
+        found = Tried(self._by_level(workspace), True, cycles, len(built[0]), _calls(built), early)
         self.known.tried[key] = found
         return found
 
@@ -119,6 +123,21 @@ class TileChoice:
         if not phases:
             reserve(workspace, tiles)
         return (stream(workspace, tiles, self.context.graph.rows) if phases else ()), workspace.made
+
+    def _ample(self, requests: Sequence[tuple[int, int]]) -> bool:
+        """Whether the compute memory has twice the room: then caches of later steps have some beside earlier ones."""
+        level = self.known.levels.index(self.context.target.compute)
+        return 2 * sum(size for at, size in requests if at == level) <= sum(self.at.free[level])
+
+    def _without_caches(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
+        """The phases without loads of whole caches, which come during earlier steps if they can (`early_cache.py`)."""
+        whole = Extent(self.context.graph.rows, 0, self.context.context, from_start=True)
+        states = {v.name for v in self.context.graph.of_kind("state")}
+
+        def left(phase: Phase) -> tuple[Transfer, ...]:
+            return tuple(t for t in phase.transfers if t.rows != whole or t.source.value not in states)
+
+        return tuple(replace(phase, transfers=left(phase)) for phase in unnamed(phases))
 
     def _cycles(self, built: Built) -> float:
         rows = self.context.graph.rows

@@ -21,7 +21,8 @@ void edgec_attention_neureka(const edgec_attention_neureka_args *args, uint32_t 
     EDGEC_KNOWN(edgec_attention_args, a, edgec_attention_of(args));
     /* As `form` in edgec/ops/attention_neureka.py. */
     const uint32_t teams = 2u * (a->n_heads % a->cores) <= a->cores;
-    const uint32_t engine = teams ? a->pos * a->head_dim >= 320u * a->cores : a->pos * (a->head_dim + 16u) >= 440u * a->cores;
+    const uint32_t engine =
+        teams ? a->pos * a->head_dim >= 320u * a->cores : a->pos * (a->head_dim + 16u) >= 440u * a->cores;
     hal_kernel members = edgec_attention_words;
     if (a->pos >= a->cores && engine) { /* there are six positions */
         members = edgec_attention_engine;

@@ -8,11 +8,12 @@ heads of 4 to 64 elements, multiples of 4 or only of 2, 1 to 16 rows, 1 to 127 p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
+from edgec.ops.attention_work import shares
 from edgec.ops.op import CORES, Work
 
 MAC, FLOP = 0.25, 4.0  # cycles in which the cycles are counted (targets/siracusa.toml)
@@ -67,11 +68,6 @@ def _work(cycles: float, macs: int) -> Work:
     return Work(macs, round(CORES * max(0.0, cycles - MAC * macs / CORES) / FLOP), CORES)
 
 
-def _shares(units: int) -> Iterator[range]:
-    share = -(-units // CORES)
-    return (range(first, min(first + share, units)) for first in range(0, units, share))
-
-
 def _busiest(units: int, parts: Sequence[float]) -> float:
     """The most cycles of a core, where cores share the parts of all units evenly: neighbours are a core's."""
     sums = [0.0, *accumulate(parts)]  # of the first parts of a unit
@@ -79,7 +75,7 @@ def _busiest(units: int, parts: Sequence[float]) -> float:
     def before(part: int) -> float:
         return part // len(parts) * sums[-1] + sums[part % len(parts)]
 
-    return max((before(mine.stop) - before(mine.start) for mine in _shares(units * len(parts))), default=0.0)
+    return max((before(mine.stop) - before(mine.start) for mine in shares(units * len(parts), CORES)), default=0.0)
 
 
 @lru_cache(maxsize=8192)
@@ -119,7 +115,7 @@ def _values(m: int, heads: int, kv: int, d: int, count: int, begins: bool) -> fl
             at += taken
         return cycles
 
-    return VALUES + max((of_core(mine) for mine in _shares(kv * words * apart)), default=0.0)
+    return VALUES + max((of_core(mine) for mine in shares(kv * words * apart, CORES)), default=0.0)
 
 
 @lru_cache(maxsize=8192)

@@ -42,7 +42,7 @@ PHASES = (2250.0, 270.0, 2.0)
 # and the rest as above. It has the first FIRST lines of pixels apart, if there are more than a pass behind them.
 ENGINE = (0.0, 180.0, 550.0)
 ENGINE_POSITION, ENGINE_PRODUCT = 25.5, 0.53
-FIRST = 12
+FIRST = 12  # EDGEC_FIRST_LINES of the kernel
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -53,13 +53,13 @@ def whole_work(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, cores
         share = {"words": _words, "teams": _teams, "phases": _phases, "engine": _engine}[form]
         busiest = share(heads, kv_heads, head_dim, pos + 1, cores)
     else:
-        visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in _shares(m * heads, cores))
+        visits = (_visits(m, heads // kv_heads, pos, lanes, mine) for mine in shares(m * heads, cores))
         busiest = max(_cycles(head_dim, of_core) for of_core in visits)
     macs = 2 * heads * head_dim * (m * pos + m * (m + 1) // 2)
     return Work(macs, 0, heads * (cores if form else m), rows=1, row_flops=round(busiest))
 
 
-def _shares(units: int, cores: int) -> Iterator[range]:
+def shares(units: int, cores: int) -> Iterator[range]:
     """The rows and heads of each core that has some."""
     share = -(-units // cores)
     return (range(first, min(first + share, units)) for first in range(0, units, share))

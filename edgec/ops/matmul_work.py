@@ -17,10 +17,8 @@ from typing import Any
 from edgec.ops.op import CORES, Work
 from edgec.packing import block_elements, n_groups
 
-MAC, FLOP = (
-    0.25,
-    4.0,
-)  # cycles of a product and of an operation, in which the cycles are counted (targets/siracusa.toml)
+# Cycles of a product and of an operation, in which the cycles are counted (targets/siracusa.toml).
+MAC, FLOP = 0.25, 4.0
 STRIPS = {2: (4, 4), 3: (1, 1), 4: (8, 4), 5: (2, 2), 6: (2, 2), 7: (1, 1), 8: (8, 8)}  # channels, by rows: 1, 2
 WHOLE = {4: 2, 8: 4}  # rows of a pass over all groups, for widths that have it; of one row it has strips of 8 channels
 WHOLE_LEAST = 8  # channels of a core for it

@@ -71,13 +71,6 @@ def _tokens_that_cross(plan: Plan) -> int:
     ]
     engine = next((c.numbers for c in calls if c.kernel == "attention_neureka"), None)
     late = attention_neureka.first_position(engine) if engine is not None else 0
-    tiles = [
-        count.limit
-        for program in plan.programs.values()
-        for step in program.steps
-        for phase in step.phases
-        if phase.call is not None and phase.call.kernel.startswith("attention_scores")
-        for count in [phase.call.numbers["count"]]
-        if isinstance(count, Extent) and count.limit < plan.context
-    ]
+    counts = [call.numbers["count"] for call in calls if call.kernel.startswith("attention_scores")]
+    tiles = [count.limit for count in counts if isinstance(count, Extent) and count.limit < plan.context]
     return max(2 * chunk + 3, max(tiles, default=0) + 3, late + 3)

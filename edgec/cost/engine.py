@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from edgec.chip import Engine
 from edgec.cost.neureka import matmul_cycles
+from edgec.cost.neureka_mlp import mlp_cycles
 from edgec.ops import kernel
 from edgec.target import Target
 
@@ -49,7 +50,8 @@ def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float], a
     """
     accelerator = target.accelerator(kernel(name).engine)
     if accelerator is not None:
-        return float(round(matmul_cycles(accelerator, target.engines[0], name, numbers, any_rows)))
+        cycles = mlp_cycles if "down_n" in numbers else matmul_cycles
+        return float(round(cycles(accelerator, target.engines[0], name, numbers, any_rows)))
     return float(round(_cores_cycles(target.engines[0], name, numbers, any_rows)))
 
 

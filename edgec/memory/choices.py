@@ -10,11 +10,12 @@ class Choices:
     """All on, but for `edgec build --explain`.
 
     join           q, k and v as one matrix, gate and up as one (edgec/passes/join_projections.py)
-    norm_quantize  a norm and the quantisation of its result as one call (this and the next four: edgec/passes/fuse.py)
+    norm_quantize  a norm and the quantisation of its result as one call (this and the next five: edgec/passes/fuse.py)
     silu_quantize  the same of the gated activation
     rope_append    queries and keys rotated and the cache's new rows written in one call
     gate_up_silu   gate and up on the accelerator while cores compute the gated activation
     residual       the residual added by the matmul before it
+    mlp            gate, up and down of a token on the accelerator in one call
     attention      scores, softmax and values of a head in one call, where the cache is there whole
     accelerator    matrices on the accelerator where that is faster (edgec/passes/to_neureka.py)
     residency      weights near the engine by what that saves, rather than in order of use
@@ -34,6 +35,7 @@ class Choices:
     rope_append: bool = True
     gate_up_silu: bool = True
     residual: bool = True
+    mlp: bool = True
     attention: bool = True
     accelerator: bool = True
     residency: bool = True

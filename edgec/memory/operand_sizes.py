@@ -14,7 +14,7 @@ from math import prod
 from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Extent, evaluate
 from edgec.neureka.engine import COUT
-from edgec.ops import attention_neureka, kernel, kernel_module, matmul_w4a8_neureka
+from edgec.ops import attention_neureka, kernel, kernel_module, matmul_w4a8_mlp_neureka, matmul_w4a8_neureka
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import place_bytes, units
@@ -72,6 +72,12 @@ SHAPES: dict[str, Shapes] = {
         **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
         **{"acc": "[slots][2][m][groups][tile]", "y": "[m][n]", "q": "[m][n / 2]"},
         **dict.fromkeys(("scale", "sums"), "[m][out_groups]"),
+    },
+    "matmul_w4a8_mlp_neureka": {
+        **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
+        **{"acc": "[slots][2][m][groups][tile]", "v": "[m][n]", "q": "[m][n / 2]", "scale": "[m][out_groups]"},
+        **{"down_w": "[out_groups][down_n][down_line]", "down_scale": "[down_n][out_groups]"},
+        **{"down_acc": "[out_groups][down_n]", "addend": "[m][down_n]", "y": "[m][down_n]"},
     },
     "matmul_w4a8_nm": {
         **{**_ACTIVATIONS, "w": "[n][units][bits]", "w_pos": "[n][units][bytes of a unit]"},
@@ -190,11 +196,12 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     if module.endswith("_neureka"):
         n, tile, first = (int(numbers[key]) for key in ("n", "tile", "first"))
         width = n // 2 if "out_group" in numbers else n
-        if (tile % COUT and tile != width) or (first % COUT and first != width):
-            raise ValueError(f"tiles of {first} and {tile} of {width} channels, not of whole passes of {COUT}")
-        if not 0 < first <= tile <= width:
-            raise ValueError(f"a first tile of {first} and others of {tile}, of {width} channels")
+        _fit(width, tile, first)
         rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first)
+        if "down_n" in numbers:
+            given = tuple(int(numbers[key]) for key in ("down_n", "out_group", "down_first"))
+            _fit(given[0], given[0], given[2])
+            rule |= matmul_w4a8_mlp_neureka.down_numbers(name, width, *given)
         if wrong := sorted(key for key in rule if numbers[key] != rule[key]):
             raise ValueError(f"{wrong[0]} of {numbers[wrong[0]]}, where it is {rule[wrong[0]]}")
         found |= {"slots": matmul_w4a8_neureka.slots(width, tile, first)}
@@ -205,6 +212,14 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
         return found | {"row_bytes": row_bytes(k, bits, group_size)}
     pattern = (int(name.split("_")[-2]), int(name.split("_")[-1]))
     return found | {"units": units(k, group_size, pattern), "bits": bits, "bytes of a unit": place_bytes(pattern)}
+
+
+def _fit(width: int, tile: int, first: int) -> None:
+    """Tiles of a matmul on N-EUREKA are of its channels."""
+    if (tile % COUT and tile != width) or (first % COUT and first != width):
+        raise ValueError(f"tiles of {first} and {tile} of {width} channels, not of whole passes of {COUT}")
+    if not 0 < first <= tile <= width:
+        raise ValueError(f"a first tile of {first} and others of {tile}, of {width} channels")
 
 
 def _obeys(known: Numbers) -> None:

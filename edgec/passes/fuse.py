@@ -7,6 +7,7 @@
                     reads the queries, does to them first, to quantise them: one call has one fork
     accelerator     of a single row: attention's scores on N-EUREKA
     residual        a matmul, and the add as its only reader: the matmul adds the residual itself
+    mlp             of a single row: gate and up on N-EUREKA, and down (fuse_mlp.py)
 
 What lay between is never stored, cores wait for each other less often, and a row is shared by its groups, or by parts
 of them. But a call that quantises several rows has no more parts than groups, and each normalises twice: it is fused
@@ -23,13 +24,14 @@ from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import attention_neureka, find
 from edgec.ops.matmul_w4a8_neureka import half
+from edgec.passes.fuse_mlp import with_mlp
 from edgec.target import Target
 
 QUANTIZED = {"norm_quantize": "rmsnorm", "silu_quantize": "silu_mul"}
 
 
 def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda name: True) -> Graph:
-    """A new graph for a target; `which` says whether to do each of the six by name."""
+    """A new graph for a target; `which` says whether to do each of the seven by name."""
     nodes = list(graph.nodes)
     added: dict[str, Value] = {}
     if which("gate_up_silu"):
@@ -43,6 +45,8 @@ def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda nam
         nodes = [_by_engine(graph, node, target.engines[0].cores) for node in nodes]
     if which("residual"):
         nodes = _with_residual(graph, nodes)
+    if which("mlp") and graph.rows == 1:
+        nodes = with_mlp(graph, nodes, target)
     written = {v for node in nodes for v in node.outputs.values()}
     values = {name: v for name, v in (graph.values | added).items() if v.kind != "activation" or name in written}
     result = Graph(graph.name, graph.rows, values, nodes, list(graph.outputs))

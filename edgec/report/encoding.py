@@ -10,6 +10,7 @@ from edgec.memory.plan import Plan
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.matmul_w4a8_neureka import mode_of
 from edgec.packing import row_bytes
+from edgec.passes.fuse_mlp import apart
 from edgec.passes.join_projections import parts
 
 
@@ -38,11 +39,15 @@ def elements(graph: Graph, node: Node) -> int:
 
 
 def matrices(graph: Graph) -> dict[str, Node]:
-    """The graph's matrices by name, each with the first node that reads it: a tied embedding is no head."""
+    """The graph's matrices by name, each with the first node that reads it: a tied embedding is no head.
+
+    A node that has two matrices counts as two.
+    """
     found: dict[str, Node] = {}
     for node in graph.nodes:
-        if "w" in node.inputs:
-            found.setdefault(node.inputs["w"], node)
+        for one in apart(graph, node):
+            if "w" in one.inputs:
+                found.setdefault(one.inputs["w"], one)
     return found
 
 

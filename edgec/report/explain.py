@@ -22,6 +22,7 @@ NAMES = {
     "gate_up_silu": "gate,up with SiLU",
     "rope_append": "RoPE+cache in one",
     "residual": "residual in the matmul",
+    "mlp": "gate,up,down in one",
     "attention": "attention in one call",
     "accelerator": "matmuls on N-EUREKA",
     "residency": "weights near by saving",

@@ -9,6 +9,7 @@ from edgec.ir.graph import Graph
 from edgec.memory.plan import Extent, Plan
 from edgec.ops import attention_neureka
 from edgec.ops.sample import Sampling
+from edgec.passes.fuse_mlp import apart
 
 TEXT = (
     "Once upon a time, in a small house near the forest, there lived a girl named Lily. She loved to count things: "
@@ -56,9 +57,8 @@ def texts(artifact: Artifact, backend: str) -> list[list[int]]:
 
 def macs_per_token(graph: Graph) -> int:
     """Multiply-accumulates of the matrices for one token."""
-    return sum(
-        graph.type_of(n.inputs["w"]).shape[0] * int(n.attrs["k"]) for n in graph.nodes if n.op.startswith("matmul_")
-    )
+    matmuls = [one for n in graph.nodes if n.op.startswith("matmul_") for one in apart(graph, n)]
+    return sum(graph.type_of(n.inputs["w"]).shape[0] * int(n.attrs["k"]) for n in matmuls)
 
 
 def _tokens_that_cross(plan: Plan) -> int:

@@ -61,22 +61,63 @@ EDGEC_INLINE void quantize_groups(const edgec_matmul_w4a8_silu_neureka_args *a, 
     }
 }
 
-static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
-    EDGEC_ALL_CORES(n_cores);
-    n_cores = edgec_p_minu(n_cores, EDGEC_PARTS);                        /* others have no share */
-    edgec_gated_groups *const g = (edgec_gated_groups *)(uintptr_t)args; /* cores write words of their own */
-    EDGEC_KNOWN(edgec_matmul_w4a8_silu_neureka_args, a, g->a);
+/* Jobs that follow those of gate and up and need the row's groups: of each group but the last one a job of all channels, of
+ * the last one tiles of them. */
+typedef struct {
+    edgec_neureka_next next;
+    uint32_t inputs; /* of a group */
+    uint32_t channels;
+    uint32_t first; /* channels of the last group's first tile */
+    uint32_t line;
+    uint32_t groups; /* from the next job's on */
+    uint32_t left;   /* channels of its last one from the next job on */
+    uint32_t count;  /* channels of the next job */
+    uint32_t ready;  /* groups from the next job's on that are quantised */
+} edgec_gated_behind;
+
+/* Starts such jobs, if their groups are there, until so many of all are started. None before gate's and up's are. */
+EDGEC_INLINE void edgec_gated_start_behind(edgec_gated_behind *b, edgec_neureka_list *l, uint32_t until) {
+    while (l->left == 0 && b->left && b->ready && l->started < until) {
+        hal_neureka_start(&b->next);
+        l->started++;
+        if (b->groups > 1u) {
+            b->groups--;
+            b->ready--;
+            b->next.x += b->inputs;
+            b->next.w += b->channels * b->line;
+            b->next.y += b->channels;
+            if (b->groups > 1u) {
+                continue;
+            }
+            b->count = b->first;
+        } else {
+            b->left -= b->count;
+            b->next.w += b->count * b->line;
+            b->next.y += b->count;
+            b->count = edgec_neureka_count(b->channels, b->left);
+        }
+        if (b->left) {
+            edgec_neureka_channels(&b->next, b->count);
+        }
+    }
+}
+
+/* All of a call but the fork. behind: what core 0 starts behind gate and up, or NULL; all of its groups are ready when the
+ * cores have met once more. job: the first one, which is started. */
+EDGEC_INLINE void gate_groups(const edgec_matmul_w4a8_silu_neureka_args *a, edgec_gated_groups *g,
+                              const edgec_neureka_next *job, edgec_neureka_list *list,
+                              edgec_gated_behind *behind, uint32_t core, uint32_t n_cores) {
     const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 2u);
     const float unit = a->x_scale[0] * F16_UNIT;
-    edgec_neureka_list list;
-    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)g->a, &shape);
+    edgec_neureka_list_begin(list, job, &shape);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
     const int32_t *acc = a->acc;
     uint32_t group = 0, group_end = a->out_group,
-             top = 0;  /* the one that the tile's channels belong to, so far */
-    uint32_t done = 0; /* groups quantised */
+             top = 0; /* the one that the tile's channels belong to, so far */
+    uint32_t done = 0,
+             seen = 0; /* groups quantised, and those of them that core 0 knows all cores' part of */
     if (core == 0) {
-        edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
+        edgec_neureka_list_feed(list, &shape, 2u * a->groups);
     }
     widen_share(a, core, n_cores);
     if (a->sums) {
@@ -87,11 +128,16 @@ static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
     }
     EDGEC_UNROLL_1
     for (;;) {
-        const edgec_range mine = tile_share(count, first + count != shape.width, core, n_cores);
+        const edgec_range mine = tile_share(count, behind || first + count != shape.width, core, n_cores);
         uint32_t at = first + mine.begin, met = group; /* groups that are there when all have met */
         const uint32_t end = first + mine.end, tile_end = first + count;
         const int32_t *sums = acc - first;
-        edgec_neureka_list_meet(&list, &shape, core);
+        edgec_neureka_list_meet(list, &shape, core);
+        if (behind && core == 0) {
+            behind->ready += done - seen;
+            seen = done;
+            edgec_gated_start_behind(behind, list, list->done + 2u);
+        }
         EDGEC_UNROLL_1
         for (;;) { /* the core's channels of each group */
             const uint32_t stop = edgec_p_minu(end, group_end);
@@ -123,7 +169,10 @@ static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
                 acc = a->acc;
             }
             if (core == 0) {
-                edgec_neureka_list_feed(&list, &shape, 2u * a->groups);
+                edgec_neureka_list_feed(list, &shape, 2u * a->groups);
+                if (behind) {
+                    edgec_gated_start_behind(behind, list, list->done + 1u);
+                }
             }
         }
         if (done < met) {

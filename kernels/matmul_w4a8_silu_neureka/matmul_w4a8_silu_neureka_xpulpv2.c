@@ -9,6 +9,17 @@
 #include "matmul_w4a8_silu_neureka_row_xpulpv2.h"
 #include "matmul_w4a8_silu_neureka_rows_xpulpv2.h"
 
+#if defined(EDGEC_PULP_FLOAT)
+static void team_of_groups(const void *args, uint32_t core, uint32_t n_cores) {
+    EDGEC_ALL_CORES(n_cores);
+    n_cores = edgec_p_minu(n_cores, EDGEC_PARTS);                        /* others have no share */
+    edgec_gated_groups *const g = (edgec_gated_groups *)(uintptr_t)args; /* cores write words of their own */
+    EDGEC_KNOWN(edgec_matmul_w4a8_silu_neureka_args, a, g->a);
+    edgec_neureka_list list;
+    gate_groups(a, g, (const edgec_neureka_next *)g->a, &list, NULL, core, n_cores);
+}
+#endif
+
 EDGEC_SHARED void product(const edgec_matmul_w4a8_silu_neureka_args *args) {
     EDGEC_KNOWN(edgec_matmul_w4a8_silu_neureka_args, a, args);
     const edgec_cut cut = edgec_parts_cut(a->m, a->n / 2u, a->out_group, EDGEC_GROUPS);

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from case_values import Args, Rng, activations, f32, floats, integer, junk
+from neureka_cases import NEUREKA_CASES
 from numpy.typing import NDArray
 
 from edgec.ops import matmul_w4a8_neureka as neureka
-from edgec.ops import matmul_w4a8_silu_neureka as silu_neureka
 from edgec.ops.attention import factor
 from edgec.ops.attention_neureka import line_bytes, row_length
 from edgec.ops.matmul_w4a8 import sum_groups
@@ -19,25 +19,7 @@ from edgec.ops.sample import Sampling
 from edgec.packing import n_groups, pack
 from edgec.packing_nm import PATTERNS, Pattern, kept, pack_codes, pack_places
 
-Args = dict[str, Any]
-Rng = np.random.Generator
-f32 = np.float32
 USED_UP = ("attention_softmax", "attention_softmax_full")  # scores, but for those behind all positions
-
-
-def _int(rng: Rng, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
-
-
-def _i8(rng: Rng, *shape: int) -> NDArray[np.int8]:
-    """Random activations; half of the time only the extremes, which is where an accumulator would overflow."""
-    x = rng.integers(-127, 128, size=shape) if rng.random() < 0.5 else 127 * rng.integers(-1, 2, size=shape)
-    return x.astype(np.int8)
-
-
-def _f32(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.float32]:
-    x: NDArray[np.float32] = (rng.normal(size=size) * 10.0 ** rng.uniform(low, high)).astype(f32)
-    return x
 
 
 def positions(args: Args) -> int:
@@ -45,45 +27,40 @@ def positions(args: Args) -> int:
     return int(args["positions"] if "positions" in args else args["pos"] + args["m"])
 
 
-def _junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
-    """What an output holds before the call: finite, so that untouched places compare as numbers too."""
-    return rng.integers(1, 100, size=size).astype(dtype)
-
-
 def add(rng: Rng) -> Args:
     """Two tensors."""
-    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    rows, k = integer(rng, 1, 4), integer(rng, 1, 60)
     n = rows * k
-    return {"a": _f32(rng, n), "b": _f32(rng, n), "y": _junk(rng, n + 3, f32), "rows": rows, "k": k}
+    return {"a": floats(rng, n), "b": floats(rng, n), "y": junk(rng, n + 3, f32), "rows": rows, "k": k}
 
 
 def add_positions(rng: Rng) -> Args:
     """Rows of a table of any finite binary16, subnormals among them."""
-    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    m, k = integer(rng, 1, 4), integer(rng, 1, 60)
     table = rng.integers(0, 0x7C00, size=m * k) | rng.choice([0, 0x8000], size=m * k)
     halves = table.astype(np.uint16).view(np.float16)
-    return {"x": _f32(rng, m * k), "table": halves, "y": _junk(rng, m * k + 3, f32), "m": m, "k": k}
+    return {"x": floats(rng, m * k), "table": halves, "y": junk(rng, m * k + 3, f32), "m": m, "k": k}
 
 
 def gelu(rng: Rng) -> Args:
     """Inputs from tiny to huge; squares may be infinite."""
-    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
-    x = _f32(rng, rows * k, -4, 4 if rng.random() < 0.9 else 30)
-    return {"x": x, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k}
+    rows, k = integer(rng, 1, 4), integer(rng, 1, 60)
+    x = floats(rng, rows * k, -4, 4 if rng.random() < 0.9 else 30)
+    return {"x": x, "y": junk(rng, rows * k + 3, f32), "rows": rows, "k": k}
 
 
 def silu_mul(rng: Rng) -> Args:
     """Gates from tiny to huge."""
-    rows, k = _int(rng, 1, 4), _int(rng, 1, 60)
+    rows, k = integer(rng, 1, 4), integer(rng, 1, 60)
     ldx = k + int(rng.choice([0, 0, k]))
-    gate, up = _f32(rng, rows * ldx), _f32(rng, rows * ldx)
-    return {"gate": gate, "up": up, "y": _junk(rng, rows * k + 3, f32), "rows": rows, "k": k, "ldx": ldx}
+    gate, up = floats(rng, rows * ldx), floats(rng, rows * ldx)
+    return {"gate": gate, "up": up, "y": junk(rng, rows * k + 3, f32), "rows": rows, "k": k, "ldx": ldx}
 
 
 def softcap(rng: Rng) -> Args:
     """Elements far below and far above the cap."""
-    n = _int(rng, 1, 100)
-    return {"x": _f32(rng, n), "y": _junk(rng, n + 3, f32), "n": n, "cap": f32(rng.choice([0.5, 30.0, 72.1]))}
+    n = integer(rng, 1, 100)
+    return {"x": floats(rng, n), "y": junk(rng, n + 3, f32), "n": n, "cap": f32(rng.choice([0.5, 30.0, 72.1]))}
 
 
 def silu_mul_quantize(rng: Rng) -> Args:
@@ -95,36 +72,36 @@ def silu_mul_quantize(rng: Rng) -> Args:
 
 def _quantised(rng: Rng, rows: int, k: int, group_size: int) -> Args:
     groups = rows * n_groups(k, group_size)
-    q, sums = _junk(rng, rows * k + 5, np.int8), _junk(rng, groups + 2, np.int32)
-    return {"q": q, "scale": _junk(rng, groups + 2, f32), "sums": sums}
+    q, sums = junk(rng, rows * k + 5, np.int8), junk(rng, groups + 2, np.int32)
+    return {"q": q, "scale": junk(rng, groups + 2, f32), "sums": sums}
 
 
 def copy_rows(rng: Rng) -> Args:
     """Some rows."""
     args = last_row(rng)
-    return {**args, "y": _junk(rng, args["x"].size + 3, f32)}
+    return {**args, "y": junk(rng, args["x"].size + 3, f32)}
 
 
 def pool(rng: Rng) -> Args:
     """Rows at the start of a text or behind others."""
-    m, k, pos = _int(rng, 1, 9), _int(rng, 1, 60), int(rng.choice([0, 0, 5, 200]))
-    rows = {"x": _f32(rng, m * k), "sum": _f32(rng, k), "y": _junk(rng, k + 2, f32)}
-    return {**rows, "m": m, "k": k, "pos": pos, "mean": _int(rng, 0, 1)}
+    m, k, pos = integer(rng, 1, 9), integer(rng, 1, 60), int(rng.choice([0, 0, 5, 200]))
+    rows = {"x": floats(rng, m * k), "sum": floats(rng, k), "y": junk(rng, k + 2, f32)}
+    return {**rows, "m": m, "k": k, "pos": pos, "mean": integer(rng, 0, 1)}
 
 
 def last_row(rng: Rng) -> Args:
     """A run of rows."""
-    m, k = _int(rng, 1, 4), _int(rng, 1, 60)
-    return {"x": _f32(rng, m * k), "y": _junk(rng, k + 2, f32), "m": m, "k": k}
+    m, k = integer(rng, 1, 4), integer(rng, 1, 60)
+    return {"x": floats(rng, m * k), "y": junk(rng, k + 2, f32), "m": m, "k": k}
 
 
 def rmsnorm(rng: Rng, longest: int = 50) -> Args:
     """Rows shorter and longer than the eight lanes, some of them zero."""
-    rows, k = _int(rng, 1, 9), _int(rng, 1, longest)
-    x = _f32(rng, rows * k, -6, 4)
+    rows, k = integer(rng, 1, 9), integer(rng, 1, longest)
+    x = floats(rng, rows * k, -6, 4)
     if rng.random() < 0.2:
         x[:k] = 0
-    gain, y = _f32(rng, k, -1, 1), _junk(rng, rows * k + 3, f32)
+    gain, y = floats(rng, k, -1, 1), junk(rng, rows * k + 3, f32)
     return {"x": x, "gain": gain, "y": y, "rows": rows, "k": k, "inv_k": f32(1.0 / k), "eps": f32(1e-5)}
 
 
@@ -136,7 +113,7 @@ def layernorm(rng: Rng) -> Args:
         x += f32(20) * np.abs(x).max()
     if rng.random() < 0.3:
         x[:k] = rng.choice([0.0, -0.0, 3.7])
-    return {**args, "bias": _f32(rng, k, -1, 1)}
+    return {**args, "bias": floats(rng, k, -1, 1)}
 
 
 def rmsnorm_quantize(rng: Rng) -> Args:
@@ -152,60 +129,60 @@ def rmsnorm_quantize(rng: Rng) -> Args:
 
 def rope(rng: Rng) -> Args:
     """Heads of some rows at a random position."""
-    m, heads, d, pos = _int(rng, 1, 4), _int(rng, 1, 6), 2 * _int(rng, 1, 20), _int(rng, 0, 500)
+    m, heads, d, pos = integer(rng, 1, 4), integer(rng, 1, 6), 2 * integer(rng, 1, 20), integer(rng, 0, 500)
     rows = table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1)
     n = m * heads * d
     unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
     ldx = heads * d + int(rng.choice([0, 0, 7]))
     numbers = {"m": m, "heads": heads, "head_dim": d, "ldx": ldx, "unit": unit}
-    return {"x": _f32(rng, m * ldx), "table": rows, "y": _junk(rng, n + 3, f32), **numbers}
+    return {"x": floats(rng, m * ldx), "table": rows, "y": junk(rng, n + 3, f32), **numbers}
 
 
 def rope_append(rng: Rng) -> Args:
     """Queries, keys and values of some rows side by side; scales of what is kept reach binary16's limits."""
-    m, kv, group, d = _int(rng, 1, 20), _int(rng, 1, 5), _int(rng, 1, 3), 2 * _int(rng, 1, 20)
-    pos, heads = _int(rng, 0, 500), kv * group
+    m, kv, group, d = integer(rng, 1, 20), integer(rng, 1, 5), integer(rng, 1, 3), 2 * integer(rng, 1, 20)
+    pos, heads = integer(rng, 0, 500), kv * group
     if rng.random() < 0.3:  # heads that stay in registers
         d = 4
-    x = _f32(rng, m * (heads + 2 * kv) * d, -9, 9)
+    x = floats(rng, m * (heads + 2 * kv) * d, -9, 9)
     if rng.random() < 0.4:
         x[: heads * d + d] = 0
     args: Args = {
         "x": x,
         "table": table(tuple(10000.0 ** (-2 * i / d) for i in range(d // 2)), pos + m)[pos:].reshape(-1),
     }
-    args["shift"] = _f32(rng, kv * d) if rng.random() < 0.5 else None
-    args |= {"q": _junk(rng, m * heads * d + 3, np.int8), "q_scale": _junk(rng, m * heads + 2, f32)}
+    args["shift"] = floats(rng, kv * d) if rng.random() < 0.5 else None
+    args |= {"q": junk(rng, m * heads * d + 3, np.int8), "q_scale": junk(rng, m * heads + 2, f32)}
     for role in "kv":
-        args |= {f"{role}_q": _junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": _junk(rng, m * kv + 2, np.float16)}
+        args |= {f"{role}_q": junk(rng, m * kv * d + 5, np.int8), f"{role}_scale": junk(rng, m * kv + 2, np.float16)}
     unit = f32(float(rng.choice([1.0, 1.19])) / ONE)
     return {**args, "m": m, "n_heads": heads, "n_kv_heads": kv, "head_dim": d, "unit": unit}
 
 
 def _rows(rng: Rng, low: int, high: int, scale: type, group_size: int | None = None) -> Args:
-    rows, k = _int(rng, 1, 10), _int(rng, 1, 150)
-    x = _f32(rng, rows * k, low, high)
+    rows, k = integer(rng, 1, 10), integer(rng, 1, 150)
+    x = floats(rng, rows * k, low, high)
     if rng.random() < 0.4:
         x[:k] = 0
     if rng.random() < 0.3:
         x = np.round(x)
     scales = rows * n_groups(k, group_size or k)
-    q, junk = _junk(rng, rows * k + 5, np.int8), _junk(rng, scales + 2, scale)
-    return {"x": x, "q": q, "scale": junk, "rows": rows, "k": k}
+    q, given = junk(rng, rows * k + 5, np.int8), junk(rng, scales + 2, scale)
+    return {"x": x, "q": q, "scale": given, "rows": rows, "k": k}
 
 
 def quantize_dynamic(rng: Rng) -> Args:
     """Rows over many magnitudes, in groups that may exceed the row; with sums or without."""
     group_size = int(rng.choice([1, 8, 20, 64, 252]))
     args = _rows(rng, -20, 20, f32, group_size)
-    sums = _junk(rng, args["rows"] * n_groups(args["k"], group_size) + 2, np.int32)
+    sums = junk(rng, args["rows"] * n_groups(args["k"], group_size) + 2, np.int32)
     return {**args, "sums": sums if rng.random() < 0.7 else None, "group_size": group_size}
 
 
 def _shift(rng: Rng, args: Args) -> Args:
     """The arguments with a number of heads, tokens apart, and perhaps what is subtracted from each head."""
     heads = int(rng.choice([h for h in (1, 2, 3, 4) if args["rows"] % h == 0]))
-    shift = _f32(rng, heads * args["k"], -9, 6) if rng.random() < 0.5 else None
+    shift = floats(rng, heads * args["k"], -9, 6) if rng.random() < 0.5 else None
     ldx = heads * args["k"] + int(rng.choice([0, 0, 9]))
     x = np.zeros((args["rows"] // heads, ldx), f32)
     x[:, : heads * args["k"]] = args["x"].reshape(-1, heads * args["k"])
@@ -236,11 +213,11 @@ def _weights(rng: Rng, n: int, k: int, bits: int, group_size: int) -> Args:
 
 def embed(rng: Rng) -> Args:
     """Gathered rows of a random width."""
-    m, k, bits = _int(rng, 1, 4), _int(rng, 1, 150), _int(rng, 2, 8)
+    m, k, bits = integer(rng, 1, 4), integer(rng, 1, 150), integer(rng, 2, 8)
     group_size = int(rng.choice([8, 32, 64, 252]))
     weights = _weights(rng, m, k, bits, group_size)
     numbers = {"m": m, "k": k, "bits": bits, "group_size": group_size, "factor": f32(rng.choice([1.0, 25.298221]))}
-    return {**weights, "y": _junk(rng, m * k + 3, f32), **numbers}
+    return {**weights, "y": junk(rng, m * k + 3, f32), **numbers}
 
 
 def embed_encoded(mode: str) -> Callable[[Rng], Args]:
@@ -248,16 +225,16 @@ def embed_encoded(mode: str) -> Callable[[Rng], Args]:
     step = neureka.STEP[mode]
 
     def case(rng: Rng) -> Args:
-        m, bits = _int(rng, 1, 4), _int(rng, 2, 8) if mode == "3x3" else 8
-        size = step * _int(rng, 1, 2) if rng.random() < 0.5 else _int(rng, 1, 600)
-        groups = _int(rng, 1, 3) if size % step == 0 else 1
-        group, k = _int(rng, 0, groups - 1), groups * size
+        m, bits = integer(rng, 1, 4), integer(rng, 2, 8) if mode == "3x3" else 8
+        size = step * integer(rng, 1, 2) if rng.random() < 0.5 else integer(rng, 1, 600)
+        groups = integer(rng, 1, 3) if size % step == 0 else 1
+        group, k = integer(rng, 0, groups - 1), groups * size
         u = rng.integers(0, 2**bits, size=(m, size)).astype(np.uint8)
         return {
             "w": neureka.encode(u, bits, size, mode).reshape(-1),
             "w_scale": (rng.normal(size=m * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
-            "y": _junk(rng, m * k + 3, f32),
-            **{"m": m, "k": k, "bits": bits, "group_size": size + (groups == 1) * _int(rng, 0, 1), "group": group},
+            "y": junk(rng, m * k + 3, f32),
+            **{"m": m, "k": k, "bits": bits, "group_size": size + (groups == 1) * integer(rng, 0, 1), "group": group},
             "factor": f32(rng.choice([1.0, 25.298221])),
         }
 
@@ -268,24 +245,24 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
     """Arguments of one width."""
 
     def case(rng: Rng) -> Args:
-        m, n, k = _int(rng, 1, 4), _int(rng, 1, 20), _int(rng, 1, 300)
+        m, n, k = integer(rng, 1, 4), integer(rng, 1, 20), integer(rng, 1, 300)
         group_size = int(rng.choice([8, 20, 32, 64, 128, 252, 1000]))
         if rng.random() < 0.5:  # groups alike and strips of channels for several cores, which have loops of their own
             group_size = int(rng.choice([8, 32, 64]))
-            m, n, k = _int(rng, 1, 9), _int(rng, 8, 100), group_size * _int(rng, 1, 256 // group_size)
-        ldy = n + _int(rng, 0, 3)
-        x = _i8(rng, m, k)
+            m, n, k = integer(rng, 1, 9), integer(rng, 8, 100), group_size * integer(rng, 1, 256 // group_size)
+        ldy = n + integer(rng, 0, 3)
+        x = activations(rng, m, k)
         sums = sum_groups(x, group_size)
         if rng.random() < 0.1:
             sums = sums + rng.integers(-50, 50, size=sums.shape).astype(np.int32)
         return {
             "x": x.reshape(-1),
-            "x_scale": _f32(rng, m * n_groups(k, group_size), high=6 if rng.random() < 0.2 else 4),
+            "x_scale": floats(rng, m * n_groups(k, group_size), high=6 if rng.random() < 0.2 else 4),
             "x_sums": sums.reshape(-1),
             **_weights(rng, n, k, bits, group_size),
-            "bias": _f32(rng, n) if rng.random() < 0.5 else None,
-            "addend": _f32(rng, m * ldy) if rng.random() < 0.5 else None,
-            "y": _junk(rng, m * ldy + 3, f32),
+            "bias": floats(rng, n) if rng.random() < 0.5 else None,
+            "addend": floats(rng, m * ldy) if rng.random() < 0.5 else None,
+            "y": junk(rng, m * ldy + 3, f32),
             "m": m,
             "n": n,
             "k": k,
@@ -297,13 +274,13 @@ def matmul(bits: int) -> Callable[[Rng], Args]:
 
 
 def _heads(rng: Rng) -> Args:
-    kv, group = _int(rng, 1, 3), _int(rng, 1, 3)
-    return {"m": _int(rng, 1, 4), "n_heads": kv * group, "n_kv_heads": kv, "head_dim": _int(rng, 1, 40)}
+    kv, group = integer(rng, 1, 3), integer(rng, 1, 3)
+    return {"m": integer(rng, 1, 4), "n_heads": kv * group, "n_kv_heads": kv, "head_dim": integer(rng, 1, 40)}
 
 
 def _tile(rng: Rng) -> Args:
-    first, count = int(rng.choice([0, 3, 20])), _int(rng, 1, 30)
-    return {"first": first, "count": count, "lds": first + count + _int(rng, 0, 4)}
+    first, count = int(rng.choice([0, 3, 20])), integer(rng, 1, 30)
+    return {"first": first, "count": count, "lds": first + count + integer(rng, 0, 4)}
 
 
 def attention_scores(rng: Rng) -> Args:
@@ -311,11 +288,11 @@ def attention_scores(rng: Rng) -> Args:
     h, t = _heads(rng), _tile(rng)
     units = h["m"] * h["n_heads"]
     return {
-        "q": _i8(rng, units * h["head_dim"]),
-        "q_scale": np.abs(_f32(rng, units)),
-        "k": _i8(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
+        "q": activations(rng, units * h["head_dim"]),
+        "q_scale": np.abs(floats(rng, units)),
+        "k": activations(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
         "k_scale": rng.random(t["count"] * h["n_kv_heads"]).astype(np.float16),
-        "s": _junk(rng, units * t["lds"] + 3, f32),
+        "s": junk(rng, units * t["lds"] + 3, f32),
         **h,
         **t,
         "factor": factor(h["head_dim"]),
@@ -324,18 +301,18 @@ def attention_scores(rng: Rng) -> Args:
 
 def attention_softmax(rng: Rng) -> Args:
     """Score rows, peaked or flat, some beyond EXP2_FARTHEST, with scales of values that may be zero."""
-    h, pos = _heads(rng), _int(rng, 0, 60)
+    h, pos = _heads(rng), integer(rng, 0, 60)
     del h["head_dim"]
     units, length = h["m"] * h["n_heads"], pos + h["m"]
-    lds = length + _int(rng, 0, 4)
+    lds = length + integer(rng, 0, 4)
     scale = rng.random(length * h["n_kv_heads"]) * 10.0 ** rng.integers(-7, 1)
     if rng.random() < 0.1:
         scale[:] = 0
     return {
-        "s": _f32(rng, units * lds, -2, 2) + f32(rng.choice([0, 0, 0, 7e4, -7e4, 3e5, -1e6])),
+        "s": floats(rng, units * lds, -2, 2) + f32(rng.choice([0, 0, 0, 7e4, -7e4, 3e5, -1e6])),
         "v_scale": scale.astype(np.float16),
-        "p": _junk(rng, units * lds + 3, np.uint8),
-        "p_scale": _junk(rng, units + 2, f32),
+        "p": junk(rng, units * lds + 3, np.uint8),
+        "p_scale": junk(rng, units + 2, f32),
         **h,
         "pos": pos,
         "lds": lds,
@@ -345,9 +322,9 @@ def attention_softmax(rng: Rng) -> Args:
 
 def attention_cap(rng: Rng) -> Args:
     """Score rows with a cap, and with or without a window."""
-    h, pos = _heads(rng), _int(rng, 0, 60)
-    lds = pos + h["m"] + _int(rng, 0, 4)
-    s = _f32(rng, h["m"] * h["n_heads"] * lds, -2, 4)
+    h, pos = _heads(rng), integer(rng, 0, 60)
+    lds = pos + h["m"] + integer(rng, 0, 4)
+    s = floats(rng, h["m"] * h["n_heads"] * lds, -2, 4)
     window, cap = int(rng.choice([0, 1, 7, 40])), f32(rng.choice([0.7, 2.0, 72.1]))
     numbers = {"m": h["m"], "n_heads": h["n_heads"], "pos": pos, "lds": lds, "window": window, "cap": cap}
     return {"s": s, **numbers}
@@ -358,7 +335,7 @@ def attention_softmax_full(rng: Rng) -> Args:
     args = attention_softmax(rng)
     whole = positions(args)
     del args["pos"], args["window"]
-    return {**args, "length": np.array([_int(rng, 1, whole)], np.int32), "positions": whole}
+    return {**args, "length": np.array([integer(rng, 1, whole)], np.int32), "positions": whole}
 
 
 def attention_values(rng: Rng) -> Args:
@@ -367,7 +344,7 @@ def attention_values(rng: Rng) -> Args:
     units = h["m"] * h["n_heads"]
     return {
         "p": rng.integers(0, 256, size=units * t["lds"]).astype(np.uint8),
-        "v": _i8(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
+        "v": activations(rng, t["count"] * h["n_kv_heads"] * h["head_dim"]),
         "acc": rng.integers(-(10**6), 10**6, size=units * h["head_dim"] + 3).astype(np.int32),
         **h,
         **t,
@@ -391,11 +368,11 @@ def attention_scores_i4(rng: Rng) -> Args:
     h, t = _even(_heads(rng)), _tile(rng)
     units = h["m"] * h["n_heads"]
     return {
-        "q": _i8(rng, units * h["head_dim"]),
-        "q_scale": np.abs(_f32(rng, units)),
+        "q": activations(rng, units * h["head_dim"]),
+        "q_scale": np.abs(floats(rng, units)),
         "k": _packed_cache(rng, t["count"], h),
         "k_scale": rng.random(t["count"] * h["n_kv_heads"]).astype(np.float16),
-        "s": _junk(rng, units * t["lds"] + 3, f32),
+        "s": junk(rng, units * t["lds"] + 3, f32),
         **h,
         **t,
         "factor": factor(h["head_dim"]),
@@ -417,11 +394,11 @@ def attention_values_i4(rng: Rng) -> Args:
 
 def kv_quantize_i4(rng: Rng) -> Args:
     """Rows of even length whose scales reach binary16's subnormals, zero and limit."""
-    rows, k = _int(rng, 1, 10), 2 * _int(rng, 1, 75)
-    x = _f32(rng, rows * k, -9, 8)
+    rows, k = integer(rng, 1, 10), 2 * integer(rng, 1, 75)
+    x = floats(rng, rows * k, -9, 8)
     if rng.random() < 0.4:
         x[:k] = 0
-    q, scale = _junk(rng, rows * k // 2 + 5, np.uint8), _junk(rng, rows + 2, np.float16)
+    q, scale = junk(rng, rows * k // 2 + 5, np.uint8), junk(rng, rows + 2, np.float16)
     return _shift(rng, {"x": x, "q": q, "scale": scale, "rows": rows, "k": k})
 
 
@@ -431,28 +408,28 @@ def attention_finish(rng: Rng) -> Args:
     del h["n_kv_heads"]
     units = h["m"] * h["n_heads"]
     acc = rng.integers(-(2**31), 2**31, size=units * h["head_dim"]).astype(np.int32)
-    return {"acc": acc, "p_scale": np.abs(_f32(rng, units)), "y": _junk(rng, acc.size + 3, f32), **h}
+    return {"acc": acc, "p_scale": np.abs(floats(rng, units)), "y": junk(rng, acc.size + 3, f32), **h}
 
 
 def attention(rng: Rng) -> Args:
     """Queries over a whole cache, with room to work in; some that are huge, and scales of values of which each is the
     largest so far, or none is.
     """
-    h, pos = _heads(rng), _int(rng, 0, 40)
+    h, pos = _heads(rng), integer(rng, 0, 40)
     if rng.random() < 0.6:  # rows of a prompt, of heads whose words are whole
-        h |= {"m": _int(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
+        h |= {"m": integer(rng, 3, 17), "head_dim": int(rng.choice([4, 4, 8, 12, 28]))}
     if shared := rng.random() < 0.4:  # heads of one row, at few and at many positions
-        h["m"], pos = 1, _int(rng, 0, 160)
-        h["n_heads"] = h["n_kv_heads"] * _int(rng, 1, 7)
+        h["m"], pos = 1, integer(rng, 0, 160)
+        h["n_heads"] = h["n_kv_heads"] * integer(rng, 1, 7)
     return attention_of(rng, h, pos, shared)
 
 
 def attention_neureka(rng: Rng) -> Args:
     """One row whose heads do not fill the cores, three or more of which have the same keys; often at late positions."""
-    kv = _int(rng, 1, 4)
-    heads = kv * _int(rng, 3, 8)
-    h: Args = {"m": 1, "n_heads": heads, "n_kv_heads": kv, "head_dim": 4 * _int(rng, 1, 16)}
-    pos = _int(rng, 0, 60) if rng.random() < 0.3 else _int(rng, 60, 300)
+    kv = integer(rng, 1, 4)
+    heads = kv * integer(rng, 3, 8)
+    h: Args = {"m": 1, "n_heads": heads, "n_kv_heads": kv, "head_dim": 4 * integer(rng, 1, 16)}
+    pos = integer(rng, 0, 60) if rng.random() < 0.3 else integer(rng, 60, 300)
     args = attention_of(rng, h, pos, True)
     lines = np.zeros((heads + 1) * line_bytes(kv, h["head_dim"]), np.uint8)
     return {**args, "lines": lines, "sums": np.zeros((pos + 1) * row_length(heads), np.int32)}
@@ -461,24 +438,24 @@ def attention_neureka(rng: Rng) -> Args:
 def attention_of(rng: Rng, h: Args, pos: int, shared: bool) -> Args:
     """The same for rows and heads of a shape."""
     units, length, d = h["m"] * h["n_heads"], pos + h["m"], h["head_dim"]
-    lds, kv = (length + _int(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
-    cores, lanes = _int(rng, 8, 9), int(rng.choice([1, 4] if d == 4 else [1, 3]))
-    rooms = max(cores * lanes, h["n_heads"]) + _int(rng, 0, 2) if shared else cores * lanes
+    lds, kv = (length + integer(rng, 0, 4) + 3) // 4 * 4, h["n_kv_heads"]
+    cores, lanes = integer(rng, 8, 9), int(rng.choice([1, 4] if d == 4 else [1, 3]))
+    rooms = max(cores * lanes, h["n_heads"]) + integer(rng, 0, 2) if shared else cores * lanes
     scales = rng.random((length, kv)) * 10.0 ** rng.integers(-6, 1)
     if (kind := rng.random()) < 0.3:
         scales = np.sort(scales, axis=0) if kind > 0.1 else 0 * scales
     return {
-        "q": _i8(rng, units * d),
-        "q_scale": np.abs(_f32(rng, units, *((-4, -1) if rng.random() < 0.9 else (4, 6)))),
-        "k": _i8(rng, length * kv * d),
+        "q": activations(rng, units * d),
+        "q_scale": np.abs(floats(rng, units, *((-4, -1) if rng.random() < 0.9 else (4, 6)))),
+        "k": activations(rng, length * kv * d),
         "k_scale": (rng.random(length * kv) * 0.05).astype(np.float16),
-        "v": _i8(rng, length * kv * d),
+        "v": activations(rng, length * kv * d),
         "v_scale": scales.reshape(-1).astype(np.float16),
-        "s": _junk(rng, rooms * lds + 3, f32),
-        "p": _junk(rng, rooms * lds + 3, np.uint8),
-        "r": _junk(rng, cores * lds + 1, np.float16) if lanes > 1 else None,
-        "found": _junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
-        "y": _junk(rng, units * d + 3, f32),
+        "s": junk(rng, rooms * lds + 3, f32),
+        "p": junk(rng, rooms * lds + 3, np.uint8),
+        "r": junk(rng, cores * lds + 1, np.float16) if lanes > 1 else None,
+        "found": junk(rng, 4 * rooms * cores + 2, f32) if shared else None,
+        "y": junk(rng, units * d + 3, f32),
         **h,
         "pos": pos,
         "lds": lds,
@@ -498,7 +475,7 @@ def sample(rng: Rng) -> Args:
     temperature = float(rng.choice([0.0, 0.3, 1.0, 2.5]))
     top_k, top_p = int(rng.choice([0, 1, 5, 40, 1000])), float(rng.choice([0.0, 1e-4, 0.1, 0.5, 0.9, 0.99, 1.0]))
     params = Sampling(temperature, top_k, top_p, int(rng.integers(0, 2**63))).params()
-    return {"logits": logits, "params": params, "token": _junk(rng, 2, np.int32), "n": n}
+    return {"logits": logits, "params": params, "token": junk(rng, 2, np.int32), "n": n}
 
 
 _ONE_OF_A_NAME = (
@@ -514,94 +491,27 @@ def matmul_nm(bits: int, pattern: Pattern) -> Callable[[Rng], Args]:
     """Arguments of one width and pattern: runs of rows of x and what is left of them, short last groups and units."""
 
     def case(rng: Rng) -> Args:
-        m, n = _int(rng, 1, 9), _int(rng, 1, 12)
-        k, group_size = pattern[1] * _int(rng, 1, 20), pattern[1] * _int(rng, 1, 12)
-        groups, ldy = n_groups(k, group_size), n + _int(rng, 0, 3)
+        m, n = integer(rng, 1, 9), integer(rng, 1, 12)
+        k, group_size = pattern[1] * integer(rng, 1, 20), pattern[1] * integer(rng, 1, 12)
+        groups, ldy = n_groups(k, group_size), n + integer(rng, 0, 3)
         codes = rng.integers(0, 2**bits, size=(n, kept(k, pattern))).astype(np.uint8)
         if rng.random() < 0.2:
             codes[:] = 2**bits - 1
         return {
-            "x": _i8(rng, m, k).reshape(-1),
-            "x_scale": _f32(rng, m * groups),
+            "x": activations(rng, m, k).reshape(-1),
+            "x_scale": floats(rng, m * groups),
             "w": pack_codes(codes, bits, group_size, pattern).reshape(-1),
             "w_pos": pack_places(random_mask(rng, n, k, pattern), group_size, pattern).reshape(-1),
             "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "w_zero": rng.integers(0, 2**bits, size=n * groups).astype(np.uint8) if rng.random() < 0.5 else None,
-            "bias": _f32(rng, n) if rng.random() < 0.5 else None,
-            "addend": _f32(rng, m * ldy) if rng.random() < 0.5 else None,
-            "y": _junk(rng, m * ldy + 3, f32),
+            "bias": floats(rng, n) if rng.random() < 0.5 else None,
+            "addend": floats(rng, m * ldy) if rng.random() < 0.5 else None,
+            "y": junk(rng, m * ldy + 3, f32),
             "m": m,
             "n": n,
             "k": k,
             "group_size": group_size,
             "ldy": ldy,
-        }
-
-    return case
-
-
-def matmul_neureka(bits: int, mode: str = "3x3", wide: bool = False) -> Callable[[Rng], Args]:
-    """Arguments of one width: groups of whole blocks or one of any size, tiles of some passes or of all channels.
-
-    wide: a row of many channels."""
-    step = neureka.STEP[mode]
-
-    def case(rng: Rng) -> Args:
-        m, n = _int(rng, 1, 3 if mode == "3x3" else 16), _int(rng, 1, int(rng.choice([40, 140, 300])))
-        m = 1 if rng.random() < 0.3 else m  # which kernels for a token see to apart
-        m, n = (1, _int(rng, 300, 900)) if wide else (m, n)
-        k = step * _int(rng, 1, 3) if rng.random() < 0.6 else _int(rng, 1, 600)
-        group_size = int(rng.choice([step, k, k + 5])) if k % step == 0 else k + _int(rng, 0, 1)
-        groups, (tile, first) = n_groups(k, group_size), _tiles(rng, n)
-        u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
-        if rng.random() < 0.2:
-            u[:] = 2**bits - 1
-        return {
-            "x": _i8(rng, m, k).reshape(-1),
-            "x_scale": _f32(rng, m * groups),
-            "w": neureka.encode(u, bits, group_size, mode).reshape(-1),
-            "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
-            "bias": _f32(rng, n) if rng.random() < 0.4 else None,
-            "addend": _f32(rng, m * n) if rng.random() < 0.5 else None,
-            "acc": np.zeros(neureka.slots(n, tile, first) * m * groups * tile, np.int32),
-            "y": _junk(rng, m * n + 3, f32),
-            **{"m": m, **neureka.call_numbers(neureka.kernel_name(bits, mode), n, k, group_size, tile, first)},
-        }
-
-    return case
-
-
-def _tiles(rng: Rng, n: int) -> tuple[int, int]:
-    """Channels of tiles, of some passes or all, and of the first one, as many as others have or a pass."""
-    tile = min(32 * _int(rng, 1, 4), n) if rng.random() < 0.7 else n
-    return tile, min(tile, int(rng.choice([32, tile])))
-
-
-def matmul_silu_neureka(bits: int, mode: str = "3x3") -> Callable[[Rng], Args]:
-    """matmul_neureka's of an even number of channels; their results are of SiLU's size, some in several long groups."""
-
-    def case(rng: Rng) -> Args:
-        wide = rng.random() < 0.25
-        while (args := matmul_neureka(bits, mode, wide)(rng))["n"] % 2:
-            pass
-        m, n, k, group_size = (args[key] for key in ("m", "n", "k", "group_size"))
-        out_group = int(rng.choice([128, 150, 300] if wide else [1, 8, 20, 32, 64, 300, 300]))
-        groups, width = n_groups(k, group_size), n // 2
-        tile, first = _tiles(rng, width)
-        name = neureka.kernel_name(bits, mode)
-        out = m * n_groups(width, out_group)
-        scale = 10.0 ** rng.uniform(-1, 1) / np.sqrt(k) / 127 / 2**bits  # gates of an ordinary size
-        return {
-            **{key: args[key] for key in ("x", "w", "bias")},
-            "x_scale": _f32(rng, m * groups, -1, 1),
-            "w_scale": (rng.normal(size=n * groups) * scale).astype(np.float16),
-            "acc": np.zeros(2 * neureka.slots(width, tile, first) * m * groups * tile, np.int32),
-            "y": np.zeros(m * n, f32),
-            "q": _junk(rng, m * width + 2, np.int8),
-            "scale": _junk(rng, out, f32),
-            "sums": _junk(rng, out, np.int32),
-            **{"m": m, **neureka.call_numbers(name, n, k, group_size, tile, first)},
-            "out_group": out_group,
         }
 
     return case
@@ -614,9 +524,6 @@ CASES: dict[str, Callable[[Rng], Args]] = {
     "embed_neureka_1x1": embed_encoded("1x1"),
     **{f"gelu_{form}": gelu for form in ("tanh", "erf")},
     **{f"matmul_w{bits}a8": matmul(bits) for bits in range(2, 9)},
-    **{neureka.kernel_name(bits): matmul_neureka(bits) for bits in neureka.WIDTHS},
-    neureka.kernel_name(8, "1x1"): matmul_neureka(8, "1x1"),
-    **{silu_neureka.kernel_name(bits): matmul_silu_neureka(bits) for bits in neureka.WIDTHS},
-    silu_neureka.kernel_name(8, "1x1"): matmul_silu_neureka(8, "1x1"),
+    **NEUREKA_CASES,
     **{kernel_name(bits, pattern): matmul_nm(bits, pattern) for bits in WIDTHS for pattern in PATTERNS},
 }

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_cases import CASES, USED_UP, Args, _weights, attention_of, matmul, positions
+from case_values import Args
+from kernel_cases import CASES, USED_UP, _weights, attention_of, matmul, positions
 from kernel_library import ROOT, STRICT, ZIG, assert_same, call, compile_library, compilers, sources, twin
 
 from edgec.ops import kernel

@@ -63,6 +63,18 @@ def test_matmuls_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, gr
         assert found["mismatches"] == 0 and found["tensors"] > 200, leg
 
 
+@pytest.mark.parametrize(("bits", "group", "kernel"), [(4, 252, "w4a8_mlp_neureka"), (8, 128, "w8a8_mlp_neureka_1x1")])
+def test_an_mlp_in_one_call(tmp_path: Path, objects: Path, bits: int, group: int, kernel: str) -> None:
+    """Down's first groups are multiplied while the cores compute the activation's last one."""
+    shape = WIDE if bits == 4 else {**WIDE, "hidden_dim": 128, "ffn_dim": 384}
+    source, recipe = tiny_models.checkpoint(tiny_models.config(**shape)), tiny_models.recipe(bits, group)
+    artifact = tiny_models.built(source, tmp_path / "out", objects, made=recipe)
+    assert f"matmul_{kernel}" in ops(artifact)
+    for leg in ("simulator", "host", "rv32", "siracusa"):
+        found = verify(artifact, [leg])["backends"][leg]
+        assert found["mismatches"] == 0 and found["tensors"] > 200, leg
+
+
 @pytest.mark.parametrize(("bits", "group", "form"), [(4, 252, "neureka"), (8, 64, "neureka_1x1")])
 def test_a_tied_head_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, group: int, form: str) -> None:
     """Its constant is the table of tokens too."""

@@ -86,10 +86,13 @@ def _flags(target: Target) -> list[str]:
 
 
 class BoardKernels:
-    """Boards with the programs; a new board behind one that has failed."""
+    """Boards with the programs; a new board behind one that has failed.
 
-    def __init__(self, elves: Sequence[Path], cores: int, shuffle: int | None = None) -> None:
-        self.elves, self.cores, self.shuffle = elves, cores, shuffle
+    late: DMA and accelerator work when somebody asks for the result, else at once.
+    """
+
+    def __init__(self, elves: Sequence[Path], cores: int, shuffle: int | None = None, late: bool = True) -> None:
+        self.elves, self.cores, self.shuffle, self.late = elves, cores, shuffle, late
         self.boards: dict[int, Board] = {}
 
     def call(self, name: str, args: Args, same: dict[str, str] | None = None, skew: int = 1) -> Args:
@@ -123,7 +126,7 @@ class BoardKernels:
         order = list(reversed(range(self.cores)))
         board = self.boards.pop(program, None)
         if board is None:
-            late = {"late_dma": True, "late_neureka": True}
+            late = {"late_dma": self.late, "late_neureka": self.late}
             board = Board(self.elves[program], self.cores, order=order, shuffle=self.shuffle, **late)
         board.input += header + b"".join(words) + near + far
         board.run(60)

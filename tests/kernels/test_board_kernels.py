@@ -10,10 +10,13 @@ from board_kernels import BoardKernels, programs
 from kernel_cases import CASES, USED_UP
 from kernel_library import assert_same, twin
 
+from edgec.ops import kernel
+
 CORES = (1, 2, 4, 8)
 SHAPES = 200  # of each kernel; most of them on one number of cores in turn
 ALL = 20  # of them on each number of cores
 SHUFFLED = 25  # more of them on eight cores that take short turns
+AT_ONCE = 100  # more of those with jobs of the accelerator, which then reads what is there when they start
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,12 @@ def shuffled(boards: dict[int, BoardKernels]) -> BoardKernels:
     return BoardKernels(boards[8].elves, 8, shuffle=1)
 
 
+@pytest.fixture(scope="module")
+def at_once(boards: dict[int, BoardKernels]) -> BoardKernels:
+    """An accelerator that reads a job's operands when it is started: they have to be there by then."""
+    return BoardKernels(boards[8].elves, 8, shuffle=1, late=False)
+
+
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_bits(boards: dict[int, BoardKernels], name: str) -> None:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -38,6 +47,14 @@ def test_bits(boards: dict[int, BoardKernels], name: str) -> None:
             if name in USED_UP:
                 got["s"] = want["s"]
             assert_same(name, got, want)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(CASES) if kernel(name).engine or kernel(name).uses])
+def test_jobs_start_when_their_operands_are_there(at_once: BoardKernels, name: str) -> None:
+    rng = np.random.default_rng(zlib.crc32(name[::-1].encode()))
+    for _ in range(AT_ONCE):
+        args = CASES[name](rng)
+        assert_same(name, at_once.call(name, args), twin(name, args))
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edgec.memory.images import images
 from edgec.memory.plan import Phase, Program
 from edgec.passes.to_neureka import to_neureka
 from edgec.planning import plan_model
+from edgec.recipe import RoleOverride
 from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
 from edgec.target import Target, load_target
@@ -67,7 +69,7 @@ def test_gate_and_up_take_the_activation_along(model: QuantizedModel, target: Ta
     rows = {"prefill": 4, "decode": 1}
     names = {}
     for fused in (True, False):
-        made = programs(changed, consts, rows, CONTEXT, target, replace(ALL, gate_up_silu=fused))
+        made = programs(changed, consts, rows, CONTEXT, target, replace(ALL, gate_up_silu=fused, mlp=False))
         names[fused] = [n.op for n in made["decode"].nodes]
         runner = ReferenceRunner(made, consts)
         runner.prefill([1, 5, 2])
@@ -75,6 +77,35 @@ def test_gate_and_up_take_the_activation_along(model: QuantizedModel, target: Ta
     assert names[True].count("matmul_w4a8_silu_neureka") == model.config.n_layers
     assert not any("silu_neureka" in name for name in names[False])
     assert len(names[False]) == len(names[True]) + 2 * model.config.n_layers
+
+
+def test_down_joins_gate_and_up_of_a_token(model: QuantizedModel, target: Target) -> None:
+    """With the bits of one after the other; several rows have two calls."""
+    changed = ready(model, target, CONTEXT)
+    consts = constants(changed, CONTEXT)
+    names, found = {}, {}
+    for joined in (True, False):
+        rows = {"prefill": 4, "decode": 1}
+        made = programs(changed, consts, rows, CONTEXT, target, replace(ALL, mlp=joined))
+        names[joined] = {program: [n.op for n in graph.nodes] for program, graph in made.items()}
+        runner = ReferenceRunner(made, consts)
+        runner.decode(runner.prefill([1, 5, 2]))
+        found[joined] = runner.logits.tobytes()
+    assert found[True] == found[False]
+    assert names[True]["prefill"] == names[False]["prefill"]
+    assert names[True]["decode"].count("matmul_w4a8_mlp_neureka") == model.config.n_layers
+    assert "matmul_w4a8_silu_neureka" not in names[True]["decode"]
+    assert len(names[True]["decode"]) == len(names[False]["decode"]) - model.config.n_layers
+
+
+@pytest.mark.parametrize("changes", [{"group_size": 504}, {"down": RoleOverride(bits=3)}])
+def test_an_mlp_of_other_forms_stays_apart(target: Target, changes: dict[str, Any]) -> None:
+    """One group of the activation gives the accelerator nothing to do ahead, and two widths are not one call's."""
+    recipe = tiny_models.recipe(**{"bits": 4, "group_size": 252, **changes})
+    changed = ready(quantize_model(tiny_models.checkpoint(CONFIG), recipe.quantize), target, CONTEXT)
+    made = programs(changed, constants(changed, CONTEXT), {"decode": 1}, CONTEXT, target)
+    assert not any("_mlp_" in n.op for n in made["decode"].nodes)
+    assert sum("_silu_" in n.op for n in made["decode"].nodes) == CONFIG.n_layers
 
 
 def first(model: QuantizedModel, target: Target) -> bytes:

@@ -9,9 +9,12 @@
 
 static uint32_t registers[2], written;
 
-static void edgec_neureka_open(void) {}
-static void edgec_neureka_sleep(void) {}
-static void edgec_neureka_acquire(void) {}
+static void edgec_neureka_open(void) {
+}
+static void edgec_neureka_sleep(void) {
+}
+static void edgec_neureka_acquire(void) {
+}
 static void edgec_neureka_wait(uint32_t open) {
     (void)open;
 }

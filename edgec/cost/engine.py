@@ -13,12 +13,13 @@ The counts come from the kernel's own `work`; the constants from the target file
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgec.chip import Engine
 from edgec.cost.neureka import matmul_cycles
 from edgec.cost.neureka_mlp import mlp_cycles
+from edgec.cost.neureka_places import Lacks
 from edgec.ops import kernel
 from edgec.target import Target
 
@@ -43,15 +44,23 @@ def engine_name(target: Target, name: str) -> str:
     return target.engines[0].name if found is None else found.name
 
 
-def call_cycles(target: Target, name: str, numbers: Mapping[str, int | float], any_rows: bool = False) -> float:
+def call_cycles(
+    target: Target,
+    name: str,
+    numbers: Mapping[str, int | float],
+    any_rows: bool = False,
+    lacks: Sequence[Lacks] = (),
+) -> float:
     """Cycles of a kernel call with these numbers. any_rows: it is made for any number of rows (`Call.any_rows`).
+
+    lacks: what an accelerator's places lack of its jobs' shapes (`Places.call`); else it is behind a call like it.
 
     Whole ones, so that sums of calls do not depend on their order.
     """
     accelerator = target.accelerator(kernel(name).engine)
     if accelerator is not None:
         cycles = mlp_cycles if "down_n" in numbers else matmul_cycles
-        return float(round(cycles(accelerator, target.engines[0], name, numbers, any_rows)))
+        return float(round(cycles(accelerator, target.engines[0], name, numbers, any_rows, lacks)))
     return float(round(_cores_cycles(target.engines[0], name, numbers, any_rows)))
 
 

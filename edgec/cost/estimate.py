@@ -9,11 +9,12 @@ Nothing is simulated: the numbers follow from the plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgec.chip import Engine
 from edgec.cost.engine import call_cycles
+from edgec.cost.neureka_places import Places, behind, starts_jobs
 from edgec.memory.plan import Phase, Plan, Program, evaluate
 from edgec.memory.repeat import unnamed
 from edgec.target import Target
@@ -51,8 +52,11 @@ def bank_cycles(target: Target, moved: int, engine: Engine | None, cycles: float
     return (moved + accessed) / rate if rate else 0.0
 
 
-def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
-    """Cost of one phase in a run of m rows at position pos."""
+def phase_usage(target: Target, phase: Phase, m: int, pos: int, places: Places | None = None) -> Usage:
+    """Cost of one phase in a run of m rows at position pos.
+
+    places: what an accelerator's places hold before it, and then behind it. None: its call is behind one like it.
+    """
     usage = Usage()
     channels: dict[str, float] = {}
     programmed = moved = 0
@@ -73,7 +77,8 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     if call is not None and (phase.when is None or phase.when.at(m, pos)):
         engine = target.engine_by_name.get(call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
-        cycles = call_cycles(target, call.kernel, numbers, call.any_rows)
+        lacks = places.call(call.kernel, numbers) if places and starts_jobs(call.kernel) else ()
+        cycles = call_cycles(target, call.kernel, numbers, call.any_rows, lacks)
         usage.busy[call.engine] = channels[call.engine] = cycles
     if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):
         banks = target.memory_by_name[target.compute].banks
@@ -82,23 +87,44 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int) -> Usage:
     return usage
 
 
-def phases_usage(target: Target, phases: Sequence[Phase], m: int, pos: int) -> Usage:
-    """Cost of phases in a row."""
+def phases_usage(target: Target, phases: Sequence[Phase], m: int, pos: int, places: Places | None = None) -> Usage:
+    """Cost of phases in a row. places: as phase_usage's."""
     usage = Usage()
     for phase in unnamed(phases):
-        usage.add(phase_usage(target, phase, m, pos))
+        usage.add(phase_usage(target, phase, m, pos, places))
     return usage
 
 
-def program_usage(plan: Plan, program: Program, m: int, pos: int) -> Usage:
-    """Cost of one run of a program."""
-    usage = Usage()
+def steps_usage(target: Target, program: Program, m: int, pos: int) -> Iterator[Usage]:
+    """Cost of each step of a run of a program, in order."""
+    places = places_before(program, m, pos)
     for step in program.steps:
-        usage.add(phases_usage(plan.target, step.phases, m, pos))
+        yield phases_usage(target, step.phases, m, pos, places)
+
+
+def program_usage(plan: Plan, program: Program, m: int, pos: int) -> Usage:
+    """Cost of one run of a program: of its steps."""
+    usage = Usage()
+    for step in steps_usage(plan.target, program, m, pos):
+        usage.add(step)
     return usage
 
 
 def longest_run(target: Target, context: int, program: Program) -> float:
     """Predicted cycles of the program's longest run at the end of the context."""
-    at = (program.rows, context - program.rows)
-    return sum(phases_usage(target, step.phases, *at).cycles for step in program.steps)
+    return sum(usage.cycles for usage in steps_usage(target, program, program.rows, context - program.rows))
+
+
+def places_before(program: Program, m: int, pos: int) -> Places:
+    """What an accelerator's places hold before a run: what one of the same program leaves."""
+
+    def calls() -> Iterator[tuple[str, Mapping[str, int | float]]]:
+        for step in reversed(program.steps):
+            for phase in reversed(unnamed(step.phases)):
+                call = phase.call
+                if call is None or not starts_jobs(call.kernel):
+                    continue
+                if phase.when is None or phase.when.at(m, pos):
+                    yield call.kernel, {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
+
+    return behind(calls())

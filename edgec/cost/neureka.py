@@ -9,11 +9,12 @@ A call's code comes from slow memory, as other kernels ran since the last call: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka_gated_row import GATE, GATE_ELEMENT, GATE_QUANTIZE, GatedRow
+from edgec.cost.neureka_places import Lack, Lacks
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
 from edgec.neureka.job import gemv_job, rows_job
@@ -26,14 +27,19 @@ from edgec.packing import n_groups
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
 FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
 MORE = 91  # the same, if there is more than one job
-GRID = 1050  # several rows as pixels: their grid, what the engine's places are told that have one of as many
-# A job in 3x3 form of other inputs than the place's last one: its registers are written anew. Groups of whole blocks
-# are alike in all matrices; else a layer's matrices that widen or narrow follow one with other inputs, as a rule.
-SHAPE, SHAPE_AGAIN = 235, 200  # the call's first job, its second one
-# A head behind a prompt's rows, in 1x1 form: both places hold a grid of several pixels. What widens more than any other
-# matrix is one.
-HEAD, HEAD_WIDENS = 600, 3
-ANY_ROWS = 228  # a single row in code of any number of rows, which does not know the shape
+# Registers that a call's first and second job write anew, by what their places lack (edgec/cost/neureka_places.py). The
+# second one is written while the engine works on the first.
+REWRITES = {
+    Lack.NOTHING: (0, 0),
+    Lack.INPUTS: (230, 280),
+    Lack.BEHIND_PIXELS: (250, 300),
+    Lack.ROW: (380, 370),
+    Lack.SAME_GRID: (390, 400),
+    Lack.GRID: (370, 560),
+}
+AHEAD = 95  # a single row's first job is started before its call, but gate's and up's
+SEVERAL = 250  # of several rows it is started behind the call's list of jobs
+ANY_ROWS = 340  # a single row in code of any number of rows, which does not know the shape
 TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
@@ -58,15 +64,24 @@ QUANTIZE, ELEMENT = 402, 1.3  # behind the last tile: what every call takes, and
 
 
 def matmul_cycles(
-    unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float], any_rows: bool = False
+    unit: Accelerator,
+    cores: Engine,
+    name: str,
+    numbers: Mapping[str, int | float],
+    any_rows: bool = False,
+    lacks: Sequence[Lacks] = (),
 ) -> float:
-    """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU. any_rows: as Call's."""
+    """Cycles of one call of matmul_w<bits>a8_neureka, of its 1x1 form, or of those with SiLU.
+
+    any_rows: as Call's. lacks: what its jobs' places lack; by default it is behind a call like it.
+    """
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     bits, out_group = bits_of(name) if mode_of(name) == "3x3" else 0, int(numbers.get("out_group", 0))
-    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group)
-    if not any_rows or m > 1:
-        return cycles
-    return cycles + ANY_ROWS + (HEAD if not bits and not out_group and n > HEAD_WIDENS * k else 0)
+    like_it = Lack.SAME_GRID if m > 1 and not bits else Lack.NOTHING
+    own = lacks[0] if lacks else Lacks(like_it, like_it)
+    rewrites = REWRITES[own.first][0], REWRITES[own.second][1]
+    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group, rewrites)
+    return cycles + (ANY_ROWS if any_rows and m == 1 else 0)
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
@@ -93,6 +108,7 @@ def _matmul_cycles(
     tile: int,
     first: int,
     out_group: int,
+    rewrites: tuple[float, float],
 ) -> float:
     parts = PARTS if out_group else 1
     sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size)
@@ -109,22 +125,21 @@ def _matmul_cycles(
         )
         for size in set(sizes)
     }
-    told = bool(bits) and not out_group and groups == 1 and inputs % BLOCK != 0 and n != k
-    clock = float(unit.start_cycles) + (SHAPE if told else 0)  # core 0's
+    one_row = m == 1 and not out_group
+    clock = unit.start_cycles + rewrites[0] + (SEVERAL if m > 1 else -AHEAD if one_row else 0)  # core 0's
     ends = [0.0, clock + length[sizes[0]]]  # of jobs, after one that never was
 
     def start(until: int) -> None:
         nonlocal clock
         for job in range(len(ends) - 1, min(until, jobs * len(sizes))):
-            clock = max(clock, ends[-2]) + unit.restart_cycles + (SHAPE_AGAIN if told and len(ends) == 2 else 0)
+            clock = max(clock, ends[-2]) + unit.restart_cycles + (rewrites[1] if len(ends) == 2 else 0)
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
-    one_row = m == 1 and not out_group
     gated = bool(out_group) and groups == 1
     row = GatedRow(cores, n // parts, out_group) if gated and m == 1 else None
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
     by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
-    clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0) + (GRID if m > 1 and not bits else 0)
+    clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0)
     for index, size in enumerate(sizes):
         if one_row and groups > 1 and index + 1 == len(sizes) and size * group_size >= APART:
             for job in range(jobs * index, jobs * (index + 1)):  # groups are scaled one by one

@@ -6,12 +6,13 @@ job of down starts when its group is quantised, so the engine waits for the last
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgec.chip import Accelerator, Engine
-from edgec.cost.neureka import FIRST, GATE_SHARE, GROUP_CHANNEL, MORE, RETURN, WIDEN, matmul_cycles
+from edgec.cost.neureka import FIRST, GATE_SHARE, GROUP_CHANNEL, MORE, RETURN, REWRITES, WIDEN, matmul_cycles
 from edgec.cost.neureka_gated_row import GatedRow
+from edgec.cost.neureka_places import Lacks
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import gemv_job, rows_job
 from edgec.ops import matmul_w4a8_mlp_neureka as op
@@ -33,38 +34,47 @@ class _Jobs:
     restart: float
     clock: float
     lengths: list[float]
+    rewrites: Mapping[int, float]  # before a job, where its place holds another shape
     ends: list[float] = field(default_factory=list)  # of jobs, after one that never was
 
     def start(self, until: int, allowed: int) -> None:
         """Starts jobs until so many are, none that is not allowed."""
         for job in range(len(self.ends) - 1, min(until, allowed, len(self.lengths))):
-            self.clock = max(self.clock, self.ends[-2]) + self.restart
+            self.clock = max(self.clock, self.ends[-2]) + self.restart + self.rewrites.get(job, 0.0)
             self.ends.append(max(self.clock, self.ends[-1]) + self.lengths[job])
 
 
 def mlp_cycles(
-    unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float], any_rows: bool = False
+    unit: Accelerator,
+    cores: Engine,
+    name: str,
+    numbers: Mapping[str, int | float],
+    any_rows: bool = False,
+    lacks: Sequence[Lacks] = (),
 ) -> float:
-    """Cycles of one call of matmul_w<bits>a8_mlp_neureka or its 1x1 form."""
+    """Cycles of one call of matmul_w<bits>a8_mlp_neureka or its 1x1 form. any_rows, lacks: as matmul_cycles'."""
     given = {key: int(number) for key, number in numbers.items()}
     width = given["n"] // PARTS
     if n_groups(given["k"], given["group_size"]) == 1 and op.grouped(width, given["out_group"]):
-        return _in_groups(unit, cores.cores, name, given)
+        return _in_groups(unit, cores.cores, name, given, lacks or (Lacks(), Lacks()))
     gated, down = op.parts_of(name)
-    first = matmul_cycles(unit, cores, gated, op.gated_numbers(given), any_rows)
-    return first + APART + matmul_cycles(unit, cores, down, op.down_call(name, given), any_rows)
+    first = matmul_cycles(unit, cores, gated, op.gated_numbers(given), any_rows, lacks[:1])
+    return first + APART + matmul_cycles(unit, cores, down, op.down_call(name, given), any_rows, lacks[1:])
 
 
-def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int]) -> float:
+def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int], lacks: Sequence[Lacks]) -> float:
     width, n, groups = a["n"] // PARTS, a["down_n"], n_groups(a["n"] // PARTS, a["out_group"])
     tiles = tile_sizes(width, a["tile"], a["first"])
     down = [n] * (groups - 1) + tile_sizes(n, n, a["down_first"])
     lengths = [_job(name, a["k"], size) for size in tiles for _ in range(PARTS)]
     lengths += [_job(name, a["out_group"], size) for size in down]
-    jobs = _Jobs(unit.restart_cycles, float(unit.start_cycles), lengths)
+    gate, ready = PARTS * len(tiles), 0
+    rewrites = {
+        at + i: REWRITES[lack][i] for at, own in zip((0, gate), lacks, strict=True) for i, lack in enumerate(own)
+    }
+    jobs = _Jobs(unit.restart_cycles, unit.start_cycles + rewrites[0], lengths, rewrites)
     jobs.ends = [0.0, jobs.clock + lengths[0]]
     row = GatedRow(cores, width, a["out_group"])
-    gate, ready = PARTS * len(tiles), 0
     jobs.clock += FIRST + MORE
     for index, size in enumerate(tiles):
         done = PARTS * (index + 1)

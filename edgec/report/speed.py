@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgec.cost.estimate import Usage, phase_usage, program_usage
+from edgec.cost.estimate import Usage, phase_usage, places_before, program_usage
 from edgec.memory.plan import Plan
 from edgec.memory.repeat import unnamed
 
@@ -46,11 +46,12 @@ def speed(plan: Plan, name: str) -> Speed:
     program, target = plan.programs[name], plan.target
     rows = min(program.rows, plan.context)
     position = plan.context - rows
+    places = places_before(program, rows, position)
     total, by_op, steps, bound = Usage(), dict[str, Usage](), dict[str, int](), dict[str, float]()
     for step in program.steps:
         steps[step.op] = steps.get(step.op, 0) + 1
         for phase in unnamed(step.phases):
-            usage = phase_usage(target, phase, rows, position)
+            usage = phase_usage(target, phase, rows, position, places)
             total.add(usage)
             by_op.setdefault(step.op, Usage()).add(usage)
             if usage.busy:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.cost.estimate import phases_usage
+from edgec.cost.estimate import steps_usage
 from edgec.cost.neureka import weight_passes
 from edgec.memory.plan import Plan, Step, evaluate
 from edgec.memory.repeat import unnamed
@@ -42,8 +42,7 @@ def step_costs(plan: Plan, name: str) -> tuple[StepCost, ...]:
     rows = min(program.rows, plan.context)
     position = plan.context - rows
     result, start = [], 0.0
-    for step in program.steps:
-        usage = phases_usage(plan.target, step.phases, rows, position)
+    for step, usage in zip(program.steps, steps_usage(plan.target, program, rows, position), strict=True):
         macs, streamed = _work(step, rows, position)
         end = start + usage.cycles
         busy = {n: round(c) for n, c in usage.busy.items() if c}

@@ -103,7 +103,7 @@ class Simulator:
     def _steps(self, program: Program, first: int, end: int, tokens: list[int], pos: int) -> None:
         name, m = program.name, len(tokens)
         if self.timeline is not None:
-            self.timeline.begin_run()
+            self.timeline.begin_run(program, m, pos)
         for step in program.steps[first:end]:
             try:
                 for phase in step.phases:

@@ -18,8 +18,9 @@ from typing import Any
 
 from edgec.chip import Engine
 from edgec.cost.engine import call_cycles
-from edgec.cost.estimate import Usage, bank_cycles
-from edgec.memory.plan import Call, Step, Transfer
+from edgec.cost.estimate import Usage, bank_cycles, places_before
+from edgec.cost.neureka_places import Places, starts_jobs
+from edgec.memory.plan import Call, Program, Step, Transfer
 from edgec.output import write_file
 from edgec.target import Target
 
@@ -72,10 +73,12 @@ class Timeline:
     _moved: int = 0  # bytes into or out of the compute memory
     _engine: Engine | None = None
     _called: float = 0.0  # cycles of the call
+    _places: Places = field(default_factory=Places)
 
-    def begin_run(self) -> None:
-        """What follows belongs to a new run."""
+    def begin_run(self, program: Program, m: int, pos: int) -> None:
+        """What follows belongs to a new run of a program, of m rows from position pos on."""
         self.run += 1
+        self._places = places_before(program, m, pos)
 
     def transfer(self, t: Transfer, rows: int) -> None:
         """A transfer was carried out in the present phase."""
@@ -90,7 +93,8 @@ class Timeline:
     def call(self, call: Call, numbers: Mapping[str, int | float]) -> None:
         """A kernel was called in the present phase."""
         self._engine = next((e for e in self.target.engines if e.name == call.engine), None)
-        self._called = call_cycles(self.target, call.kernel, numbers, call.any_rows)
+        lacks = self._places.call(call.kernel, numbers) if starts_jobs(call.kernel) else ()
+        self._called = call_cycles(self.target, call.kernel, numbers, call.any_rows, lacks)
         self._pending.append((call.engine, call.kernel, self._called, 0))
 
     def end_phase(self, program: str, step: Step) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka import ANY_ROWS, matmul_cycles, peak_macs
+from edgec.cost.neureka_places import Lack, Lacks
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import gemv_job
 from edgec.ops.matmul_w4a8_neureka import LAST, TILES, kernel_name, tile_sizes
@@ -16,7 +18,7 @@ from edgec.resources import folder
 from edgec.target import load_target
 
 # bits, m, n, k, group size, tile, first, cycles, any rows: steps of whole tokens and prompts, the mean of all layers,
-# less what recording a step takes. bits 0: 1x1
+# less what recording a step takes. bits 0: 1x1. Behind calls like them, but for those of OTHERS
 MEASURED = [
     (0, 1, 32, 64, 32, 32, 32, 728, False),
     (0, 1, 32, 64, 32, 32, 32, 893, True),
@@ -62,6 +64,13 @@ MEASURED = [
 ]
 
 
+OTHERS = {  # by bits, m, n, k and any rows
+    (4, 1, 120, 320, False): Lack.INPUTS,
+    (4, 1, 512, 120, False): Lack.INPUTS,
+    (0, 1, 300, 64, True): Lack.GRID,
+}
+
+
 @pytest.fixture(scope="module")
 def chip() -> tuple[Accelerator, Engine]:
     target = load_target("siracusa")
@@ -70,16 +79,20 @@ def chip() -> tuple[Accelerator, Engine]:
     return unit, target.engines[0]
 
 
-def cycles(chip: tuple[Accelerator, Engine], bits: int, *numbers: int, any_rows: bool = False) -> float:
+def cycles(
+    chip: tuple[Accelerator, Engine], bits: int, *numbers: int, any_rows: bool = False, lacks: Sequence[Lacks] = ()
+) -> float:
     names = ("m", "n", "k", "group_size", "tile", "first")
     name = kernel_name(bits, "3x3") if bits else kernel_name(8, "1x1")
-    return matmul_cycles(*chip, name, dict(zip(names, numbers, strict=True)), any_rows)
+    return matmul_cycles(*chip, name, dict(zip(names, numbers, strict=True)), any_rows, lacks)
 
 
 @pytest.mark.parametrize("case", MEASURED)
 def test_within_a_quarter_of_what_was_measured(chip: tuple[Accelerator, Engine], case: tuple[int, ...]) -> None:
     bits, *numbers, measured, any_rows = case
-    assert cycles(chip, bits, *numbers, any_rows=bool(any_rows)) == pytest.approx(measured, rel=0.25)
+    other = OTHERS.get((*case[:4], case[-1]))
+    lacks = (Lacks(other, other),) if other else ()
+    assert cycles(chip, bits, *numbers, any_rows=bool(any_rows), lacks=lacks) == pytest.approx(measured, rel=0.25)
 
 
 def test_never_below_its_parts(chip: tuple[Accelerator, Engine]) -> None:

@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgec.chip import Engine
-from edgec.cost.neureka import matmul_cycles
+from edgec.cost.neureka import matmul_cycles, spare_cycles
 from edgec.cost.neureka_mlp import mlp_cycles
 from edgec.cost.neureka_places import Lacks
+from edgec.memory.plan import Call
 from edgec.ops import kernel
 from edgec.target import Target
 
@@ -62,6 +63,18 @@ def call_cycles(
         cycles = mlp_cycles if "down_n" in numbers else matmul_cycles
         return float(round(cycles(accelerator, target.engines[0], name, numbers, any_rows, lacks)))
     return float(round(_cores_cycles(target.engines[0], name, numbers, any_rows)))
+
+
+def transfers_cycles(target: Target, transfers: int, call: Call | None, numbers: Mapping[str, int | float]) -> float:
+    """Cycles for which the first core's telling the DMA of so many transfers holds up a phase with this call, or none.
+
+    A call of a single row on an accelerator begins with its first job, during which that takes no time.
+    """
+    cycles = float(transfers * target.engines[0].transfer_cycles)
+    unit = target.accelerator(kernel(call.kernel).engine) if call is not None else None
+    if call is None or unit is None or not cycles or call.any_rows or numbers["m"] != 1:
+        return cycles
+    return max(0.0, cycles - round(spare_cycles(unit, target.engines[0], call.kernel, numbers)))
 
 
 def busiest_core(engine: Engine, name: str, numbers: Mapping[str, int | float]) -> Counts:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgec.chip import Engine
-from edgec.cost.engine import call_cycles
+from edgec.cost.engine import call_cycles, transfers_cycles
 from edgec.cost.neureka_places import Places, behind, starts_jobs
 from edgec.memory.plan import Phase, Plan, Program, evaluate
 from edgec.memory.repeat import unnamed
@@ -73,8 +73,9 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int, places: Places |
         channels[link.lane] = channels.get(link.lane, 0.0) + single
         usage.link_bytes[link.name] = usage.link_bytes.get(link.name, 0) + size
         moved += size * (link.source, link.destination).count(target.compute)
-    call = phase.call
-    if call is not None and (phase.when is None or phase.when.at(m, pos)):
+    call = phase.call if phase.when is None or phase.when.at(m, pos) else None
+    numbers: dict[str, int | float] = {}
+    if call is not None:
         engine = target.engine_by_name.get(call.engine)
         numbers = {name: evaluate(value, m, pos) for name, value in call.numbers.items()}
         lacks = places.call(call.kernel, numbers) if places and starts_jobs(call.kernel) else ()
@@ -83,7 +84,7 @@ def phase_usage(target: Target, phase: Phase, m: int, pos: int, places: Places |
     if taken := bank_cycles(target, moved, engine, channels[engine.name] if engine else 0.0):
         banks = target.memory_by_name[target.compute].banks
         usage.busy[banks] = channels[banks] = taken
-    usage.cycles = max(channels.values(), default=0.0) + programmed * target.engines[0].transfer_cycles
+    usage.cycles = max(channels.values(), default=0.0) + transfers_cycles(target, programmed, call, numbers)
     return usage
 
 

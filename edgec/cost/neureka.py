@@ -84,6 +84,23 @@ def matmul_cycles(
     return cycles + (ANY_ROWS if any_rows and m == 1 else 0)
 
 
+def spare_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
+    """Cycles of core 0 in a call of a single row before it has to wait for the first tile's jobs, the first of which is
+    started before all else: what else it does then takes no time.
+    """
+    n, k, group_size, first, out_group = (
+        int(numbers.get(key, 0)) for key in ("n", "k", "group_size", "first", "out_group")
+    )
+    parts, inputs = PARTS if out_group else 1, min(k, group_size)
+    job = gemv_job(0, 0, 0, inputs, first, bits_of(name))
+    if mode_of(name) == "1x1":
+        job = rows_job(0, 0, 0, (1, 1), inputs, first, 8)
+    apart: float = MORE + GATE_SHARE if out_group else MORE + SHARE
+    if out_group and n_groups(k, group_size) == 1:
+        apart = max(apart, WIDEN * -(-n // parts // max(1, cores.cores - 1)))
+    return max(0.0, unit.start_cycles + parts * n_groups(k, group_size) * job_cycles(job) - FIRST - apart)
+
+
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
     """How often a call reads its weights: for each row, or in 1x1 form for each tile of pixels that rows make."""
     m = int(numbers["m"])

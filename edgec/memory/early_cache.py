@@ -4,7 +4,8 @@ Planned by itself, attention over a cache that lives elsewhere waits for all of 
 before has just stored there. But the rows before the run's have been there since it began. Here they are loaded beside
 calls of earlier steps that take as long anyway, and their slot lives from there on. New rows are computed right behind
 them, as in a cache that stays in the compute memory, and leave for the cache's home beside attention, which waits for
-nothing. It is done for each cache where it saves predicted time and the slot has room beside what those steps hold.
+nothing; or soon behind it, beside a call that begins with an accelerator's job, which hides that a core tells the DMA
+of them. It is done for each cache where it saves predicted time and the slot has room beside what those steps hold.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from edgec.memory.placement import align
 from edgec.memory.plan import Buffer, Call, Extent, Phase, Program, Region, Step, Transfer, before_run, rows_before_run
 from edgec.memory.prefetch import alive_by_step
 from edgec.memory.repeat import unnamed
+from edgec.ops import kernel
 from edgec.target import Target
 
 MANY = 64  # phases of a step: one with more of them waits for little, and to write them anew takes room
+SOON = 5  # steps behind attention beside which new rows may leave
 
 
 class Cache(NamedTuple):
@@ -89,16 +92,21 @@ class _Rewriting:
         extra, index, number = earliest
         append = appending(self.steps[cache.append], cache.store, replace(whole, row_bytes=load.row_bytes))
         store = replace(cache.store, source=whole, start="both_pos")
-        attend = attending(self.steps[cache.attend], cache.load, old, whole, store)
+        leaves = self._leaving(cache)
+        attend = attending(self.steps[cache.attend], cache.load, old, whole, None if leaves else store)
         now = self._cycles(append) + self._cycles(attend) + extra
         if now >= self._cycles(self.steps[cache.append]) + self._cycles(self.steps[cache.attend]):
             return
         self.steps[cache.append], self.steps[cache.attend] = append, attend
         self.steps[index] = _beside(self.steps[index], number, load)
-        for step in range(index, cache.attend):
+        end = cache.attend + 1
+        if leaves:
+            self.steps[leaves[0]] = _beside(self.steps[leaves[0]], leaves[1], store)
+            end = leaves[0] + 1
+        for step in (step for step in range(index, end) if step != cache.attend):
             self.alive[step] += align(old.size)
         self.alive[cache.append] -= align(self.before.buffers[cache.rows].size)
-        self.slots[cache.slot] = replace(old, offset=self.end, start=index)
+        self.slots[cache.slot] = replace(old, offset=self.end, start=index, end=end)
         self.dropped.add(cache.rows)
         self.end += align(old.size)
 
@@ -119,6 +127,20 @@ class _Rewriting:
                 before, after = (phase_usage(self.target, p, *self.at).cycles for p in (phase, full))
                 found.append((after - before, index, number))
         return sorted(found, key=lambda place: place[0])  # of equals the last step: the slot lives shortest
+
+    def _leaving(self, cache: Cache) -> tuple[int, int] | None:
+        """The step and phase soon behind attention with the longest call that begins with an accelerator's job, if the
+        slot has room up to there: of a single row, for other calls begin with what the job needs.
+        """
+        found: list[tuple[float, int, int]] = []
+        for index in range(cache.attend + 1, min(cache.attend + 1 + SOON, len(self.steps))):
+            phases = self.steps[index].phases
+            if self.alive[index] + align(self.before.buffers[cache.slot].size) > self.room or len(phases) > MANY:
+                break
+            for number, phase in enumerate(phases):
+                if phase.call is not None and kernel(phase.call.kernel).engine and phase.call.numbers["m"] == 1:
+                    found.append((phase_usage(self.target, phase, *self.at).cycles, index, number))
+        return max(found)[1:] if found else None
 
     def _has_room(self, cache: Cache, first: int) -> bool:
         size = align(self.before.buffers[cache.slot].size)
@@ -210,22 +232,22 @@ def appending(step: Step, store: Transfer, rows: Region) -> Step:
     return replace(step, phases=tuple(phases), writes=writes)  # type: ignore[arg-type]
 
 
-def attending(step: Step, load: Transfer, old: Buffer, slot: Region, store: Transfer) -> Step:
-    """The step that finds its cache in `slot` instead of the `old` one, and stores new rows beside its first call."""
+def attending(step: Step, load: Transfer, old: Buffer, slot: Region, store: Transfer | None) -> Step:
+    """The step that finds its cache in `slot` instead of the `old` one; it may store new rows beside its first call."""
 
     def moved(region: Region) -> Region:
         by = slot.offset - old.offset
         return replace(region, offset=region.offset + by) if _inside(region, old) else region
 
     phases = []
-    waiting = True
+    waiting = store is not None
     for phase in _without(step.phases, load):
         transfers = [replace(t, source=moved(t.source), target=moved(t.target)) for t in phase.transfers]
         call = phase.call
         if call is not None:
             regions = {n: r and moved(r) for n, r in call.regions.items()}
             call = Call(call.kernel, call.engine, regions, call.numbers, call.any_rows)
-            transfers += [store] * waiting
+            transfers += [store] if store is not None and waiting else []
             waiting = False
         phases.append(Phase(tuple(transfers), call, phase.when))
     return replace(step, phases=tuple(phases))

@@ -20,7 +20,7 @@ from edgec.ops import find
 from edgec.ops.embed import FORMS
 
 NEAR_SHARE = 16  # what could stay in the compute memory is at least 1/NEAR_SHARE of what may, or nothing does
-NEAR_TO_TRY = (1.0, 0.75, 0.5, 0.25)  # shares of what is free for them
+NEAR_TO_TRY = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2)  # shares of what is free for them
 PREFILL_LOSS = 1.1  # how much longer prefill, or reading a source, may take for it
 MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
 SLOT_BYTES = 4096  # left for the slots of constants that stay outside

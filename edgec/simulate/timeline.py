@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.chip import Engine
-from edgec.cost.engine import call_cycles
+from edgec.cost.engine import call_cycles, transfers_cycles
 from edgec.cost.estimate import Usage, bank_cycles, places_before
 from edgec.cost.neureka_places import Places, starts_jobs
 from edgec.memory.plan import Call, Program, Step, Transfer
@@ -73,6 +73,7 @@ class Timeline:
     _moved: int = 0  # bytes into or out of the compute memory
     _engine: Engine | None = None
     _called: float = 0.0  # cycles of the call
+    _call: tuple[Call | None, Mapping[str, int | float]] = field(default=(None, {}))
     _places: Places = field(default_factory=Places)
 
     def begin_run(self, program: Program, m: int, pos: int) -> None:
@@ -92,6 +93,7 @@ class Timeline:
 
     def call(self, call: Call, numbers: Mapping[str, int | float]) -> None:
         """A kernel was called in the present phase."""
+        self._call = call, numbers
         self._engine = next((e for e in self.target.engines if e.name == call.engine), None)
         lacks = self._places.call(call.kernel, numbers) if starts_jobs(call.kernel) else ()
         self._called = call_cycles(self.target, call.kernel, numbers, call.any_rows, lacks)
@@ -99,7 +101,7 @@ class Timeline:
 
     def end_phase(self, program: str, step: Step) -> None:
         """The phase is over: its events get their times."""
-        begin = self.now + self._programmed * self.target.engines[0].transfer_cycles
+        begin = self.now + transfers_cycles(self.target, self._programmed, *self._call)
         end, free = begin, dict[str, float]()
         if begin > self.now:
             self._add(program, step, CONTROL, "transfers", self.now, begin, 0)
@@ -113,7 +115,7 @@ class Timeline:
             self._add(program, step, lane, what, start, free[channel], size)
         self._spans.append((self.run, step, program, self.now, end))
         self.now, self._pending, self._programmed = end, [], 0
-        self._moved, self._engine, self._called = 0, None, 0.0
+        self._moved, self._engine, self._called, self._call = 0, None, 0.0, (None, {})
 
     def _add(self, program: str, step: Step, lane: str, what: str, start: float, end: float, size: int) -> None:
         self.events.append(Event(self.run, program, step.index, step.node, step.op, lane, what, start, end, size))

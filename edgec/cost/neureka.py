@@ -40,6 +40,9 @@ REWRITES = {
 AHEAD = 95  # a single row's first job is started before its call, but gate's and up's
 SEVERAL = 250  # of several rows it is started behind the call's list of jobs
 ANY_ROWS = 340  # a single row in code of any number of rows, which does not know the shape
+# Of what hides in the first job: transfers beside one of 96 channels and 252 inputs of 4 bits took as long as by
+# themselves, beside two of 256 channels no time.
+COLD = 250
 TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
@@ -98,7 +101,7 @@ def spare_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[s
     apart: float = MORE + GATE_SHARE if out_group else MORE + SHARE
     if out_group and n_groups(k, group_size) == 1:
         apart = max(apart, WIDEN * -(-n // parts // max(1, cores.cores - 1)))
-    return max(0.0, unit.start_cycles + parts * n_groups(k, group_size) * job_cycles(job) - FIRST - apart)
+    return max(0.0, unit.start_cycles + parts * n_groups(k, group_size) * job_cycles(job) - FIRST - apart - COLD)
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:

@@ -21,10 +21,16 @@ from edgec.ops.attention_work import whole_work
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
 TOGETHER = 3  # heads with the same keys and values: with fewer, the values take most of the time
+FILLED_TOGETHER = 2  # the same of heads that fill the cores
+FILLED_ELEMENTS = 16  # of such a head: with fewer, scores take little of the time
+FILLED_KEYS = 256  # elements of a position's keys: with more, the queries take long to encode
 
 
 def suits(heads: int, kv_heads: int, head_dim: int, cores: int) -> bool:
-    """Whether it is for such heads: cores share those of a row, and some have the same keys."""
+    """Whether it is for such heads: some have the same keys, and they leave cores over or their scores take long."""
+    if cores > 1 and heads % cores == 0 and heads < 4 * cores:
+        enough = head_dim >= FILLED_ELEMENTS and kv_heads * head_dim <= FILLED_KEYS
+        return head_dim % 4 == 0 and enough and heads >= FILLED_TOGETHER * kv_heads
     return attention.splits(heads, cores) and head_dim % 4 == 0 and heads >= TOGETHER * kv_heads
 
 
@@ -40,8 +46,12 @@ def row_length(heads: int) -> int:
 
 def form(heads: int, head_dim: int, pos: int, cores: int) -> str:
     """How cores share the heads of a row: engine, or attention's teams or words."""
-    teams = 2 * (heads % cores) <= cores
-    engine = pos * head_dim >= 320 * cores if teams else pos * (head_dim + 16) >= 440 * cores
+    left = heads % cores
+    teams = 2 * left <= cores
+    if teams and left:
+        engine = pos * head_dim >= 320 * cores
+    else:
+        engine = pos * (head_dim + 16) >= (440 if left else 850) * cores
     return "words" if pos < cores else "engine" if engine else "teams" if teams else "words"
 
 

@@ -33,7 +33,8 @@ ODD = (411.0, 48.0, 12.7)
 # A head without its values, an element of it, a position, an element of one; then a word of values, a position.
 WORDS = (505.0, 2.0, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
-# Code that is fetched once, a whole head, an element of one; then a position of a head, an element of one.
+# Code that is fetched once where a head is left over, a whole head, an element of one; then a position of a head, an
+# element of one.
 TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
@@ -43,6 +44,7 @@ PHASES = (2250.0, 270.0, 2.0)
 ENGINE = (0.0, 180.0, 550.0)
 ENGINE_POSITION, ENGINE_PRODUCT = 25.5, 0.53
 FIRST = 12  # EDGEC_FIRST_LINES of the kernel
+ENGINE_PAIRS, ENGINE_REST = 600.0, 2500.0  # code of two heads with the same values, and of one or two beside three
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -106,7 +108,7 @@ def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> f
 def _teams(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
     fixed, each, element, position, product = TEAMS
     whole, left = divmod(heads, cores)
-    total = fixed + each * whole + element * head_dim * (whole + (left > 0))
+    total = (fixed if left else 0.0) + each * whole + element * head_dim * (whole + (left > 0))
     total += (whole + (left > 0) / (cores // max(left, 1))) * seen * (position + product * head_dim)
     return total - _counted(heads, head_dim, seen, cores)
 
@@ -126,6 +128,8 @@ def _engine(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> 
     total = fixed + each * heads + block * -(-cin // CIN["1x1"])
     total += job_cycles(rows_job(0, 0, 0, (first, PIXELS), cin, heads, 8))
     total += heads * seen / cores * (ENGINE_POSITION + ENGINE_PRODUCT * head_dim)
+    group = heads // kv_heads
+    total += 0.0 if group % 3 == 0 else ENGINE_PAIRS if group < 3 else ENGINE_REST
     return total - _counted(heads, head_dim, seen, cores)
 
 

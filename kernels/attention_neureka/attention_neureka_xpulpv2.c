@@ -20,9 +20,10 @@ void edgec_attention_neureka(const edgec_attention_neureka_args *args, uint32_t 
     (void)n_cores;
     EDGEC_KNOWN(edgec_attention_args, a, edgec_attention_of(args));
     /* As `form` in edgec/ops/attention_neureka.py. */
-    const uint32_t teams = 2u * (a->n_heads % a->cores) <= a->cores;
-    const uint32_t engine =
-        teams ? a->pos * a->head_dim >= 320u * a->cores : a->pos * (a->head_dim + 16u) >= 440u * a->cores;
+    const uint32_t left = a->n_heads % a->cores, teams = 2u * left <= a->cores;
+    const uint32_t engine = teams && left > 0
+                                ? a->pos * a->head_dim >= 320u * a->cores
+                                : a->pos * (a->head_dim + 16u) >= (left > 0 ? 440u : 850u) * a->cores;
     hal_kernel members = edgec_attention_words;
     if (a->pos >= a->cores && engine) { /* there are six positions */
         members = edgec_attention_engine;

@@ -16,6 +16,15 @@ MEASURED = [
     (9, 3, 64, 100, 13111),
     (15, 5, 16, 255, 21744),
     (15, 5, 16, 100, 11886),
+    (14, 2, 64, 255, 35993),
+    (8, 4, 16, 16, 2055),
+    (8, 4, 16, 64, 4382),
+    (8, 4, 16, 255, 12514),
+    (8, 2, 64, 64, 10155),
+    (8, 2, 64, 128, 15337),
+    (8, 2, 64, 255, 22628),
+    (16, 8, 32, 64, 12252),
+    (16, 8, 32, 255, 30608),
 ]
 
 
@@ -33,7 +42,7 @@ def test_steps_of_tokens(heads: int, kv: int, d: int, pos: int, measured: int) -
 def test_the_engine_is_taken_where_it_is_no_slower() -> None:
     """Beside attention by the cores alone: at the first such position, and at a late one."""
     target = load_target("siracusa")
-    for heads, kv, d in ((9, 3, 28), (9, 3, 64), (15, 5, 16)):
+    for heads, kv, d in ((9, 3, 28), (9, 3, 64), (15, 5, 16), (8, 4, 16), (8, 2, 64), (16, 8, 32)):
         first = first_position(numbers(heads, kv, d, 0))
         assert form(heads, d, first - 1, 8) != "engine"
         for pos, worth in ((first, 1.0), (255, 0.98)):

@@ -106,6 +106,19 @@ def test_scores_on_the_accelerator(tmp_path: Path, objects: Path, cores: int) ->
         assert found["mismatches"] == 0 and found["tensors"] > 200, leg
 
 
+def test_scores_on_the_accelerator_of_heads_that_fill_the_cores(tmp_path: Path, objects: Path) -> None:
+    """Each core has a head, until the engine has their scores from position 48 on; four of them have the same keys."""
+    shape = {"hidden_dim": 20, "ffn_dim": 64, "head_dim": 128, "n_heads": 8, "n_kv_heads": 2}
+    source, recipe = tiny_models.checkpoint(tiny_models.config(**shape)), tiny_models.recipe(context=64)
+    artifact = tiny_models.built(source, tmp_path / "out", objects, cores_file(tmp_path / "t.toml", 8), recipe)
+    calls = [p.call for s in artifact.plan.programs["decode"].steps for p in s.phases if p.call is not None]
+    assert [first_position(c.numbers) for c in calls if c.kernel == "attention_neureka"] == [48, 48]
+    assert len(workload(artifact, "siracusa").prompt) > 48
+    for leg in ("simulator", "host", "rv32", "siracusa"):
+        found = verify(artifact, [leg])["backends"][leg]
+        assert found["mismatches"] == 0 and found["tensors"] > 200, leg
+
+
 def test_stacks_are_measured_and_hold(tmp_path: Path, objects: Path) -> None:
     artifact = small(tmp_path, objects, 8)
     found = verify(artifact, ["siracusa"])["backends"]["siracusa"]

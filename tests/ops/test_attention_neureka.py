@@ -25,9 +25,16 @@ def test_it_is_attention() -> None:
 
 def test_heads_that_share_keys_and_do_not_fill_the_cores() -> None:
     assert suits(9, 3, 28, 8) and suits(15, 5, 16, 8)
-    assert not suits(8, 2, 16, 8)  # each core has one
     assert not suits(9, 9, 28, 8)  # none has another one's keys
     assert not suits(9, 3, 30, 8)  # elements that end within a word
+
+
+def test_heads_that_fill_the_cores() -> None:
+    assert suits(8, 4, 16, 8) and suits(16, 8, 32, 8) and suits(8, 2, 128, 8)
+    assert not suits(8, 8, 16, 8)  # none has another one's keys
+    assert not suits(8, 4, 8, 8)  # scores take little
+    assert not suits(8, 4, 128, 8)  # queries take long to encode
+    assert not suits(32, 8, 16, 8)
 
 
 def test_late_positions_are_the_engines() -> None:
@@ -35,6 +42,8 @@ def test_late_positions_are_the_engines() -> None:
     first = first_position(numbers)
     assert first == 92 and form(9, 28, first, 8) == "engine"
     assert [form(9, 28, pos, 8) for pos in (0, 7, 8, first - 1)] == ["words", "words", "teams", "teams"]
+    assert [form(8, 16, pos, 8) for pos in (7, 8, 212, 213)] == ["words", "teams", "teams", "engine"]
+    assert first_position({"n_heads": 8, "head_dim": 64, "cores": 8}) == 85
     assert all(form(heads, d, pos, 8) != "engine" for heads in (3, 9, 15) for d in (4, 1040) for pos in range(6))
 
 

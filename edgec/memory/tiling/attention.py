@@ -49,12 +49,15 @@ def _lanes(step: StepContext) -> int:
     return lanes_of(step.graph.rows, heads, kv, d, engine.cores)
 
 
-def whole(step: StepContext, lanes: int, workspace: Workspace) -> list[Tile]:
-    """One call that does everything, behind one that quantises queries if they are float."""
+def whole(step: StepContext, lanes: int, workspace: Workspace, shared: bool = False) -> list[Tile]:
+    """One call that does everything, behind one that quantises queries if they are float.
+
+    shared: there is room for cores to share the heads of a row also where these fill them.
+    """
     heads, kv, d, rows = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.graph.rows
     lds, name = -(-step.context // 4) * 4, step.node.name
     cores = step.target.engines[0].cores
-    shared = splits(heads, cores) and d % 4 == 0  # by the cores, of one row at a time
+    shared = shared or (splits(heads, cores) and d % 4 == 0)  # by the cores, of one row at a time
     rooms = max(cores * lanes, heads) if shared else cores * lanes
     sizes = {"s": rooms * lds * 4, "p": rooms * lds}
     if lanes > 1:

@@ -19,7 +19,7 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
 
 def _whole(step: StepContext, workspace: Workspace) -> list[Tile]:
     heads, kv, d, name = step.attr("n_heads"), step.attr("n_kv_heads"), step.attr("head_dim"), step.node.name
-    *before, tile = attention.whole(step, 1, workspace)
+    *before, tile = attention.whole(step, 1, workspace, shared=True)
     lines = workspace.allocate(f"{name}.lines", (heads + 1) * line_bytes(kv, d), "scratch")
     sums = workspace.allocate(f"{name}.sums", step.context * row_length(heads) * 4, "scratch")
     return [*before, Tile("attention_neureka", {**tile.operands, "lines": lines, "sums": sums}, tile.numbers)]

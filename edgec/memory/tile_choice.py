@@ -125,9 +125,12 @@ class TileChoice:
         return (stream(workspace, tiles, self.context.graph.rows) if phases else ()), workspace.made
 
     def _ample(self, requests: Sequence[tuple[int, int]]) -> bool:
-        """Whether the compute memory has twice the room: then caches of later steps have some beside earlier ones."""
-        level = self.known.levels.index(self.context.target.compute)
-        return 2 * sum(size for at, size in requests if at == level) <= sum(self.at.free[level])
+        """Whether the compute memory has room for the step's caches once more: then those of later steps have some beside
+        earlier ones.
+        """
+        level, states = self.known.levels.index(self.context.target.compute), self.context.graph.of_kind("state")
+        caches = sum(v.type.nbytes for v in states if v.name in self.context.node.inputs.values())
+        return caches + sum(size for at, size in requests if at == level) <= sum(self.at.free[level])
 
     def _without_caches(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
         """The phases without loads of whole caches, which come during earlier steps if they can (`early_cache.py`)."""

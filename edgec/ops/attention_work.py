@@ -40,11 +40,12 @@ TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
 # head by itself, and of one of three with the same keys.
 PHASES = (2250.0, 270.0, 2.0)
 # Where the engine multiplies scores: code, a head, a block of a position's elements (its weights, and words of values),
-# and the rest as above. It has the first FIRST lines of pixels apart, if there are more than a pass behind them.
-ENGINE = (0.0, 180.0, 550.0)
-ENGINE_POSITION, ENGINE_PRODUCT = 25.5, 0.53
+# and the rest as above. It has the first FIRST lines of pixels apart, if there are more than a pass behind them; for
+# those, and for a last line that is not whole, core 0 writes a job more.
+ENGINE = (940.0, 124.0, 402.0)
+ENGINE_POSITION, ENGINE_PRODUCT, ENGINE_JOB = 24.7, 0.554, 200.0
 FIRST = 12  # EDGEC_FIRST_LINES of the kernel
-ENGINE_PAIRS, ENGINE_REST = 600.0, 2500.0  # code of two heads with the same values, and of one or two beside three
+ENGINE_PAIRS, ENGINE_REST = 80.0, 2565.0  # code of two heads with the same values, and of one or two beside three
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -127,6 +128,7 @@ def _engine(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> 
     first = FIRST if lines > FIRST + PIXELS else lines
     total = fixed + each * heads + block * -(-cin // CIN["1x1"])
     total += job_cycles(rows_job(0, 0, 0, (first, PIXELS), cin, heads, 8))
+    total += ENGINE_JOB * ((first < lines) + (seen % PIXELS > 0))
     total += heads * seen / cores * (ENGINE_POSITION + ENGINE_PRODUCT * head_dim)
     group = heads // kv_heads
     total += 0.0 if group % 3 == 0 else ENGINE_PAIRS if group < 3 else ENGINE_REST

@@ -125,8 +125,8 @@ class TileChoice:
         return (stream(workspace, tiles, self.context.graph.rows) if phases else ()), workspace.made
 
     def _ample(self, requests: Sequence[tuple[int, int]]) -> bool:
-        """Whether the compute memory has room for the step's caches once more: then those of later steps have some beside
-        earlier ones.
+        """Whether the compute memory has room for the step's caches once more: then those of later steps have some
+        beside earlier ones.
         """
         level, states = self.known.levels.index(self.context.target.compute), self.context.graph.of_kind("state")
         caches = sum(v.type.nbytes for v in states if v.name in self.context.node.inputs.values())

@@ -24,7 +24,7 @@ from edgec.memory.plan import Plan, evaluate
 from edgec.ops import kernel
 
 STREAM_BYTES = 32
-SCALES = ("w_scale", "w_zero", "w_min")
+SCALES = ("w_scale", "down_scale", "w_zero", "w_min")
 
 
 @dataclass(frozen=True)

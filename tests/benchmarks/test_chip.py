@@ -60,6 +60,16 @@ def test_the_floor_counts_every_matrix_once(tied: bool, bits: int) -> None:
     assert row.floor_cycles == bytes_read(tied, bits) / STREAM_BYTES
 
 
+def test_the_floor_counts_both_matrices_of_an_mlp_in_one_call() -> None:
+    config = tiny_models.config(hidden_dim=252, ffn_dim=504, head_dim=12, n_heads=4, n_kv_heads=2)
+    made = planned(config, (), TARGET, 4, 252, 24)
+    assert any(s.op == "matmul_w4a8_mlp_neureka" for s in made.programs["decode"].steps)
+    (row,) = speeds("tiny", made, 4, 252, [24])
+    shapes = [s for n, s in config.tensor_shapes().items() if len(s) == 2 and "embed" not in n]
+    read = sum(n * k / 2 + 2 * n * -(-k // 252) for n, k in shapes)
+    assert sum(row.weight_bytes.values()) == read
+
+
 def test_off_the_chip_the_slowest_link_sets_the_floor(tmp_path: Path) -> None:
     target = load_target(str(tiny_models.target_file(tmp_path / "small.toml", weights=["L3"], L1=8192)))
     (row,) = speeds("tiny", planned(tiny_models.config(), (), target, 4, 16, 24), 4, 16, [24])

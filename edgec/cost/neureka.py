@@ -94,14 +94,20 @@ def spare_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[s
     n, k, group_size, first, out_group = (
         int(numbers.get(key, 0)) for key in ("n", "k", "group_size", "first", "out_group")
     )
-    parts, inputs = PARTS if out_group else 1, min(k, group_size)
-    job = gemv_job(0, 0, 0, inputs, first, bits_of(name))
-    if mode_of(name) == "1x1":
-        job = rows_job(0, 0, 0, (1, 1), inputs, first, 8)
+    jobs = (PARTS if out_group else 1) * n_groups(k, group_size)
     apart: float = MORE + GATE_SHARE if out_group else MORE + SHARE
     if out_group and n_groups(k, group_size) == 1:
-        apart = max(apart, WIDEN * -(-n // parts // max(1, cores.cores - 1)))
-    return max(0.0, unit.start_cycles + parts * n_groups(k, group_size) * job_cycles(job) - FIRST - apart - COLD)
+        apart = max(apart, WIDEN * -(-n // PARTS // max(1, cores.cores - 1)))
+    working = jobs * row_job_cycles(name, min(k, group_size), first)
+    return max(0.0, unit.start_cycles + working - FIRST - apart - COLD)
+
+
+@lru_cache(maxsize=4096)
+def row_job_cycles(name: str, inputs: int, channels: int) -> int:
+    """Cycles of a job of one row, of a kernel's width and form."""
+    if mode_of(name) == "3x3":
+        return job_cycles(gemv_job(0, 0, 0, inputs, channels, bits_of(name)))
+    return job_cycles(rows_job(0, 0, 0, (1, 1), inputs, channels, 8))
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgec.ops.matmul_w4a8_silu_neureka import grouped
 from edgec.packing import n_groups
 
 # Fitted as the numbers of edgec/cost/neureka.py. Of a core: a channel; around a tile's loop, and on to the next tile.
@@ -17,7 +18,6 @@ GATE_OTHERS = 143  # of a core that starts no jobs, in place of those two and of
 STARTS = 12  # channels of a tile that core 0 leaves to others
 GATE_SPLIT = 110  # of a core whose channels belong to two groups
 GATE_QUANTIZE, GATE_ELEMENT = 156, 6.8  # where tops are known: a core's elements
-GROUPS_MOST, GROUP_LEAST = 4, 128  # groups of a row that is quantised group by group, and elements of one
 
 
 @dataclass
@@ -34,7 +34,7 @@ class GatedRow:
     @property
     def grouped(self) -> bool:
         """Whether groups are quantised one by one."""
-        return GROUP_LEAST <= self.out_group < self.width <= GROUPS_MOST * self.out_group
+        return grouped(self.width, self.out_group)
 
     def tile(self, meeting: float, clock: float, size: int) -> float:
         """Core 0's clock behind the next tile, for which all met at `meeting`, and from `clock` on core 0 has time."""

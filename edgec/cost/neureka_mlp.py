@@ -10,15 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgec.chip import Accelerator, Engine
-from edgec.cost.neureka import FIRST, GATE_SHARE, GROUP_CHANNEL, MORE, RETURN, REWRITES, WIDEN, matmul_cycles
+from edgec.cost.neureka import (
+    FIRST,
+    GATE_SHARE,
+    GROUP_CHANNEL,
+    MORE,
+    RETURN,
+    REWRITES,
+    WIDEN,
+    matmul_cycles,
+    row_job_cycles,
+)
 from edgec.cost.neureka_gated_row import GatedRow
 from edgec.cost.neureka_places import Lacks
-from edgec.neureka.cycles import job_cycles
-from edgec.neureka.job import gemv_job, rows_job
 from edgec.ops import matmul_w4a8_mlp_neureka as op
-from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import mode_of, tile_sizes
-from edgec.ops.matmul_w4a8_silu_neureka import PARTS
+from edgec.ops.matmul_w4a8_neureka import tile_sizes
+from edgec.ops.matmul_w4a8_silu_neureka import PARTS, grouped
 from edgec.packing import n_groups
 
 # Fitted as the numbers of edgec/cost/neureka.py.
@@ -33,7 +40,7 @@ class _Jobs:
 
     restart: float
     clock: float
-    lengths: list[float]
+    lengths: Sequence[float]
     rewrites: Mapping[int, float]  # before a job, where its place holds another shape
     ends: list[float] = field(default_factory=list)  # of jobs, after one that never was
 
@@ -55,7 +62,7 @@ def mlp_cycles(
     """Cycles of one call of matmul_w<bits>a8_mlp_neureka or its 1x1 form. any_rows, lacks: as matmul_cycles'."""
     given = {key: int(number) for key, number in numbers.items()}
     width = given["n"] // PARTS
-    if n_groups(given["k"], given["group_size"]) == 1 and op.grouped(width, given["out_group"]):
+    if n_groups(given["k"], given["group_size"]) == 1 and grouped(width, given["out_group"]):
         return _in_groups(unit, cores.cores, name, given, lacks or (Lacks(), Lacks()))
     gated, down = op.parts_of(name)
     first = matmul_cycles(unit, cores, gated, op.gated_numbers(given), any_rows, lacks[:1])
@@ -66,8 +73,8 @@ def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int], l
     width, n, groups = a["n"] // PARTS, a["down_n"], n_groups(a["n"] // PARTS, a["out_group"])
     tiles = tile_sizes(width, a["tile"], a["first"])
     down = [n] * (groups - 1) + tile_sizes(n, n, a["down_first"])
-    lengths = [_job(name, a["k"], size) for size in tiles for _ in range(PARTS)]
-    lengths += [_job(name, a["out_group"], size) for size in down]
+    lengths = [row_job_cycles(name, a["k"], size) for size in tiles for _ in range(PARTS)]
+    lengths += [row_job_cycles(name, a["out_group"], size) for size in down]
     gate, ready = PARTS * len(tiles), 0
     rewrites = {
         at + i: REWRITES[lack][i] for at, own in zip((0, gate), lacks, strict=True) for i, lack in enumerate(own)
@@ -94,10 +101,3 @@ def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int], l
         jobs.start(done + 2, len(lengths))
         jobs.clock += SHARED + -(-size // cores) * GROUP_CHANNEL
     return jobs.clock + RETURN
-
-
-def _job(name: str, inputs: int, channels: int) -> float:
-    """Cycles of a job of one row."""
-    if mode_of(name) == "3x3":
-        return job_cycles(gemv_job(0, 0, 0, inputs, channels, bits_of(name)))
-    return job_cycles(rows_job(0, 0, 0, (1, 1), inputs, channels, 8))

@@ -3,8 +3,10 @@
     q, scale = what matmul_w4a8_silu_neureka gives of gate and up (w), groups of out_group elements
     y = what matmul_w4a8_neureka gives of those and down (down_w), with groups of as many inputs, and the addend
 
-with the bits of one after the other. Where the activation has some long groups, the accelerator multiplies a group by
-down's weights while the cores still compute the last one, and never waits between the two products.
+with the bits of one after the other. Where the activation has some long groups (`grouped` of the former), the
+accelerator multiplies a group by down's weights while the cores still compute the last one, and never waits between the
+two products. With short ones, meeting for each takes longer than it saves: 4 groups of 64 on the public model of
+Siracusa took 5,860 cycles for 4,910 of two calls.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ from edgec.ops.matmul_w4a8 import ideal as product
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
-# Of an activation whose groups are multiplied one by one: with short ones, meeting for each takes longer than it saves
-# (4 groups of 64 on the public model of Siracusa: 5,860 cycles for 4,910 of two calls).
-GROUPS_MOST, GROUP_LEAST = 4, 128
 GATED = ("x", "x_scale", "w", "w_scale", "bias")  # operands of gate and up
 DOWN = {"w": "down_w", "w_scale": "down_scale", "addend": "addend"}  # down's operands as those of a matmul
 
@@ -37,12 +36,6 @@ def kernel_name(bits: int, mode: str = "3x3") -> str:
 def parts_of(name: str) -> tuple[str, str]:
     """The ops that one of these stands for: of gate and up, and of down."""
     return name.replace("_mlp_", "_silu_"), name.replace("_mlp_", "_")
-
-
-def grouped(width: int, out_group: int) -> bool:
-    """Whether groups of an activation of so many elements are multiplied one by one, not all behind the last one."""
-    long = GROUP_LEAST <= out_group < width <= GROUPS_MOST * out_group
-    return long and out_group % 2 == 0 and width % 2 == 0
 
 
 def gated_numbers(numbers: dict[str, Any]) -> dict[str, Any]:

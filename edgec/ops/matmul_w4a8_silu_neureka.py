@@ -21,11 +21,18 @@ from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work,
 from edgec.packing import n_groups
 
 PARTS = 2  # of the matrix: gate and up
+GROUPS_MOST, GROUP_LEAST = 4, 128  # groups of a row that are quantised one by one, and elements of one
 
 
 def kernel_name(bits: int, mode: str = "3x3") -> str:
     """The kernel of a width and form."""
     return f"matmul_w{bits}a8_silu_neureka" if mode == "3x3" else "matmul_w8a8_silu_neureka_1x1"
+
+
+def grouped(width: int, out_group: int) -> bool:
+    """Whether groups of a row of so many elements are quantised one by one, not all behind the last one."""
+    long = GROUP_LEAST <= out_group < width <= GROUPS_MOST * out_group
+    return long and out_group % 2 == 0 and width % 2 == 0
 
 
 def out_attrs(attrs: Attrs) -> Attrs:

@@ -46,7 +46,7 @@ def fuse(graph: Graph, target: Target, which: Callable[[str], bool] = lambda nam
     if which("residual"):
         nodes = _with_residual(graph, nodes)
     if which("mlp") and graph.rows == 1:
-        nodes = with_mlp(graph, nodes, target)
+        nodes = with_mlp(graph, nodes, _readers(nodes), target)
     written = {v for node in nodes for v in node.outputs.values()}
     values = {name: v for name, v in (graph.values | added).items() if v.kind != "activation" or name in written}
     result = Graph(graph.name, graph.rows, values, nodes, list(graph.outputs))

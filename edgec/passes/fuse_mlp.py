@@ -5,6 +5,7 @@ The engine then works on down's first groups while the cores compute the activat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edgec.cost.engine import call_cycles
@@ -16,7 +17,7 @@ from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.target import Target
 
 
-def with_mlp(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:
+def with_mlp(graph: Graph, nodes: list[Node], readers: Mapping[str, list[Node]], target: Target) -> list[Node]:
     """Each matmul of the accelerator that alone reads what one of gate and up gives, together with it, in its place.
 
     Only where their weights have one form and width, no bias comes between, and one call takes less time than two.
@@ -32,8 +33,9 @@ def with_mlp(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:
         if parts_of(op) != (gated.op, node.op):
             continue
         between = set(gated.outputs.values())
-        others = [n for n in nodes if n is not node and between & set(n.inputs.values())]
-        if others or between & set(graph.outputs) or node.attrs["group_size"] != gated.attrs["out_group"]:
+        if any(readers.get(v, [node]) != [node] for v in between) or between & set(graph.outputs):
+            continue
+        if node.attrs["group_size"] != gated.attrs["out_group"]:
             continue
         if _pays(graph, gated, node, op, target):
             down = {DOWN[role]: v for role, v in node.inputs.items() if role in DOWN}
@@ -61,5 +63,5 @@ def _pays(graph: Graph, gated: Node, node: Node, op: str, target: Target) -> boo
     first = {"m": 1, "n": PARTS * width, "k": k, "group_size": group_size, "out_group": out_group}
     first |= {"tile": half(width), "first": half(width)}
     second = {"m": 1, "n": n, "k": width, "group_size": out_group, "tile": half(n), "first": half(n)}
-    apart = call_cycles(target, gated.op, first) + call_cycles(target, node.op, second)
-    return call_cycles(target, op, first | down_numbers(op, width, n, out_group, half(n))) < apart
+    two = call_cycles(target, gated.op, first) + call_cycles(target, node.op, second)
+    return call_cycles(target, op, first | down_numbers(op, width, n, out_group, half(n))) < two

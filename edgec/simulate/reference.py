@@ -16,8 +16,7 @@ from edgec.ir.graph import DTYPES, Graph, Node, TensorType, sweeps
 from edgec.ops import find, matmul_w4a8, matmul_w4a8_neureka, matmul_w4a8_nm
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.sample import Sampling
-
-PREPARED = {"w": "prepared", "down_w": "down_prepared"}  # roles of weights, and those of what is made of them
+from edgec.passes.fuse_mlp import apart
 
 Array = NDArray[Any]
 Trace = Callable[[Node, str, Array], None]
@@ -131,24 +130,22 @@ class ReferenceRunner:
             constant: dict[str, Array] = {}
             inputs = list(node.inputs.items())
             if node.op.startswith("matmul_") and not self.ideal and self.keep_prepared:
-                for role, prepared in PREPARED.items():
-                    if (name := node.inputs.get(role, "")) in self._consts:
-                        if name not in self._prepared:
-                            self._prepared[name] = self._prepare(node, role)
-                        constant[prepared] = self._prepared[name]
-                inputs = [(r, n) for r, n in inputs if r not in (*PREPARED, "w_pos", "w_zero")]
+                for one, role in zip(apart(graph, node), ("prepared", "down_prepared"), strict=False):
+                    name = one.inputs["w"]
+                    if name not in self._prepared:
+                        self._prepared[name] = self._prepare(one)
+                    constant[role] = self._prepared[name]
+                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_pos", "w_zero", "down_w")]
             if self.ideal:
                 inputs = [(r, n) for r, n in inputs if n in self._consts or graph.values[n].kind != "const"]
             program.append((node, op.ideal if self.ideal else op.reference, inputs, constant))
         return program
 
-    def _prepare(self, node: Node, role: str) -> Array:
+    def _prepare(self, node: Node) -> Array:
         """A matmul's weights as floats, in the form that its reference takes."""
-        w, pos, zero = (self._consts.get(node.inputs.get(key, "")) for key in (role, "w_pos", "w_zero"))
+        w, pos, zero = (self._consts.get(node.inputs.get(role, "")) for role in ("w", "w_pos", "w_zero"))
         bits, k, group_size = bits_of(node.op), int(node.attrs["k"]), int(node.attrs["group_size"])
         assert w is not None
-        if role == "down_w":
-            k, group_size = self._consts[node.inputs["w_scale"]].shape[0] // 2, int(node.attrs["out_group"])
         if "_neureka" in node.op:
             return matmul_w4a8_neureka.prepare(w, k, bits, group_size, matmul_w4a8_neureka.mode_of(node.op))
         if pos is None:

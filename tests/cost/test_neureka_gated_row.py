@@ -7,8 +7,8 @@ import re
 import pytest
 
 from edgec.cost.neureka import matmul_cycles
-from edgec.cost.neureka_gated_row import GROUP_LEAST, GROUPS_MOST, STARTS, GatedRow
-from edgec.ops.matmul_w4a8_silu_neureka import kernel_name
+from edgec.cost.neureka_gated_row import STARTS, GatedRow
+from edgec.ops.matmul_w4a8_silu_neureka import GROUP_LEAST, GROUPS_MOST, kernel_name
 from edgec.resources import folder
 from edgec.target import load_target
 

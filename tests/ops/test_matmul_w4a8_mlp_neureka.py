@@ -7,7 +7,8 @@ from op_laws import check_refuses, check_types, examples, run
 
 from edgec.ir.graph import TensorType
 from edgec.ops import find
-from edgec.ops.matmul_w4a8_mlp_neureka import DOWN, GATED, grouped, parts_of
+from edgec.ops.matmul_w4a8_mlp_neureka import DOWN, GATED, parts_of
+from edgec.ops.matmul_w4a8_silu_neureka import grouped
 
 NAMES = [*(f"matmul_w{bits}a8_mlp_neureka" for bits in range(2, 9)), "matmul_w8a8_mlp_neureka_1x1"]
 

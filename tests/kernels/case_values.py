@@ -30,3 +30,8 @@ def floats(rng: Rng, size: int, low: int = -4, high: int = 4) -> NDArray[np.floa
 def junk(rng: Rng, size: int, dtype: type) -> NDArray[Any]:
     """What an output holds before the call: finite, so that untouched places compare as numbers too."""
     return rng.integers(1, 100, size=size).astype(dtype)
+
+
+def positions(args: Args) -> int:
+    """Positions that score rows have."""
+    return int(args["positions"] if "positions" in args else args["pos"] + args["m"])

@@ -7,7 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
-from kernel_cases import CASES, USED_UP, positions
+from case_values import positions
+from kernel_cases import CASES, USED_UP
 from kernel_library import Args, assert_same, call, twin
 
 from edgec.ops import kernels

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from case_values import Args
-from kernel_cases import CASES, USED_UP, _weights, attention_of, matmul, positions
+from attention_cases import attention_of
+from case_values import Args, positions
+from kernel_cases import CASES, USED_UP, _weights, matmul
 from kernel_library import ROOT, STRICT, ZIG, assert_same, call, compile_library, compilers, sources, twin
 
 from edgec.ops import kernel

@@ -1,4 +1,5 @@
 /* The kernels of matmul_w4a8_neureka.h for cores with XpulpV2. */
+#include "matmul_w4a8_neureka_plain_xpulpv2.h"
 #include "matmul_w4a8_neureka_row.h"
 #include "matmul_w4a8_neureka_scale_xpulpv2.h"
 
@@ -118,7 +119,10 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
         edgec_neureka_first(args);
-        hal_fork_team(team_of_row, args);
+        hal_fork_team(a->groups == 1u && !EDGEC_SELDOM(edgec_abs(*a->x_scale) >= F16_UNIT_LIMIT)
+                          ? edgec_plain_team
+                          : team_of_row,
+                      args);
         return;
     }
 #endif

@@ -29,9 +29,10 @@ def matmul_neureka(bits: int, mode: str = "3x3", wide: bool = False) -> Callable
         u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
         if rng.random() < 0.2:
             u[:] = 2**bits - 1
+        huge = f32(1e6 if rng.random() < 0.2 else 1)  # beyond what kernels multiply by 2^112
         return {
             "x": activations(rng, m, k).reshape(-1),
-            "x_scale": floats(rng, m * groups),
+            "x_scale": floats(rng, m * groups) * huge,
             "w": neureka.encode(u, bits, group_size, mode).reshape(-1),
             "w_scale": (rng.normal(size=n * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "bias": floats(rng, n) if rng.random() < 0.4 else None,

@@ -105,37 +105,35 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
     next.passes = a->passes;
     for (;;) {
         const uint32_t behind = first + count, more = edgec_neureka_count(a->tile, a->n - behind);
-        const edgec_range mine = edgec_share(count, core, n_cores);
-        const uint32_t channel = first + mine.begin, channels = mine.end - mine.begin;
-        uint32_t soon = 0;
-        edgec_plain_channels c = {acc + mine.begin, a->w_scale + channel,
-                                  (const float *)(const void *)((const char *)added + channel * step),
-                                  a->y + channel};
+        const int32_t *const sums = acc;
         acc += a->tile;
         if (acc == end) {
             acc = a->acc;
         }
-        if (!more) {
-            soon = edgec_p_minu(channels, UNITS);
-            if (soon) {
-                edgec_plain_ready(&c, unit, ready, soon);
-            }
+        if (core == 0 && more) {
+            edgec_plain_start(&next, count * a->line, acc, more);
+        }
+        const edgec_range mine = edgec_share(count, core, n_cores);
+        const uint32_t channel = first + mine.begin, channels = mine.end - mine.begin;
+        const uint32_t soon = edgec_p_minu(channels, UNITS);
+        edgec_plain_channels c = {sums + mine.begin, a->w_scale + channel,
+                                  (const float *)(const void *)((const char *)added + channel * step),
+                                  a->y + channel};
+        if (!EDGEC_SELDOM(soon == 0)) {
+            edgec_plain_ready(&c, unit, ready, soon);
         }
         __asm__ volatile(""
                          : "+r"(c.acc), "+r"(c.added),
                            "+r"(c.y)); /* they are found now, not behind the barrier */
         if (core == 0) {
-            if (more) {
-                edgec_plain_start(&next, count * a->line, acc, more);
-            }
             hal_neureka_wait(more > 0);
         }
         hal_barrier();
-        if (soon) {
+        if (!EDGEC_SELDOM(soon == 0)) {
             edgec_plain_finish(&c, step, ready, soon);
         }
-        if (channels > soon) {
-            edgec_plain_scale(&c, step, unit, channels - soon);
+        if (EDGEC_SELDOM(channels > UNITS)) {
+            edgec_plain_scale(&c, step, unit, channels - UNITS);
         }
         if (!more) {
             return;

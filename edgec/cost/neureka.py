@@ -47,9 +47,10 @@ TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
 SHARE, ONE_ROW, GROUPS = 108, 43, 45
+# The same where it has one group, and of a channel: its scale is found before the barrier, the rest behind it.
+PLAIN_SHARE, PLAIN_READY, PLAIN, PLAIN_CHANNEL = 49, 5.2, 64, 7.2
 # The same of each group of the last tile, where its jobs are not shorter than APART products.
 GROUP_SHARE, ONE_OF_GROUPS, GROUP_CHANNEL, APART = 70, 40, 13.8, 4096
-ONE_GROUP = 13.4  # of a core: a channel of a single row
 ONE_OF_ROWS = 12.5  # of several rows
 TWO_ROWS = 8.7  # the same of each of two rows, which are scaled together where nothing is added
 CHANNEL, GROUP = 7.9, 11.3  # where there are several groups: a channel of a single row, and each of its groups
@@ -140,7 +141,7 @@ def _matmul_cycles(
     sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size)
     jobs = (m if bits else 1) * groups * parts  # of a tile
     if m == 1:
-        channel = ONE_GROUP if groups == 1 else CHANNEL + GROUP * groups
+        channel = CHANNEL + GROUP * groups
     elif groups > 1:
         channel = ROWS_CHANNEL + ROWS_GROUP * groups
     else:
@@ -176,18 +177,22 @@ def _matmul_cycles(
             break
         done = jobs * (index + 1)
         start(done + 1)
-        clock += SHARE if one_row else GATE_SHARE if row else 0
+        share = -(-size // cores)
+        if one_row:
+            clock += PLAIN_SHARE + PLAIN_READY * share if groups == 1 else SHARE
+        elif row:
+            clock += GATE_SHARE
         if gated and not index:
             clock = max(clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
         meeting = clock = max(clock, row.others if row else 0.0, ends[done]) + unit.wait_cycles
-        start(done + 2)
-        share = -(-size // cores)
+        if not (one_row and groups == 1):
+            start(done + 2)
         rows, count = (apiece, size) if by_rows else (m, share)  # of a core
         # In pairs, where nothing is added (of matrices that widen none adds a residual) or groups are several.
         paired = rows // 2 * 2 if (n > k if groups == 1 else groups <= PAIR_GROUPS) else 0
         pair = TWO_ROWS if groups == 1 else PAIR_CHANNEL + PAIR_GROUP * groups
         if one_row:
-            clock += ONE_ROW + (GROUPS if groups > 1 else 0) + share * channel
+            clock += PLAIN + PLAIN_CHANNEL * share if groups == 1 else ONE_ROW + GROUPS + share * channel
         elif row:
             clock = row.tile(meeting, clock, size)
         elif gated:

@@ -11,37 +11,13 @@
 /* Channels on their way through a core. */
 typedef struct {
     const int32_t *acc;
-    const uint16_t *w;
     const float *added;
     float *y;
 } edgec_plain_channels;
 
-/* y = what is added + float(acc) * (w_scale * x_scale) of at least one channel; unit: x_scale times 2^112, which w_scale's
- * bits lack as a float's. */
-EDGEC_INLINE void edgec_plain_scale(edgec_plain_channels *c, uint32_t step, float unit, uint32_t count) {
-    uint32_t h, v, q;
-    /* clang-format off */
-    __asm__ volatile(
-        EDGEC_HWLOOP("0", "%[count]", "10",
-            EDGEC_P_LH("%[h]", "2", "%[w]")
-            EDGEC_P_LW("%[v]", "4", "%[acc]")
-            "slli %[h], %[h], 13\n\t"
-            "fcvt.s.w %[v], %[v]\n\t"
-            "and %[h], %[h], %[mask]\n\t"
-            "fmul.s %[h], %[h], %[x]\n\t"
-            EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")
-            "fmul.s %[v], %[v], %[h]\n\t"
-            "fadd.s %[v], %[q], %[v]\n\t"
-            EDGEC_P_SW("%[v]", "4", "%[y]"))
-        : [w] "+r"(c->w), [acc] "+r"(c->acc), [added] "+r"(c->added), [y] "+r"(c->y), [h] "=&r"(h), [v] "=&r"(v),
-          [q] "=&r"(q)
-        : [count] "r"(count), [step] "r"(step), [x] "r"(unit), [mask] "r"(F16_MASK)
-        : "memory");
-    /* clang-format on */
-}
-
-/* The same in two steps: w_scale * x_scale, while the engine works on the channels; and the rest, when it has. */
-EDGEC_INLINE void edgec_plain_ready(edgec_plain_channels *c, float unit, float *ready, uint32_t count) {
+/* w_scale * x_scale of at least one channel; unit: x_scale times 2^112, which w_scale's bits lack as a float's. Returns where
+ * the next channel's w_scale is. */
+EDGEC_INLINE const uint16_t *edgec_plain_ready(const uint16_t *w, float unit, float *ready, uint32_t count) {
     uint32_t h;
     /* clang-format off */
     __asm__ volatile(
@@ -51,12 +27,14 @@ EDGEC_INLINE void edgec_plain_ready(edgec_plain_channels *c, float unit, float *
             "and %[h], %[h], %[mask]\n\t"
             "fmul.s %[h], %[h], %[x]\n\t"
             EDGEC_P_SW("%[h]", "4", "%[ready]"))
-        : [w] "+r"(c->w), [ready] "+r"(ready), [h] "=&r"(h)
+        : [w] "+r"(w), [ready] "+r"(ready), [h] "=&r"(h)
         : [count] "r"(count), [x] "r"(unit), [mask] "r"(F16_MASK)
         : "memory");
     /* clang-format on */
+    return w;
 }
 
+/* y = what is added + float(acc) * ready of at least one channel; step: bytes from what is added to one to the next one. */
 EDGEC_INLINE void edgec_plain_finish(edgec_plain_channels *c, uint32_t step, const float *ready,
                                      uint32_t count) {
     uint32_t h, v, q;
@@ -114,26 +92,29 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
             edgec_plain_start(&next, count * a->line, acc, more);
         }
         const edgec_range mine = edgec_share(count, core, n_cores);
-        const uint32_t channel = first + mine.begin, channels = mine.end - mine.begin;
-        const uint32_t soon = edgec_p_minu(channels, UNITS);
-        edgec_plain_channels c = {sums + mine.begin, a->w_scale + channel,
+        const uint32_t channel = first + mine.begin;
+        const uint16_t *w = a->w_scale + channel;
+        edgec_plain_channels c = {sums + mine.begin,
                                   (const float *)(const void *)((const char *)added + channel * step),
                                   a->y + channel};
-        if (!EDGEC_SELDOM(soon == 0)) {
-            edgec_plain_ready(&c, unit, ready, soon);
+        uint32_t left = mine.end - mine.begin, some = edgec_p_minu(left, UNITS);
+        if (!EDGEC_SELDOM(some == 0)) {
+            w = edgec_plain_ready(w, unit, ready, some);
         }
-        __asm__ volatile(""
-                         : "+r"(c.acc), "+r"(c.added),
-                           "+r"(c.y)); /* they are found now, not behind the barrier */
+        /* They are found now, not behind the barrier. */
+        __asm__ volatile("" : "+r"(c.acc), "+r"(c.added), "+r"(c.y));
         if (core == 0) {
             hal_neureka_wait(more > 0);
         }
         hal_barrier();
-        if (!EDGEC_SELDOM(soon == 0)) {
-            edgec_plain_finish(&c, step, ready, soon);
-        }
-        if (EDGEC_SELDOM(channels > UNITS)) {
-            edgec_plain_scale(&c, step, unit, channels - UNITS);
+        EDGEC_UNROLL_1
+        while (!EDGEC_SELDOM(some == 0)) {
+            edgec_plain_finish(&c, step, ready, some);
+            left -= some;
+            some = edgec_p_minu(left, UNITS);
+            if (EDGEC_SELDOM(some > 0)) {
+                w = edgec_plain_ready(w, unit, ready, some);
+            }
         }
         if (!more) {
             return;

@@ -24,18 +24,21 @@ from edgec.ops.op import Work
 WORD_ELEMENTS = 4
 TILE = 4  # positions that are scored together; fewer go one by one, without the code for tiles
 TILES = 210.0  # of that code
+REST = (45.0, 1.7)  # positions behind whole tiles, of a head by itself: of its code, an element
 # Cycles of a row and head by itself, and of lanes together: each, an element of a head, a position, an element of one.
-ONE = (310.0, 9.0, 16.0, 1.06)
+ONE = (265.0, 7.3, 16.0, 1.06)
+AGAIN = 120.0  # less of each by itself behind the first, whose code is there
 LANES = (1585.0, 46.0, 54.0, 1.4)
 QUADS = (1288.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
 # One whose elements are no whole words, which go one by one: each, a position, an element of it.
 ODD = (411.0, 48.0, 12.7)
-# A head without its values, an element of it, a position, an element of one; then a word of values, a position.
-WORDS = (505.0, 2.0, 20.0, 0.58)
+# A core's first head without its values, each one behind it, an element of one, a position, an element of one; then a word
+# of values, a position.
+WORDS = (520.0, 122.0, 5.5, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
-# Code that is fetched once where a head is left over, a whole head, an element of one; then a position of a head, an
-# element of one.
-TEAMS = (840.0, 575.0, 9.3, 22.2, 1.65)
+# A core's first whole head, each one behind it, code that is fetched where a head is left over, an element of a head; then a
+# position of a head, an element of one.
+TEAMS = (341.0, 473.0, 545.0, 11.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.
 PHASES = (2250.0, 270.0, 2.0)
@@ -87,7 +90,7 @@ def _visits(m: int, group: int, pos: int, lanes: int, mine: range) -> Iterator[t
 
 
 def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
-    total = 0.0
+    total, alone = 0.0, 0
     for count, seen in visits:
         if head_dim % WORD_ELEMENTS:
             each, position, product = ODD
@@ -95,21 +98,32 @@ def _cycles(head_dim: int, visits: Iterator[tuple[int, int]]) -> float:
             continue
         each, element, position, product = ONE if count == 1 else QUADS if head_dim == 4 else LANES
         total += each + element * head_dim + seen * (position + product * head_dim)
-        total += TILES if count == 1 and seen >= TILE else 0.0
+        if count == 1:
+            total += (
+                _rest(head_dim, seen) + (0.0 if alone >= TILE or seen < TILE else TILES) - (AGAIN if alone else 0.0)
+            )
+            alone = max(alone, seen)
     return total
 
 
+def _rest(head_dim: int, seen: int) -> float:
+    each, element = REST
+    return each + element * head_dim if seen % TILE else 0.0
+
+
 def _words(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
-    each, element, position, product = WORDS
-    words = -(-heads * head_dim // (4 * cores))
-    of_head = each + element * head_dim + seen * (position + product * head_dim) + (TILES if seen >= TILE else 0.0)
-    return -(-heads // cores) * of_head + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
+    first, again, element, position, product = WORDS
+    words, mine = -(-heads * head_dim // (4 * cores)), -(-heads // cores)
+    total = first + again * (mine - 1) + mine * (element * head_dim + seen * (position + product * head_dim))
+    total += TILES + mine * _rest(head_dim, seen) if seen >= TILE else 0.0
+    return total + words * (WORD + seen * WORD_POSITION) - _counted(heads, head_dim, seen, cores)
 
 
 def _teams(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> float:
-    fixed, each, element, position, product = TEAMS
+    first, again, fixed, element, position, product = TEAMS
     whole, left = divmod(heads, cores)
-    total = (fixed if left else 0.0) + each * whole + element * head_dim * (whole + (left > 0))
+    total = first + again * (whole - 1) + (fixed if left else 0.0)
+    total += (element * head_dim + _rest(head_dim, seen)) * (whole + (left > 0))
     total += (whole + (left > 0) / (cores // max(left, 1))) * seen * (position + product * head_dim)
     return total - _counted(heads, head_dim, seen, cores)
 

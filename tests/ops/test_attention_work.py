@@ -6,7 +6,7 @@ import pytest
 
 from edgec.ops import kernel
 from edgec.ops.attention import split_form
-from edgec.ops.attention_work import LANES, ONE, QUADS, TILE, TILES, whole_work
+from edgec.ops.attention_work import AGAIN, LANES, ONE, QUADS, REST, TILE, TILES, whole_work
 
 CORES = 8
 
@@ -17,8 +17,11 @@ def busiest(m: int, heads: int, kv_heads: int, head_dim: int, pos: int, lanes: i
 
 def cycles(figures: tuple[float, float, float, float], head_dim: int, *seen: int) -> float:
     each, element, position, product = figures
-    tiles = [TILES if figures is ONE and n >= TILE else 0.0 for n in seen]
-    return sum(tiles) + sum(each + element * head_dim + n * (position + product * head_dim) for n in seen)
+    total = sum(each + element * head_dim + n * (position + product * head_dim) for n in seen)
+    if figures is ONE:
+        total += sum(REST[0] + REST[1] * head_dim for n in seen if n % TILE) - AGAIN * (len(seen) - 1)
+        total += TILES if max(seen) >= TILE else 0.0  # code that is there from then on
+    return total
 
 
 def test_a_row_of_nine_heads_takes_two_turns() -> None:

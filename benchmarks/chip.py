@@ -113,7 +113,7 @@ def speed_table(rows: Sequence[Speed]) -> Table:
 
 def kernel_table(kernels: Sequence[Rate]) -> Table:
     """A line for each kernel and program."""
-    table = _table("kernel", "MAC/cycle", "bound", "ratio", "cycles", "program", "largest call", "of", "figures")
+    table = _table("kernel", "MAC/cycle", "bound", "ratio", "cycles", "program", "call", "of", "figures")
     for r in kernels:
         numbers = f"{r.macs_per_cycle:.2f}", f"{r.bound:.1f}", f"{r.ratio:.2f}", f"{r.cycles:,.0f}"
         table.add_row(r.kernel, *numbers, r.program, r.shape, r.model, r.figures)
@@ -123,7 +123,7 @@ def kernel_table(kernels: Sequence[Rate]) -> Table:
 def _table(first: str, *others: str) -> Table:
     result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     result.add_column(first)
-    words = ("program", "largest call", "of", "figures")
+    words = ("program", "call", "of", "figures")
     for name in others:
         result.add_column(name, justify="left" if name in words else "right")
     return result

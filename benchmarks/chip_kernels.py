@@ -1,8 +1,9 @@
 """MAC per cycle of the kernels in plans, as predicted, beside what their engine could do at most.
 
 Of every kernel and program the call with most multiply-accumulates stands for all, and besides the matrices of other
-widths in its shape. Bounds: eight cores that do nothing but dot products of four int8 pairs, and N-EUREKA by itself on
-a large matrix, of as many rows as the call has where its form takes rows together.
+widths in its shape; of a token's matrices on N-EUREKA also the one with fewest that fills its lanes. Bounds: eight
+cores that do nothing but dot products of four int8 pairs, and N-EUREKA by itself on a large matrix, of as many rows as
+the call has where its form takes rows together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import rows_job
 from edgec.ops import kernel
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import mode_of
+from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of
 from edgec.target import Target
 
 DOT_PRODUCT = 4  # int8 pairs of one instruction
@@ -45,19 +46,30 @@ class Rate:
 
 
 def rates(plans: Mapping[str, Plan]) -> list[Rate]:
-    """The largest call of each kernel in decode and prefill at the end of the context, over all plans by name."""
+    """The largest call of each kernel in decode and prefill at the end of the context, over all plans by name; of
+    N-EUREKA's matrices of one row behind it the smallest one of a whole block of inputs and as many outputs.
+    """
     largest: dict[tuple[str, str], tuple[int, str, dict[str, Any]]] = {}
+    smallest: dict[str, tuple[int, str, dict[str, Any]]] = {}
     for model, plan in plans.items():
         for name in ("decode", "prefill"):
             for called, numbers in _calls(plan, plan.programs[name]):
                 macs = kernel(called).work(numbers).macs
                 if macs > largest.get((called, name), (0, "", {}))[0]:
                     largest[called, name] = macs, model, numbers
+                fills = called.endswith("_neureka") and PLAIN.fullmatch(called) and numbers["m"] == 1
+                if fills and min(numbers["n"], numbers["k"]) >= BLOCK:
+                    smallest[called] = min(
+                        smallest.get(called, (macs, model, numbers)), (macs, model, numbers), key=lambda c: c[0]
+                    )
     result = []
     for (called, program), (_, model, numbers) in sorted(largest.items()):
         for sibling in _widths(called):
             if sibling == called or (sibling, program) not in largest:
                 result.append(rate(plans[model].target, sibling, program, model, numbers))
+        if program == "decode" and called in smallest:
+            _, model, numbers = smallest[called]
+            result.append(rate(plans[model].target, called, program, model, numbers))
     return result
 
 

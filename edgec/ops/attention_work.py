@@ -32,12 +32,12 @@ LANES = (1585.0, 46.0, 54.0, 1.4)
 QUADS = (1288.0, 0.0, 47.0, 0.0)  # the same of four lanes, whose heads have 4 elements
 # One whose elements are no whole words, which go one by one: each, a position, an element of it.
 ODD = (411.0, 48.0, 12.7)
-# A core's first head without its values, each one behind it, an element of one, a position, an element of one; then a word
-# of values, a position.
+# A core's first head without its values, each one behind it, an element of one, a position, an element of one; then a
+# word of values, a position.
 WORDS = (520.0, 122.0, 5.5, 20.0, 0.58)
 WORD, WORD_POSITION = 45.0, 4.6
-# A core's first whole head, each one behind it, code that is fetched where a head is left over, an element of a head; then a
-# position of a head, an element of one.
+# A core's first whole head, each one behind it, code that is fetched where a head is left over, an element of a head;
+# then a position of a head, an element of one.
 TEAMS = (341.0, 473.0, 545.0, 11.3, 22.2, 1.65)
 # Code that is fetched for each phase, a head in it, an element of one; then a position, an element of one, of a
 # head by itself, and of one of three with the same keys.

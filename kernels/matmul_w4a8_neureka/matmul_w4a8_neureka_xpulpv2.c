@@ -68,7 +68,8 @@ EDGEC_INLINE void scale_apart(const edgec_matmul_w4a8_neureka_args *a, edgec_neu
     }
 }
 
-/* The same for a single row: all that does not depend on the engine's sums is found while it works. */
+/* The same for a single row of several groups, or with a scale that becomes no number times 2^112: all that does not depend
+ * on the engine's sums is found while it works. */
 static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     EDGEC_ALL_CORES(n_cores);
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
@@ -119,10 +120,8 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
         edgec_neureka_first(args);
-        hal_fork_team(a->groups == 1u && !EDGEC_SELDOM(edgec_abs(*a->x_scale) >= F16_UNIT_LIMIT)
-                          ? edgec_plain_team
-                          : team_of_row,
-                      args);
+        const int plain = a->groups == 1u && edgec_abs(*a->x_scale) < F16_UNIT_LIMIT;
+        hal_fork_team(plain ? edgec_plain_team : team_of_row, args);
         return;
     }
 #endif

@@ -9,8 +9,10 @@ the call has where its form takes rows together.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from edgec.cost.engine import call_cycles
@@ -49,27 +51,22 @@ def rates(plans: Mapping[str, Plan]) -> list[Rate]:
     """The largest call of each kernel in decode and prefill at the end of the context, over all plans by name; of
     N-EUREKA's matrices of one row behind it the smallest one of a whole block of inputs and as many outputs.
     """
-    largest: dict[tuple[str, str], tuple[int, str, dict[str, Any]]] = {}
-    smallest: dict[str, tuple[int, str, dict[str, Any]]] = {}
+    calls: defaultdict[tuple[str, str], list[tuple[int, str, dict[str, Any]]]] = defaultdict(list)
     for model, plan in plans.items():
         for name in ("decode", "prefill"):
             for called, numbers in _calls(plan, plan.programs[name]):
-                macs = kernel(called).work(numbers).macs
-                if macs > largest.get((called, name), (0, "", {}))[0]:
-                    largest[called, name] = macs, model, numbers
-                fills = called.endswith("_neureka") and PLAIN.fullmatch(called) and numbers["m"] == 1
-                if fills and min(numbers["n"], numbers["k"]) >= BLOCK:
-                    smallest[called] = min(
-                        smallest.get(called, (macs, model, numbers)), (macs, model, numbers), key=lambda c: c[0]
-                    )
+                if macs := kernel(called).work(numbers).macs:
+                    calls[called, name].append((macs, model, numbers))
     result = []
-    for (called, program), (_, model, numbers) in sorted(largest.items()):
+    for (called, program), found in sorted(calls.items()):
+        most, model, numbers = max(found, key=itemgetter(0))
         for sibling in _widths(called):
-            if sibling == called or (sibling, program) not in largest:
+            if sibling == called or (sibling, program) not in calls:
                 result.append(rate(plans[model].target, sibling, program, model, numbers))
-        if program == "decode" and called in smallest:
-            _, model, numbers = smallest[called]
-            result.append(rate(plans[model].target, called, program, model, numbers))
+        if program == "decode" and called.endswith("_neureka") and PLAIN.fullmatch(called):
+            filling = (c for c in found if min(c[2]["n"], c[2]["k"]) >= BLOCK and c[0] < most)
+            if smallest := min(filling, key=itemgetter(0), default=None):
+                result.append(rate(plans[smallest[1]].target, called, program, *smallest[1:]))
     return result
 
 

@@ -98,6 +98,19 @@ def test_kernels_stay_below_their_bounds(plan: Plan) -> None:
     assert attention.shape == "1 x 4 heads of 8, 40 cached"
 
 
+@pytest.mark.parametrize(
+    ("heads", "hidden", "group", "shapes"),
+    [(18, 504, 252, ["1 x 756 x 252", "1 x 252 x 252"]), (10, 96, 0, ["1 x 420 x 252"])],
+)
+def test_the_smallest_whole_matrix_stands_behind_the_largest_once(
+    heads: int, hidden: int, group: int, shapes: list[str]
+) -> None:
+    """Of q, k and v together, o, down and a head of few outputs: o has 252 inputs only where heads of 14 are 18."""
+    config = tiny_models.config(hidden_dim=252, ffn_dim=hidden, head_dim=14, n_heads=heads, n_kv_heads=heads)
+    found = rates({"tiny": planned(config, (), TARGET, 4, group, 24)})
+    assert [r.shape for r in found if (r.kernel, r.program) == ("matmul_w4a8_neureka", "decode")] == shapes
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "small.json"
     file.write_text(json.dumps(SMALL))

@@ -42,6 +42,7 @@ class QuantizedTensor:
     pattern: Pattern | None = None
     places: NDArray[np.uint8] | None = None
     layout: str = ""  # "neureka", "neureka_1x1": packed is as `edgec/passes/to_neureka.py` makes it, for lowering only
+    tail: NDArray[np.int8] | None = None  # there: codes less 2^(bits-1) of groups' last inputs, which packed then lacks
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""
@@ -58,7 +59,7 @@ class QuantizedTensor:
 
     def rows(self, kept: Any) -> QuantizedTensor:
         """The matrix [len(kept), k] of these rows, their codes, scales and offsets as they are."""
-        tables = ("packed", "scale", "zero", "minimum", "places")
+        tables = ("packed", "scale", "zero", "minimum", "places", "tail")
         return replace(self, **{name: getattr(self, name)[kept] for name in tables if getattr(self, name) is not None})
 
 

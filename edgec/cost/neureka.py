@@ -15,12 +15,14 @@ from functools import lru_cache
 from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka_gated_row import GATE, GATE_ELEMENT, GATE_QUANTIZE, GatedRow
 from edgec.cost.neureka_places import Lack, Lacks
+from edgec.cost.neureka_plain_row import TAIL_CHANNEL, TAIL_ROW, TAIL_WORD, PlainRow
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
 from edgec.neureka.job import gemv_job, rows_job
+from edgec.neureka.matrix import BLOCK, WORD
 from edgec.ops import quantize_dynamic
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of, tile_sizes
+from edgec.ops.matmul_w4a8_neureka import mode_of, tile_sizes
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
@@ -40,6 +42,7 @@ REWRITES = {
 AHEAD = 95  # a single row's first job is started before its call, but gate's and up's
 SEVERAL = 250  # of several rows it is started behind the call's list of jobs
 ANY_ROWS = 340  # a single row in code of any number of rows, which does not know the shape
+ANY_TAIL = 70  # there of a tile's part and group, whose inputs of the cores have a call
 # Of what hides in the first job: transfers beside one of 96 channels and 252 inputs of 4 bits took as long as by
 # themselves, beside two of 256 channels no time.
 COLD = 250
@@ -47,8 +50,6 @@ TILE = 124  # barrier, a core's share of a tile, on to the next one
 ROW = 96  # a row of a tile
 # Of a single row the share is found before the barrier: that, and barrier and scaling apart from the channels.
 SHARE, ONE_ROW, GROUPS = 108, 43, 45
-# The same where it has one group, and of a channel: its scale is found before the barrier, the rest behind it.
-PLAIN_SHARE, PLAIN_READY, PLAIN, PLAIN_CHANNEL = 49, 5.2, 64, 7.2
 # The same of each group of the last tile, where its jobs are not shorter than APART products.
 GROUP_SHARE, ONE_OF_GROUPS, GROUP_CHANNEL, APART = 70, 40, 13.8, 4096
 ONE_OF_ROWS = 12.5  # of several rows
@@ -84,22 +85,26 @@ def matmul_cycles(
     like_it = Lack.SAME_GRID if m > 1 and not bits else Lack.NOTHING
     own = lacks[0] if lacks else Lacks(like_it, like_it)
     rewrites = REWRITES[own.first][0], REWRITES[own.second][1]
-    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group, rewrites)
-    return cycles + (ANY_ROWS if any_rows and m == 1 else 0)
+    tail = int(numbers.get("tail", 0))
+    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group, tail, rewrites)
+    if any_rows and m == 1:
+        parts = PARTS if out_group else 1
+        adds = parts * n_groups(k, group_size) * len(tile_sizes(n // parts, tile, first))
+        cycles += ANY_ROWS + (ANY_TAIL * adds if tail else 0)
+    return cycles
 
 
 def spare_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
     """Cycles of core 0 in a call of a single row before it has to wait for the first tile's jobs, the first of which is
     started before all else: what else it does then takes no time.
     """
-    n, k, group_size, first, out_group = (
-        int(numbers.get(key, 0)) for key in ("n", "k", "group_size", "first", "out_group")
-    )
+    keys = ("n", "k", "group_size", "first", "out_group", "tail")
+    n, k, group_size, first, out_group, tail = (int(numbers.get(key, 0)) for key in keys)
     jobs = (PARTS if out_group else 1) * n_groups(k, group_size)
     apart: float = MORE + GATE_SHARE if out_group else MORE + SHARE
     if out_group and n_groups(k, group_size) == 1:
         apart = max(apart, WIDEN * -(-n // PARTS // max(1, cores.cores - 1)))
-    working = jobs * row_job_cycles(name, min(k, group_size), first)
+    working = jobs * row_job_cycles(name, min(k, group_size) - tail, first)
     return max(0.0, unit.start_cycles + working - FIRST - apart - COLD)
 
 
@@ -135,10 +140,11 @@ def _matmul_cycles(
     tile: int,
     first: int,
     out_group: int,
+    tail: int,
     rewrites: tuple[float, float],
 ) -> float:
     parts = PARTS if out_group else 1
-    sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size)
+    sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size) - tail
     jobs = (m if bits else 1) * groups * parts  # of a tile
     if m == 1:
         channel = CHANNEL + GROUP * groups
@@ -153,6 +159,9 @@ def _matmul_cycles(
         for size in set(sizes)
     }
     one_row = m == 1 and not out_group
+    words = tail // WORD
+    tail_row, tail_channel = (TAIL_ROW, TAIL_CHANNEL + TAIL_WORD * words) if tail else (0, 0.0)  # of a group
+    plain = PlainRow(cores, words) if one_row and groups == 1 else None
     clock = unit.start_cycles + rewrites[0] + (SEVERAL if m > 1 else -AHEAD if one_row else 0)  # core 0's
     ends = [0.0, clock + length[sizes[0]]]  # of jobs, after one that never was
 
@@ -163,7 +172,7 @@ def _matmul_cycles(
             ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
 
     gated = bool(out_group) and groups == 1
-    row = GatedRow(cores, n // parts, out_group) if gated and m == 1 else None
+    row = GatedRow(cores, n // parts, out_group, tail_row, tail_channel) if gated and m == 1 else None
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
     by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
     clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0)
@@ -173,32 +182,37 @@ def _matmul_cycles(
                 start(job + 2)
                 clock = max(clock + GROUP_SHARE, ends[job + 1]) + unit.wait_cycles
                 start(job + 3)
-                clock += ONE_OF_GROUPS + -(-size // cores) * GROUP_CHANNEL
+                clock += ONE_OF_GROUPS + tail_row + -(-size // cores) * (GROUP_CHANNEL + tail_channel)
             break
         done = jobs * (index + 1)
         start(done + 1)
         share = -(-size // cores)
-        if one_row:
-            clock += PLAIN_SHARE + PLAIN_READY * share if groups == 1 else SHARE
+        if plain:
+            clock = plain.before(clock, size, index + 1 == len(sizes))
+        elif one_row:
+            clock += SHARE
         elif row:
             clock += GATE_SHARE
         if gated and not index:
             clock = max(clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
         meeting = clock = max(clock, row.others if row else 0.0, ends[done]) + unit.wait_cycles
-        if not (one_row and groups == 1):
+        if not plain:
             start(done + 2)
         rows, count = (apiece, size) if by_rows else (m, share)  # of a core
         # In pairs, where nothing is added (of matrices that widen none adds a residual) or groups are several.
         paired = rows // 2 * 2 if (n > k if groups == 1 else groups <= PAIR_GROUPS) else 0
         pair = TWO_ROWS if groups == 1 else PAIR_CHANNEL + PAIR_GROUP * groups
-        if one_row:
-            clock += PLAIN + PLAIN_CHANNEL * share if groups == 1 else ONE_ROW + GROUPS + share * channel
+        if plain:
+            clock = plain.behind(clock)
+        elif one_row:
+            clock += ONE_ROW + GROUPS + share * channel + groups * (tail_row + share * tail_channel)
         elif row:
             clock = row.tile(meeting, clock, size)
         elif gated:
-            clock += TILE + GATE_START + rows * (GATE_ROW + count * GATE)
+            clock += TILE + GATE_START + rows * (GATE_ROW + PARTS * tail_row + count * (GATE + PARTS * tail_channel))
         else:
             each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * pair)
+            each += rows * groups * (tail_row + count * tail_channel)
             clock += TILE + parts * each
             clock += m * (SILU_ROW + share * SILU) if out_group else 0
     if row and row.grouped:

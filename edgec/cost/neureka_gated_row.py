@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgec.ops.matmul_w4a8_silu_neureka import grouped
+from edgec.ops.matmul_w4a8_silu_neureka import PARTS, grouped
 from edgec.packing import n_groups
 
 # Fitted as the numbers of edgec/cost/neureka.py. Of a core: a channel; around a tile's loop, and on to the next tile.
@@ -27,6 +27,8 @@ class GatedRow:
     cores: int
     width: int
     out_group: int
+    tail_tile: float = 0.0  # of a core: what the cores' inputs take of a tile of gate, or of up, and of a channel of it
+    tail_channel: float = 0.0
     done: int = 0  # channels
     quantized: int = 0  # groups
     others: float = 0.0  # when the cores but core 0 have done the last tile
@@ -41,8 +43,10 @@ class GatedRow:
         begin, self.done = self.done, self.done + size
         last = self.done == self.width
         share = -(-(size + (0 if last else STARTS)) // self.cores)
-        clock += GATE_TILE + (share * GATE if last else max(0, share - STARTS) * GATE + GATE_NEXT)
-        self.others = meeting + share * GATE + (GATE_TILE if last else GATE_OTHERS)
+        apart, each = PARTS * self.tail_tile, GATE + PARTS * self.tail_channel
+        own = share if last else max(0, share - STARTS)
+        clock += GATE_TILE + own * each + (apart if own else 0) + (0 if last else GATE_NEXT)
+        self.others = meeting + apart + share * each + (GATE_TILE if last else GATE_OTHERS)
         if self.grouped and begin // self.out_group < (self.done - 1) // self.out_group:
             self.others += GATE_SPLIT
         if last:

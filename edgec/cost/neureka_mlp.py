@@ -73,7 +73,7 @@ def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int], l
     width, n, groups = a["n"] // PARTS, a["down_n"], n_groups(a["n"] // PARTS, a["out_group"])
     tiles = tile_sizes(width, a["tile"], a["first"])
     down = [n] * (groups - 1) + tile_sizes(n, n, a["down_first"])
-    lengths = [row_job_cycles(name, a["k"], size) for size in tiles for _ in range(PARTS)]
+    lengths = [row_job_cycles(name, a["k"] - a.get("tail", 0), size) for size in tiles for _ in range(PARTS)]
     lengths += [row_job_cycles(name, a["out_group"], size) for size in down]
     gate, ready = PARTS * len(tiles), 0
     rewrites = {

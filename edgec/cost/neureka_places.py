@@ -73,7 +73,8 @@ def jobs_of(name: str, numbers: Mapping[str, int | float]) -> tuple[Jobs, ...]:
         return ()
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     parts = PARTS if int(numbers.get("out_group", 0)) else 1
-    tiles, inputs = parts * n_groups(k, group_size) * len(tile_sizes(n // parts, tile, first)), min(k, group_size)
+    tiles = parts * n_groups(k, group_size) * len(tile_sizes(n // parts, tile, first))
+    inputs = min(k, group_size) - int(numbers.get("tail", 0))
     if "down_n" in numbers:
         width, out_group, down_n = n // parts, int(numbers["out_group"]), int(numbers["down_n"])
         down = n_groups(width, out_group) - 1 + len(tile_sizes(down_n, down_n, int(numbers["down_first"])))

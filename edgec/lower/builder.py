@@ -18,7 +18,7 @@ from edgec.ops import find
 
 Array = NDArray[Any]
 NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
-SIDES = (".scale", ".zero", ".minimum", ".places")  # what lies beside a packed matrix, by the matrix's name
+SIDES = (".scale", ".zero", ".minimum", ".places", ".tail")  # what lies beside a packed matrix, by the matrix's name
 
 
 @dataclass
@@ -71,6 +71,8 @@ class Builder:
             inputs["w_min"] = self.const(f"{weight}.minimum")
         if matrix.places is not None:
             inputs["w_pos"] = self.const(f"{weight}.places")
+        if matrix.tail is not None:
+            inputs["w_tail"] = self.const(f"{weight}.tail")
         return inputs
 
     def looked_up(self, name: str) -> str:

@@ -25,7 +25,7 @@ PREFILL_LOSS = 1.1  # how much longer prefill, or reading a source, may take for
 MORE_CALLS = 1.25  # of prefill: each has code of its own, which is fetched for a few rows
 SLOT_BYTES = 4096  # left for the slots of constants that stay outside
 # Operands whose slots constants pass through.
-STREAMED = ("w", "w_scale", "down_scale", "w_zero", "w_min", "w_pos", "bias", "gain")
+STREAMED = ("w", "w_scale", "down_scale", "w_zero", "w_min", "w_pos", "w_tail", "bias", "gain")
 CACHE = ("k_cache", "k_scale", "v_cache", "v_scale")  # roles of a layer's cache
 
 

@@ -13,8 +13,15 @@ from math import prod
 
 from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Extent, evaluate
+from edgec.neureka import matrix
 from edgec.neureka.engine import COUT
-from edgec.ops import attention_neureka, kernel, kernel_module, matmul_w4a8_mlp_neureka, matmul_w4a8_neureka
+from edgec.ops import (
+    attention_neureka,
+    kernel,
+    kernel_module,
+    matmul_w4a8_mlp_neureka,
+    matmul_w4a8_neureka,
+)
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import place_bytes, units
@@ -25,6 +32,7 @@ Numbers = Mapping[str, int | float]
 _QUANTISED = {"q": "[rows][k]", "scale": "[rows][groups]", "sums": "[rows][groups]"}
 _ACTIVATIONS = {"x": "[m][k]", "x_scale": "[m][groups]"}
 _CHANNELS = {"w_scale": "[n][groups]", "w_zero": "[n][groups]", "w_min": "[n][groups]", "bias": "[n]"}
+_ENCODED = {"w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]", "w_tail": "[n][groups][tail]"}
 _COLUMNS = {"addend": "[m][ldy] of which [m][n]", "y": "[m][ldy] of which [m][n]"}
 _GATED = {"gate": "[rows][ldx] of which [rows][k]", "up": "[rows][ldx] of which [rows][k]"}
 _HEADS, _SCORES, _FACTORS = "[m][n_heads][head_dim]", "[m][n_heads][lds]", "[m][n_heads]"
@@ -56,7 +64,12 @@ SHAPES: dict[str, Shapes] = {
     "attention": _WHOLE,
     "attention_neureka": {**_WHOLE, "lines": "[n_heads + 1][line]", "sums": "[pos + m][row]"},
     "embed": {"w": "[m][row_bytes]", **dict.fromkeys(("w_scale", "w_zero", "w_min"), "[m][groups]"), "y": "[m][k]"},
-    "embed_neureka": {"w": "[m][line]", "w_scale": "[m][groups]", "y": "[m][k] of which [m][size]"},
+    "embed_neureka": {
+        "w": "[m][line]",
+        "w_scale": "[m][groups]",
+        "w_tail": "[m][groups][tail]",
+        "y": "[m][k] of which [m][size]",
+    },
     "gelu": dict.fromkeys(("x", "y"), "[rows][k]"),
     "gelu_mul": {**_GATED, "y": "[rows][k]"},
     "kv_append": {**_KV, "q": "[rows][k]"},
@@ -65,16 +78,16 @@ SHAPES: dict[str, Shapes] = {
     "last_row": {"x": "[m][k]", "y": "[k]"},
     "matmul_w4a8": {**_ACTIVATIONS, "x_sums": "[m][groups]", "w": "[n][row_bytes]", **_CHANNELS, **_COLUMNS},
     "matmul_w4a8_neureka": {
-        **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
+        **{**_ACTIVATIONS, **_ENCODED},
         **{"addend": "[m][n]", "acc": "[slots][m][groups][tile]", "y": "[m][n]"},
     },
     "matmul_w4a8_silu_neureka": {
-        **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
+        **{**_ACTIVATIONS, **_ENCODED},
         **{"acc": "[slots][2][m][groups][tile]", "y": "[m][n]", "q": "[m][n / 2]"},
         **dict.fromkeys(("scale", "sums"), "[m][out_groups]"),
     },
     "matmul_w4a8_mlp_neureka": {
-        **{**_ACTIVATIONS, "w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]"},
+        **{**_ACTIVATIONS, **_ENCODED},
         **{"acc": "[slots][2][m][groups][tile]", "v": "[m][n]", "q": "[m][n / 2]", "scale": "[m][out_groups]"},
         **{"down_w": "[out_groups][down_n][down_line]", "down_scale": "[down_n][out_groups]"},
         **{"down_acc": "[out_groups][down_n]", "addend": "[m][down_n]", "y": "[m][down_n]"},
@@ -185,11 +198,13 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     module = kernel_module(name)
     if module == "embed_neureka":
         bits, mode = int(numbers["bits"]), matmul_w4a8_neureka.mode_of(name)
-        if bits not in matmul_w4a8_neureka.WIDTHS or not matmul_w4a8_neureka.suits(k, group_size, mode):
+        if bits not in matmul_w4a8_neureka.WIDTHS or not matrix.suits(k, group_size, mode):
             raise ValueError(f"groups of {group_size} of {k} weights of {bits} bits")
         if not 0 <= numbers["group"] < found["groups"]:
             raise ValueError(f"group {numbers['group']} of {found['groups']}")
-        return found | {"size": min(k, group_size), "line": matmul_w4a8_neureka.row_bytes(k, group_size, bits, mode)}
+        size = min(k, group_size) - _tail(numbers, mode)
+        line = matrix.row_bytes(size, size, bits, mode)
+        return found | {"size": min(k, group_size), "line": line}
     if not module.startswith("matmul_"):
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})
     bits = bits_of(name)
@@ -197,7 +212,8 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
         n, tile, first = (int(numbers[key]) for key in ("n", "tile", "first"))
         width = n // 2 if "out_group" in numbers else n
         _fit(width, tile, first)
-        rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first)
+        tail = _tail(numbers, matmul_w4a8_neureka.mode_of(name))
+        rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first, tail)
         if "down_n" in numbers:
             given = tuple(int(numbers[key]) for key in ("down_n", "out_group", "down_first"))
             _fit(given[0], given[0], given[2])
@@ -212,6 +228,14 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
         return found | {"row_bytes": row_bytes(k, bits, group_size)}
     pattern = (int(name.split("_")[-2]), int(name.split("_")[-1]))
     return found | {"units": units(k, group_size, pattern), "bits": bits, "bytes of a unit": place_bytes(pattern)}
+
+
+def _tail(numbers: Numbers, mode: str) -> int:
+    """A group's inputs that are the cores': none, or those behind whole blocks."""
+    k, group_size, tail = (int(numbers[key]) for key in ("k", "group_size", "tail"))
+    if tail not in (0, matrix.tail_of(k, group_size, mode)):
+        raise ValueError(f"{tail} of {k} inputs by the cores in groups of {group_size}")
+    return tail
 
 
 def _fit(width: int, tile: int, first: int) -> None:

@@ -4,6 +4,7 @@
     job.py      a job as numbers, and as the 24 registers that carry it
     limits.py   which jobs the engine can run
     encode.py   weights in the engine's layout, and back
+    matrix.py   which matrices can be constants of its jobs, and their bytes
     model.py    what a job computes, bit for bit, from its registers and the encoded weights
     cycles.py   how long a job takes
 

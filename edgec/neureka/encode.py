@@ -1,8 +1,8 @@
 """Weights as N-EUREKA reads them: lines of 32 bytes, bit by bit, in the order in which the engine asks for them.
 
-A matrix W [n, k] of unsigned weights below 2^bits is cut into jobs of k_per_job inputs (all of them, or a multiple of
-252 in 3x3 and of 32 in 1x1 form). The weights of a job lie together, then those of the next one; inside a job, those of
-output channel 0, 1, ...: a range of channels is one piece.
+A matrix W [n, k] of unsigned weights below 2^bits is cut into jobs of k_per_job inputs (all of them, or in 3x3 form a
+multiple of 252 or what divides them, in 1x1 form a multiple of 32). The weights of a job lie together, then those of
+the next one; inside a job, those of output channel 0, 1, ...: a range of channels is one piece.
 
     3x3   a job's k inputs are a 3x3 image of c = ceil(k / 9) channels: input i is position i // c, channel i % c. For
           each block of 28 channels there are `bits` lines; bit 28 * position + channel of line b is the weight's bit b.
@@ -29,7 +29,8 @@ def job_inputs(k: int, k_per_job: int | None = None, mode: str = "3x3") -> list[
     """The inputs of each job of a matrix with k of them. JobError where k_per_job cuts a block."""
     step = TAPS[mode] * CIN[mode]
     size = k if k_per_job is None or k_per_job >= k else k_per_job
-    if size < 1 or (size < k and size % step):
+    equal = mode == "3x3" and size > 0 and k % size == 0
+    if size < 1 or (size < k and size % step and not equal):
         raise JobError(f"a job of N-EUREKA in {mode} form takes a multiple of {step} inputs, or all {k}; not {size}")
     return [range(i, min(i + size, k)) for i in range(0, k, size)]
 

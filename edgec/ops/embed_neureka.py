@@ -4,7 +4,7 @@
 
 The table is a matrix's constant (`edgec/ops/matmul_w4a8_neureka.py`): a row of it holds one token's weights of one
 group, and all tokens' rows of a group lie together. So a group is gathered and looked up by a call of its own. In 1x1
-form weights have 8 bits, whatever width their codes have.
+form weights have 8 bits, whatever width their codes have. `w_tail` has a group's last inputs where they are the cores'.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from edgec.ir.graph import Attr, TensorType
 from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.neureka.engine import TAPS, gemv_cin
+from edgec.neureka.matrix import BLOCK, RULE, STEP, encode_with_tail, row_bytes, suits, tail_of
 from edgec.ops.embed import ideal
-from edgec.ops.matmul_w4a8_neureka import BLOCK, STEP, encode, row_bytes, suits
+from edgec.ops.matmul_w4a8_neureka import tail_in
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -26,6 +27,7 @@ FOURS = 4  # weights that the kernels unpack together
 NARROW = 4  # bits of weights of which eight of a full line are looked up at a time
 # Operations of four cycles, as measured: of four neighbours and each of their bits, or of eight in a full line.
 FOUR, EIGHT = (24, 2.5), (37.6, 1.6)
+TAIL = 3  # of a weight that is no code
 
 PARAMS = (
     Param("w", "in", "u8"),
@@ -33,6 +35,8 @@ PARAMS = (
     Param("y", "out", "f32"),
     *(Param(name, "u32") for name in ("m", "k", "bits", "group_size", "group")),
     Param("factor", "f32"),
+    Param("w_tail", "in", "i8", optional=True),
+    Param("tail", "u32"),
 )
 
 
@@ -47,12 +51,16 @@ def infer_for(mode: str) -> Any:
     def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
         """tokens i32[m] and an encoded table u8[groups * vocabulary, line] give y f32[m, k]."""
         k, bits, group_size = ints(attrs, "k", "bits", "group_size")
-        w, scale = types["w"], types["w_scale"]
-        groups, line = n_groups(k, group_size), row_bytes(k, group_size, bits, mode)
+        w, scale, tail = types["w"], types["w_scale"], tail_in(types)
+        groups, size = n_groups(k, group_size), min(k, group_size) - tail
+        line = row_bytes(size, size, bits, mode)
         fits = suits(k, group_size, mode)
-        require(fits, f"groups of {group_size} of {k} inputs are no multiple of {STEP[mode]}, nor all")
+        require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         require(mode == "3x3" or bits == 8, f"weights of {bits} bits have 8 in 1x1 form")
         require(scale.shape[1] == groups, f"w_scale {scale} is not of {groups} groups")
+        if "w_tail" in types:
+            expected = TensorType((scale.shape[0], groups * tail_of(k, group_size, mode)), "i8")
+            require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
         require(w.shape == (groups * scale.shape[0], line), f"an encoded table {w} is not [{groups} * n, {line}]")
         return {"y": TensorType((types["tokens"].shape[0], k), "f32")}
 
@@ -66,19 +74,24 @@ def reference_for(mode: str) -> Any:
         k, bits, group_size = ints(attrs, "k", "bits", "group_size")
         tokens, groups = inputs["tokens"], n_groups(k, group_size)
         w = inputs["w"].reshape(groups, -1, inputs["w"].shape[1])[:, tokens]
-        u = _decode(w, bits, tokens.size, k, group_size, mode)
+        tail = inputs["w_tail"][tokens] if "w_tail" in inputs else None
+        weights = _weights(w, bits, tokens.size, k, group_size, mode, tail)
         scale = np.repeat(inputs["w_scale"][tokens], min(k, group_size), axis=1)
-        return {"y": _rows(u, bits, scale, attrs.get("factor", 1.0))}
+        return {"y": weights * scale.astype(np.float32) * f32(attrs.get("factor", 1.0))}
 
     return reference
 
 
-def _decode(w: Array, bits: int, n: int, k: int, group_size: int, mode: str) -> Array:
-    return (decode_3x3 if mode == "3x3" else decode_1x1)(w.reshape(-1), bits, n, k, group_size)
-
-
-def _rows(u: Array, bits: int, scale: Array, factor: Any) -> F32:
-    return (u.astype(np.float32) - f32(2 ** (bits - 1))) * scale.astype(np.float32) * f32(factor)
+def _weights(w: Array, bits: int, n: int, k: int, group_size: int, mode: str, tail: Array | None) -> F32:
+    """Weights of n rows [n, k], of encoded ones and of tails [n, groups * tail]."""
+    groups, size = n_groups(k, group_size), min(k, group_size)
+    whole = size if tail is None else size - tail.shape[1] // groups
+    decode = decode_3x3 if mode == "3x3" else decode_1x1
+    values = decode(w.reshape(-1), bits, n, groups * whole, whole).astype(np.float32) - f32(2 ** (bits - 1))
+    if tail is None:
+        return values
+    parts = [values.reshape(n, groups, whole), tail.reshape(n, groups, -1)]
+    return np.concatenate(parts, axis=2, dtype=np.float32).reshape(n, k)
 
 
 def run_for(mode: str) -> Any:
@@ -86,32 +99,38 @@ def run_for(mode: str) -> Any:
 
     def run(a: dict[str, Any]) -> None:
         m, k, bits, group_size, group = a["m"], a["k"], a["bits"], a["group_size"], a["group"]
-        size = min(k, group_size)
-        line = row_bytes(k, group_size, bits, mode)
-        u = _decode(a["w"][: m * line].reshape(m * line), bits, m, size, size, mode)
-        groups = n_groups(k, group_size)
+        size, tail = min(k, group_size), a["tail"]
+        groups, line = n_groups(k, group_size), row_bytes(size - tail, size - tail, bits, mode)
+        w_tail = a["w_tail"][: m * groups * tail].reshape(m, groups, tail)[:, group] if tail else None
+        weights = _weights(a["w"][: m * line], bits, m, size, size, mode, w_tail)
         scale = a["w_scale"][: m * groups].reshape(m, groups)[:, group : group + 1]
         last = (m - 1) * k + size
         places = (np.arange(m)[:, None] * k + np.arange(size)).reshape(-1)
-        a["y"][:last][places] = _rows(u, bits, scale, a["factor"]).reshape(-1)
+        a["y"][:last][places] = (weights * scale.astype(np.float32) * f32(a["factor"])).reshape(-1)
 
     return run
 
 
 def example_for(mode: str) -> Any:
-    """A random instance: one group of any size, or some of whole blocks."""
+    """A random instance: one group of any size, or some; their last inputs may be the cores'."""
 
     def example(rng: np.random.Generator) -> Example:
         m, vocab, step = int(rng.integers(1, 5)), int(rng.integers(1, 30)), STEP[mode]
-        k = int(rng.choice([int(rng.integers(1, 300)), step, 2 * step, 3 * step]))
+        k = int(rng.choice([int(rng.integers(1, 300)), 4 * int(rng.integers(63, 150)), step, 2 * step, 3 * step]))
         group_size = int(rng.choice([k, max(k, step), step])) if k % step == 0 else k
+        if mode == "3x3" and rng.random() < 0.3:  # groups that fill no block
+            group_size = int(rng.choice([20, 32, 64, 128, 256, 260]))
+            k = group_size * int(rng.integers(2, 5))
         bits = int(rng.integers(2, 9))
         u = rng.integers(0, 2**bits, size=(vocab, k)).astype(np.uint8)
         inputs: Arrays = {
             "tokens": rng.integers(0, vocab, size=m).astype(np.int32),
-            "w": encode(u, bits, group_size, mode),
             "w_scale": rng.normal(size=(vocab, n_groups(k, group_size))).astype(np.float16),
         }
+        tail = tail_of(k, group_size, mode) if rng.random() < 0.7 else 0
+        inputs["w"], w_tail = encode_with_tail(u, bits, group_size, tail, mode)
+        if w_tail is not None:
+            inputs["w_tail"] = w_tail
         attrs: dict[str, Attr] = {"k": k, "bits": bits if mode == "3x3" else 8, "group_size": group_size}
         if rng.random() < 0.3:
             attrs["factor"] = float(rng.choice([0.5, 25.298221]))
@@ -127,11 +146,13 @@ def fours(size: int, mode: str) -> int:
 
 def _work(mode: str) -> Any:
     def work(a: dict[str, Any]) -> Work:
-        size = min(a["k"], a["group_size"])
+        tail = a.get("tail", 0)
+        size = min(a["k"], a["group_size"]) - tail
         full = mode == "3x3" and size == BLOCK and a["bits"] <= NARROW  # eight neighbours at a time
         units, (fixed, bit) = (-(-size // 8), EIGHT) if full else (fours(size, mode), FOUR)
         bits = a["bits"] if mode == "3x3" else 0  # the 1x1 form has one width
-        return Work(flops=round(a["m"] * units * (fixed + bit * bits)), parallel=a["m"] * units)
+        flops = a["m"] * (units * (fixed + bit * bits) + TAIL * tail)
+        return Work(flops=round(flops), parallel=a["m"] * units)
 
     return work
 

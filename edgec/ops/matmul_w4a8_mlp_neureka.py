@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import TensorType
+from edgec.neureka import matrix
 from edgec.ops import matmul_w4a8_neureka as matmul
 from edgec.ops import matmul_w4a8_silu_neureka as gated
 from edgec.ops import quantize_dynamic, silu_mul
@@ -24,7 +25,7 @@ from edgec.ops.matmul_w4a8 import ideal as product
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
-GATED = ("x", "x_scale", "w", "w_scale", "bias")  # operands of gate and up
+GATED = ("x", "x_scale", "w", "w_scale", "bias", "w_tail")  # operands of gate and up
 DOWN = {"w": "down_w", "w_scale": "down_scale", "addend": "addend"}  # down's operands as those of a matmul
 
 
@@ -110,7 +111,8 @@ def run_for(bits: int, mode: str) -> Any:
         groups = n_groups(width, a["out_group"])
         q, scale = np.zeros(width, np.int8), np.zeros(groups, np.float32)
         activation({**a, "q": q, "scale": scale, "sums": None})
-        down: dict[str, Any] = {**down_call(name, a), "x": q, "x_scale": scale, "bias": None, "y": a["y"]}
+        down: dict[str, Any] = {**down_call(name, a), "x": q, "x_scale": scale, "bias": None, "w_tail": None}
+        down["y"] = a["y"]
         multiplied(down | {role: a[mine] for role, mine in DOWN.items()})
 
     return run
@@ -124,14 +126,14 @@ def example_for(bits: int, mode: str) -> Any:
         while True:
             found = made(rng)
             width = found.inputs["w_scale"].shape[0] // gated.PARTS
-            out_group = int(rng.choice([width, matmul.STEP[mode], 1000]))
-            if matmul.suits(width, out_group, mode):
+            out_group = int(rng.choice([width, matrix.STEP[mode], 1000]))
+            if matrix.suits(width, out_group, mode):
                 break
         n = int(rng.integers(1, 60))
         inputs: dict[str, Array] = {**found.inputs}
         inputs |= {role: inputs[role][:1] for role in ("x", "x_scale")}
         u = rng.integers(0, 2**bits, size=(n, width)).astype(np.uint8)
-        inputs["down_w"] = matmul.encode(u, bits, out_group, mode)
+        inputs["down_w"] = matrix.encode(u, bits, out_group, mode)
         inputs["down_scale"] = (rng.normal(size=(n, n_groups(width, out_group))) * 0.01).astype(np.float16)
         if rng.random() < 0.5:
             inputs["addend"] = rng.normal(size=(1, n)).astype(np.float32)

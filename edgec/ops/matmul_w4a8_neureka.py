@@ -4,15 +4,18 @@
     y[m, n] = sum over g, ascending: float32(acc[m, n, g]) * (w_scale[n, g] * x_scale[m, g])  by the cores
               (+ bias[n]), and the addend, as there
 
-Weights are encoded for the engine (`edgec/neureka/encode.py`); a row of the constant holds one output channel of one
-group, and a group is a job. Two forms:
+Weights are encoded for the engine (`edgec/neureka/matrix.py`): a row of the constant holds one output channel of
+one group, and a group is a job. Two forms:
 
-    matmul_w<bits>a8_neureka     3x3 jobs of one token: 4.06 bytes for 8 weights of 4 bits, and a time like that. Groups
-                                 are of a multiple of 252 inputs, or of all
+    matmul_w<bits>a8_neureka     3x3 jobs of one token: 4.06 bytes for 8 weights of 4 bits, and a time like that, where
+                                 groups are of a multiple of 252 inputs; what they lack of whole blocks takes as much
     matmul_w8a8_neureka_1x1      1x1 jobs of all tokens at once: 8 bits a weight, whose codes narrower ones become too.
                                  Groups are of a multiple of 32 inputs, or of all
 
 Channels go by in tiles: while the accelerator works on a tile, the cores scale the one before.
+
+In 3x3 form the last inputs of a group, those behind whole blocks, may be the cores', which add their products to acc
+before they scale: `w_tail` i8[n, groups * tail] has their weights, and the engine takes no block for them.
 """
 
 from __future__ import annotations
@@ -22,22 +25,19 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.encode import decode_1x1, decode_3x3, encode_1x1, encode_3x3
-from edgec.neureka.engine import CIN, COUT, gemv_cin, weight_bytes
+from edgec.neureka.engine import COUT
 from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, gemv_job, rows_job
+from edgec.neureka.matrix import RULE, STEP, WORD, encode_with_tail, prepare, row_bytes, suits, tail_of
 from edgec.ops.matmul_w4a8 import INT32_MAX, bits_of, ideal, multiply, strided
-from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
 WIDTHS = range(2, 9)
-BLOCK = 252  # inputs of the engine's one pixel and block
 TILES = 3  # that there are accumulators for: one is scaled, one multiplied, and one begun
 LAST = 128  # channels that are not halved again
 JOB = ("shape", "rest", "passes")  # numbers of a call's first job
 SIZES = ("m", "n", "k", "group_size", "tile", "first", "groups", "line")
 ROW = 1  # the shape of a job in 1x1 form: as EDGEC_NEUREKA_ROW; in 3x3 form it is the width
-STEP = {"3x3": BLOCK, "1x1": CIN["1x1"]}  # inputs that groups are made of
-
 
 PARAMS = (  # that the kernels begin with; they themselves begin with the first job (kernels/neureka/neureka_jobs.h)
     Param("x", "in", "i8"),
@@ -49,6 +49,8 @@ PARAMS = (  # that the kernels begin with; they themselves begin with the first 
     Param("bias", "in", "f32", optional=True),
     Param("y", "out", "f32"),
     *(Param(name, "u32") for name in SIZES),
+    Param("w_tail", "in", "i8", optional=True),
+    Param("tail", "u32"),
 )
 
 
@@ -60,17 +62,6 @@ def kernel_name(bits: int, mode: str = "3x3") -> str:
 def mode_of(name: str) -> str:
     """The form of a kernel: 3x3 or 1x1."""
     return "1x1" if name.endswith("_1x1") else "3x3"
-
-
-def row_bytes(k: int, group_size: int, bits: int, mode: str = "3x3") -> int:
-    """Bytes of one output channel and group in the encoded constant; the last group is padded to the others' size."""
-    size = min(k, group_size)
-    return weight_bytes(mode, gemv_cin(size) if mode == "3x3" else size, 1, bits)
-
-
-def suits(k: int, group_size: int, mode: str = "3x3") -> bool:
-    """Whether a matrix's groups can be jobs: one of all inputs, or each of whole blocks of the engine."""
-    return group_size >= k or (group_size % STEP[mode] == 0 and k % group_size == 0)
 
 
 def tile_sizes(n: int, tile: int, first: int) -> list[int]:
@@ -93,11 +84,11 @@ def half(n: int) -> int:
     return -(-n // (2 * COUT)) * COUT if n > LAST else n
 
 
-def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: int) -> dict[str, int]:
-    """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it."""
-    mode, size = mode_of(name), min(k, group_size)
-    numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first}
-    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits_of(name), mode)}
+def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: int, tail: int = 0) -> dict[str, int]:
+    """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it. tail: inputs of the cores."""
+    mode, size = mode_of(name), min(k, group_size) - tail
+    numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first, "tail": tail}
+    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(size, size, bits_of(name), mode)}
     bits, row = bits_of(name), mode == "1x1"
     job = rows_job(0, 0, 0, (1, 1), size, first, 8) if row else gemv_job(0, 0, 0, size, first, bits)
     words = job.registers()
@@ -105,16 +96,9 @@ def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: i
     return numbers | {"shape": shape, "rest": words[REST_CHANNELS], "passes": words[TILES_CHANNELS]}
 
 
-def encode(u: Array, bits: int, group_size: int, mode: str = "3x3") -> Array:
-    """Unsigned weights [n, k] as the constant u8[groups * n, row_bytes].
-
-    In 1x1 form they have 8 bits there: codes move up so that the middle one is 128.
-    """
-    n, k = u.shape
-    rows = n_groups(k, group_size) * n, row_bytes(k, group_size, bits, mode)
-    if mode == "3x3":
-        return encode_3x3(u, bits, group_size).reshape(rows)
-    return encode_1x1(u + np.uint8(128 - 2 ** (bits - 1)), 8, group_size).reshape(rows)
+def tail_in(types: Types) -> int:
+    """A group's inputs that the cores multiply, by an op's types."""
+    return types["w_tail"].shape[1] // types["w_scale"].shape[1] if "w_tail" in types else 0
 
 
 def infer_for(bits: int, mode: str) -> Any:
@@ -125,10 +109,15 @@ def infer_for(bits: int, mode: str) -> Any:
         k, group_size = ints(attrs, "k", "group_size")
         groups = n_groups(k, group_size)
         fits = suits(k, group_size, mode)
-        require(fits, f"groups of {group_size} of {k} inputs are no multiple of {STEP[mode]}, nor all")
+        require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         n = w.shape[0] // groups
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
-        line = row_bytes(k, group_size, bits, mode)
+        tail = tail_in(types)
+        if "w_tail" in types:
+            expected = TensorType((n, groups * tail_of(k, group_size, mode)), "i8")
+            require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
+        size = min(k, group_size) - tail
+        line = row_bytes(size, size, bits, mode)
         require(w.shape == (groups * n, line), f"encoded weights {w} are not [{groups * n}, {line}]")
         require(types["w_scale"].shape == (n, groups), f"w_scale {types['w_scale']} is not [{n}, {groups}]")
         require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
@@ -141,17 +130,6 @@ def infer_for(bits: int, mode: str) -> Any:
     return infer
 
 
-def prepare(w: Array, k: int, bits: int, group_size: int, mode: str = "3x3") -> Array:
-    """Weights u - 2^(bits-1) as floats [groups, group_size, n], as `matmul_w4a8.prepare` makes them."""
-    groups, size = n_groups(k, group_size), min(k, group_size)
-    n = w.shape[0] // groups
-    decode = decode_3x3 if mode == "3x3" else decode_1x1
-    u = decode(w.reshape(-1), bits, n, k, group_size)
-    exact32 = size * 2**bits * 127 <= 2**24
-    values = u.astype(np.float32 if exact32 else np.float64) - 2 ** (bits - 1)
-    return np.ascontiguousarray(values.reshape(n, groups, size).transpose(1, 2, 0))
-
-
 def reference_for(bits: int, mode: str) -> Any:
     """The bit-exact definition of one width. `prepared` among the inputs saves decoding constant weights again."""
 
@@ -159,7 +137,7 @@ def reference_for(bits: int, mode: str) -> Any:
         k, group_size = ints(attrs, "k", "group_size")
         weights = inputs.get("prepared")
         if weights is None:
-            weights = prepare(inputs["w"], k, bits, group_size, mode)
+            weights = prepare(inputs["w"], k, bits, group_size, mode, inputs.get("w_tail"))
         scale = inputs["w_scale"].astype(np.float32)
         bias, addend = inputs.get("bias"), inputs.get("addend")
         return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, bias, addend=addend)}
@@ -172,9 +150,12 @@ def run_for(bits: int, mode: str) -> Any:
 
     def run(a: dict[str, Any]) -> None:
         m, n, k, group_size = a["m"], a["n"], a["k"], a["group_size"]
-        groups = n_groups(k, group_size)
-        line = row_bytes(k, group_size, bits, mode)
-        weights = prepare(a["w"][: groups * n * line].reshape(groups * n, line), k, bits, group_size, mode)
+        groups, tail = n_groups(k, group_size), a["tail"]
+        size = min(k, group_size) - tail
+        line = row_bytes(size, size, bits, mode)
+        w_tail = a["w_tail"][: n * groups * tail].reshape(n, -1) if tail else None
+        w = a["w"][: groups * n * line].reshape(groups * n, line)
+        weights = prepare(w, k, bits, group_size, mode, w_tail)
         x, x_scale = a["x"][: m * k].reshape(m, k), a["x_scale"][: m * groups].reshape(m, groups)
         scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
         bias = None if a["bias"] is None else a["bias"][:n]
@@ -185,20 +166,29 @@ def run_for(bits: int, mode: str) -> Any:
 
 
 def example_for(bits: int, mode: str) -> Any:
-    """A random instance of one width: one group of any size, or some of whole blocks."""
+    """A random instance of one width: one group of any size, of which the cores may have a part, or some of whole
+    blocks.
+    """
 
     def example(rng: np.random.Generator) -> Example:
         m, n = int(rng.integers(1, 4)), int(rng.integers(1, 80))
         step = STEP[mode]
-        k = int(rng.choice([int(rng.integers(1, 300)), step, 2 * step, 3 * step]))
+        k = int(rng.choice([int(rng.integers(1, 300)), WORD * int(rng.integers(63, 150)), step, 2 * step, 3 * step]))
         group_size = int(rng.choice([k, max(k, step), step])) if k % step == 0 else k
+        if mode == "3x3" and rng.random() < 0.3:  # groups that fill no block
+            group_size = int(rng.choice([20, 32, 64, 128, 256, 260]))
+            k = group_size * int(rng.integers(2, 5))
         groups = n_groups(k, group_size)
         inputs: Arrays = {
             "x": rng.integers(-127, 128, size=(m, k)).astype(np.int8),
             "x_scale": rng.random((m, groups)).astype(np.float32),
-            "w": encode(rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8), bits, group_size, mode),
             "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
         }
+        u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
+        tail = tail_of(k, group_size, mode) if rng.random() < 0.7 else 0
+        inputs["w"], w_tail = encode_with_tail(u, bits, group_size, tail, mode)
+        if w_tail is not None:
+            inputs["w_tail"] = w_tail
         if rng.random() < 0.5:
             inputs["bias"] = rng.normal(size=n).astype(np.float32)
         if rng.random() < 0.5:

@@ -23,7 +23,7 @@ from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import attention_neureka, find
-from edgec.ops.matmul_w4a8_neureka import half
+from edgec.ops.matmul_w4a8_neureka import half, tail_in
 from edgec.passes.fuse_mlp import with_mlp
 from edgec.target import Target
 
@@ -164,11 +164,13 @@ def _with_silu(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:
         op = made.op.replace("_neureka", "_silu_neureka")
         attrs = {**made.attrs, "out_group": node.attrs["group_size"]}
         rows, n = graph.type_of(between[0]).shape
-        both = _ints({**made.attrs, "m": rows, "n": n, "tile": half(n), "first": half(n)})
+        tail = tail_in({role: graph.type_of(v) for role, v in made.inputs.items()})
+        sizes = {"m": rows, "n": n, "tail": tail}
+        both = _ints({**made.attrs, **sizes, "tile": half(n), "first": half(n)})
         after = {"rows": rows, "k": n // 2, "ldx": n, "group_size": int(node.attrs["group_size"])}
         apart = call_cycles(target, silu.op, after) + call_cycles(target, node.op, after)
         separate = call_cycles(target, made.op, both) + min(apart, call_cycles(target, "silu_mul_quantize", after))
-        together = _ints({**attrs, "m": rows, "n": n, "tile": half(n // 2), "first": half(n // 2)})
+        together = _ints({**attrs, **sizes, "tile": half(n // 2), "first": half(n // 2)})
         if call_cycles(target, op, together) <= separate:
             fused[node.name] = Node(node.name, op, made.inputs, node.outputs, attrs, made.source)
             gone |= {made.name, silu.name}

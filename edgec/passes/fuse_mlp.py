@@ -12,7 +12,7 @@ from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Attr, Graph, Node
 from edgec.ops import find
 from edgec.ops.matmul_w4a8_mlp_neureka import DOWN, down_numbers, parts_of
-from edgec.ops.matmul_w4a8_neureka import half
+from edgec.ops.matmul_w4a8_neureka import half, tail_in
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.target import Target
 
@@ -20,14 +20,15 @@ from edgec.target import Target
 def with_mlp(graph: Graph, nodes: list[Node], readers: Mapping[str, list[Node]], target: Target) -> list[Node]:
     """Each matmul of the accelerator that alone reads what one of gate and up gives, together with it, in its place.
 
-    Only where their weights have one form and width, no bias comes between, and one call takes less time than two.
+    Only where their weights have one form and width, no bias comes between, all of down's inputs are the accelerator's,
+    and one call takes less time than two.
     """
     writer = {v: node for node in nodes for v in node.outputs.values()}
     fused: dict[str, Node] = {}
     gone = set()
     for node in nodes:
         gated = writer.get(node.inputs.get("x", ""))
-        if gated is None or find(node.op).module != "matmul_w4a8_neureka" or "bias" in node.inputs:
+        if gated is None or find(node.op).module != "matmul_w4a8_neureka" or {"bias", "w_tail"} & set(node.inputs):
             continue
         op = node.op.replace("_neureka", "_mlp_neureka")
         if parts_of(op) != (gated.op, node.op):
@@ -61,7 +62,8 @@ def _pays(graph: Graph, gated: Node, node: Node, op: str, target: Target) -> boo
     n, width = graph.type_of(node.outputs["y"]).shape[1], graph.type_of(gated.outputs["q"]).shape[1]
     k, group_size, out_group = (int(gated.attrs[key]) for key in ("k", "group_size", "out_group"))
     first = {"m": 1, "n": PARTS * width, "k": k, "group_size": group_size, "out_group": out_group}
-    first |= {"tile": half(width), "first": half(width)}
+    tail = tail_in({role: graph.type_of(v) for role, v in gated.inputs.items()})
+    first |= {"tile": half(width), "first": half(width), "tail": tail}
     second = {"m": 1, "n": n, "k": width, "group_size": out_group, "tile": half(n), "first": half(n)}
     two = call_cycles(target, gated.op, first) + call_cycles(target, node.op, second)
     return call_cycles(target, op, first | down_numbers(op, width, n, out_group, half(n))) < two

@@ -6,6 +6,9 @@ takes less time for a token, one of a prompt and one that is generated counting 
 weights are narrow and inputs many, 1x1 jobs where rows are many. A form that makes the model too large for those
 memories is not taken. Matrices that save most time per byte go first.
 
+Where inputs are no whole blocks of the engine, the cores may have those behind them (`tail` of the op), if that takes
+less time: their weights pass through the compute memory.
+
 A table that tokens are looked up in stays, unless it is the head too: then there is still one constant, of which
 `embed_neureka` reads rows, and what its calls take more is part of the price. A head has one row, also of a prompt.
 """
@@ -18,6 +21,7 @@ import numpy as np
 
 from edgec.compress.quantized import QuantizedModel, QuantizedTensor
 from edgec.cost.engine import call_cycles
+from edgec.neureka import matrix
 from edgec.ops import embed_neureka
 from edgec.ops import matmul_w4a8_neureka as op
 from edgec.packing import unpack
@@ -28,15 +32,17 @@ WORTHWHILE = 0.95  # of the cores' time: less is no reason for another form
 TILE = 256  # channels, for the estimate; the planner chooses
 ROWS = 16  # of a prompt, for the estimate
 GROWTH = 0.05  # of its bytes that a matrix may gain where the model does not fit anyway
+TAIL_SHARE = 8  # the cores' weights of a matrix take at most 1/TAIL_SHARE of the compute memory, where a call has all
 RESULT = 2  # a row of results takes at most 1/RESULT of the compute memory, in which one call leaves it
 TABLE, HEADS = "model.embed_tokens.weight", ("model.embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True)
 class Form:
-    """A matrix in a mode of the accelerator: its bytes there and the cycles that a token saves."""
+    """A matrix in a mode of the accelerator, so many inputs of the cores: its bytes there, the cycles a token saves."""
 
     mode: str
+    tail: int
     size: int
     gain: float
 
@@ -58,7 +64,7 @@ def to_neureka(model: QuantizedModel, target: Target, context: int) -> Quantized
             if level is not None and form.size - own <= max(spare, GROWTH * own):
                 room[level] -= form.size
                 spare -= form.size - own
-                chosen[name] = encoded(model.matrices[name], form.mode)
+                chosen[name] = encoded(model.matrices[name], form.mode, form.tail)
                 break
     return replace(model, matrices=model.matrices | chosen)
 
@@ -82,35 +88,53 @@ def _can(model: QuantizedModel, name: str, m: QuantizedTensor, target: Target) -
 
 def _forms(name: str, m: QuantizedTensor, target: Target) -> list[Form]:
     """The forms that are worth it, the one that saves most first."""
-    n, rows = m.packed.shape[0], 1 if name in HEADS else ROWS
+    (n, groups), rows = m.scale.shape, 1 if name in HEADS else ROWS
     numbers = {"n": n, "k": m.k, "group_size": m.group_size}
     cores = _per_token(target, f"matmul_w{m.bits}a8", numbers, rows)
     tile = numbers | {"tile": min(n, TILE), "first": min(TILE, op.half(n))}
     forms = []
-    for mode in (mode for mode in LAYOUTS if op.suits(m.k, m.group_size, mode)):
-        gain = WORTHWHILE * cores - _per_token(target, op.kernel_name(m.bits, mode), tile, rows)
-        if name == TABLE:
-            gain -= _looking_up(target, m, mode)
-        forms.append(Form(mode, n * m.scale.shape[1] * _row_bytes(m, mode), gain))
+    for mode in (mode for mode in LAYOUTS if matrix.suits(m.k, m.group_size, mode)):
+        for tail in _tails(m, mode, target):
+            call = tile | {"tail": tail}
+            takes = _per_token(target, op.kernel_name(m.bits, mode), call, rows, _loading(target, n * groups * tail))
+            gain = WORTHWHILE * cores - takes
+            if name == TABLE:
+                gain -= _looking_up(target, m, mode, tail)
+            forms.append(Form(mode, tail, n * groups * (_row_bytes(m, mode, tail) + tail), gain))
     return sorted((form for form in forms if form.gain > 0), key=lambda form: -form.gain)
 
 
-def _per_token(target: Target, kernel: str, numbers: dict[str, int], rows: int) -> float:
-    """Cycles of a token that is generated and of one of a prompt. rows: that a run of ROWS of a prompt's tokens has."""
-    one, many = (call_cycles(target, kernel, numbers | {"m": m}) for m in (1, rows))
+def _per_token(target: Target, kernel: str, numbers: dict[str, int], rows: int, loading: float = 0.0) -> float:
+    """Cycles of a token that is generated and of one of a prompt. rows: that a run of ROWS of a prompt's tokens has;
+    loading: cycles of what passes through the compute memory meanwhile.
+    """
+    one, many = (max(loading, call_cycles(target, kernel, numbers | {"m": m})) for m in (1, rows))
     return one + many / ROWS
 
 
-def _looking_up(target: Target, m: QuantizedTensor, mode: str) -> float:
+def _loading(target: Target, size: int) -> float:
+    """Cycles in which so many bytes of weights come into the compute memory."""
+    return sum(link.cycles(size) for link in target.route(target.placement.weights[0], target.compute)) if size else 0.0
+
+
+def _looking_up(target: Target, m: QuantizedTensor, mode: str, tail: int) -> float:
     """Cycles that a token's look-up takes more in an encoded table, which has a call for each group."""
     numbers = {"k": m.k, "bits": m.bits, "group_size": m.group_size, "group": 0}
-    coded = numbers | {"bits": _code_bits(m, mode)}
+    coded = numbers | {"bits": _code_bits(m, mode), "tail": tail}
     calls = m.scale.shape[1] * _per_token(target, embed_neureka.kernel_name(mode), coded, ROWS)
     return calls - _per_token(target, "embed", numbers, ROWS)
 
 
-def _row_bytes(m: QuantizedTensor, mode: str) -> int:
-    return op.row_bytes(m.k, m.group_size, _code_bits(m, mode), mode)
+def _tails(m: QuantizedTensor, mode: str, target: Target) -> list[int]:
+    """Inputs of a group that the cores may have: none, or those behind whole blocks."""
+    tail = matrix.tail_of(m.k, m.group_size, mode)
+    room = target.data_bytes(target.compute) // TAIL_SHARE
+    return [0, tail] if tail and m.scale.size * tail <= room else [0]
+
+
+def _row_bytes(m: QuantizedTensor, mode: str, tail: int = 0) -> int:
+    size = min(m.k, m.group_size) - tail
+    return matrix.row_bytes(size, size, _code_bits(m, mode), mode)
 
 
 def _code_bits(m: QuantizedTensor, mode: str) -> int:
@@ -118,13 +142,18 @@ def _code_bits(m: QuantizedTensor, mode: str) -> int:
     return m.bits if mode == "3x3" else 8
 
 
-def encoded(m: QuantizedTensor, mode: str = "3x3") -> QuantizedTensor:
-    """A packed matrix in the accelerator's form; of one that stands for a shape alone, another."""
+def encoded(m: QuantizedTensor, mode: str = "3x3", tail: int = 0) -> QuantizedTensor:
+    """A packed matrix in the accelerator's form, but the last `tail` inputs of a group, which are the cores'.
+
+    Of one that stands for a shape alone, another.
+    """
     n, groups = m.packed.shape[0], m.scale.shape[1]
     bits, layout = _code_bits(m, mode), LAYOUTS[mode]
     if not any(m.packed.strides):
-        shape = (groups * n, _row_bytes(m, mode))
+        shape = (groups * n, _row_bytes(m, mode, tail))
         packed = np.broadcast_to(np.zeros((), np.uint8), shape)
+        w_tail = np.broadcast_to(np.zeros((), np.int8), (n, groups * tail)) if tail else None
     else:
-        packed = op.encode(unpack(m.packed, m.k, m.bits, m.group_size), m.bits, m.group_size, mode)
-    return replace(m, packed=packed, bits=bits, layout=layout)
+        codes = unpack(m.packed, m.k, m.bits, m.group_size)
+        packed, w_tail = matrix.encode_with_tail(codes, m.bits, m.group_size, tail, mode)
+    return replace(m, packed=packed, bits=bits, layout=layout, tail=w_tail)

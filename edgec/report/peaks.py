@@ -13,9 +13,10 @@ from edgec.memory.repeat import unnamed
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import LINE
 from edgec.neureka.job import gemv_job, rows_job
+from edgec.neureka.matrix import BLOCK
 from edgec.ops import kernel
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of
+from edgec.ops.matmul_w4a8_neureka import mode_of
 
 MACS_PER_INSTRUCTION = {"xpulpv2": 4}  # of one core: four int8 products of a word
 LARGE = 4096  # channels and inputs of a matrix on which starting a job costs nothing any more

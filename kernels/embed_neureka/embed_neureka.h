@@ -3,7 +3,8 @@
  *
  *     y[m][group * size + i] = (float32(u[m][i] - 2^(bits-1)) * w_scale[m][group]) * factor,   i < size
  *
- * size = min(k, group_size), of which k is a multiple; groups = k / size.
+ * size = min(k, group_size), of which k is a multiple; groups = k / size. The last `tail` weights of a group may
+ * be w_tail's instead, which has u - 2^(bits-1): w then has those before, which are whole blocks of 252.
  *
  *     embed_neureka       3x3 form: the inputs are an image of 9 positions and cin = ceil(size / 9) channels; input i is
  *                         position i / cin, channel i % cin. For each block of 28 channels there are `bits` lines of 32
@@ -28,6 +29,8 @@ typedef struct {
     uint32_t group_size;
     uint32_t group;
     float factor;
+    const int8_t *w_tail; /* [m][groups][tail], or NULL */
+    uint32_t tail;
 } edgec_embed_neureka_args;
 
 typedef edgec_embed_neureka_args edgec_embed_neureka_1x1_args; /* bits = 8 */

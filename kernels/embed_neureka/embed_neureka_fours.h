@@ -10,7 +10,7 @@
 
 /* A row of a group as an image of `taps` positions and cin channels, of which `block` are in a line's bits. */
 typedef struct {
-    uint32_t size;
+    uint32_t size; /* of it that are encoded */
     uint32_t groups;
     uint32_t taps;
     uint32_t block;
@@ -21,7 +21,7 @@ typedef struct {
 
 EDGEC_INLINE edgec_embed_image edgec_embed_image_of(const edgec_embed_neureka_args *a, uint32_t one) {
     const uint32_t single = a->k <= a->group_size;
-    edgec_embed_image image = {.size = single ? a->k : a->group_size,
+    edgec_embed_image image = {.size = (single ? a->k : a->group_size) - a->tail,
                                .groups = single ? 1u : a->k / a->group_size};
     image.taps = one ? 1u : 9u;
     image.block = one ? 32u : 28u;
@@ -104,6 +104,18 @@ EDGEC_INLINE void edgec_embed_fours(const edgec_embed_neureka_args *a, const edg
                 }
             }
         }
+    }
+}
+
+/* A core's part of what is not encoded. */
+EDGEC_INLINE void edgec_embed_tail(const edgec_embed_neureka_args *a, const edgec_embed_image *image,
+                                   edgec_range mine) {
+    EDGEC_UNROLL_1
+    for (uint32_t unit = mine.begin; unit < mine.end; unit++) {
+        const uint32_t row = unit / a->tail, i = unit - row * a->tail;
+        const uint32_t group = row * image->groups + a->group;
+        const float factor = edgec_f16_to_f32(a->w_scale[group]);
+        a->y[row * a->k + image->size + i] = (float)a->w_tail[group * a->tail + i] * factor * a->factor;
     }
 }
 

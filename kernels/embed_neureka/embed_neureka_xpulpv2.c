@@ -10,6 +10,9 @@ EDGEC_INLINE void edgec_embed_rows(const edgec_embed_neureka_args *args, uint32_
     EDGEC_KNOWN(edgec_embed_neureka_args, a, args);
     EDGEC_ALL_CORES(n_cores);
     const edgec_embed_image image = edgec_embed_image_of(a, one);
+    if (EDGEC_SELDOM(a->tail > 0)) {
+        edgec_embed_tail(a, &image, edgec_share(a->m * a->tail, core, n_cores));
+    }
     if (!one && edgec_embed_is_full(&image, a->bits)) {
         edgec_embed_eights(a, &image, core, n_cores);
         return;

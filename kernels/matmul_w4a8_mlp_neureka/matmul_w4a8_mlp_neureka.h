@@ -37,8 +37,11 @@ typedef struct {
     uint32_t first;
     uint32_t groups; /* ceil(k / group_size) */
     uint32_t line;   /* bytes of a channel's weights of a group */
-    int8_t *q;       /* [m][n / 2] */
-    float *scale;    /* [m][out_groups] */
+    const int8_t
+        *w_tail; /* [n][groups][tail], or NULL: as in matmul_w4a8_neureka.h; down has no such inputs */
+    uint32_t tail;
+    int8_t *q;    /* [m][n / 2] */
+    float *scale; /* [m][out_groups] */
     uint32_t out_group;
     const uint8_t *down_w;      /* [out_groups][down_n][down_line], encoded, 32-byte aligned */
     const uint16_t *down_scale; /* [down_n][out_groups], binary16 */

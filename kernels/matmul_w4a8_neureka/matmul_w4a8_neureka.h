@@ -10,6 +10,9 @@
  * of all rows; w holds the encoded weights [groups][n][line], line = ceil(size / 252) * bits * 32 bytes for groups of
  * `size` inputs, all equal, or ceil(size / 32) * 32 bytes in 1x1 form. acc holds the accumulators of `slots` tiles: all,
  * but at most three; it is scratch. y may be the same memory as addend. Up to 8 bytes behind x are read and not used.
+ *
+ * The last `tail` inputs of each group, a multiple of 4, may be the cores' in 3x3 form: then w has the weights of the others,
+ * which are whole blocks of 252, groups are of a multiple of 4 inputs, and x is 4-byte aligned.
  */
 #ifndef EDGEC_MATMUL_W4A8_NEUREKA_H
 #define EDGEC_MATMUL_W4A8_NEUREKA_H
@@ -31,10 +34,12 @@ typedef struct {
     uint32_t n;
     uint32_t k;
     uint32_t group_size;
-    uint32_t tile;       /* channels at most, a multiple of 32 or all (n) */
-    uint32_t first;      /* channels of the first tile: at most those, a multiple of 32 or all */
-    uint32_t groups;     /* ceil(k / group_size) */
-    uint32_t line;       /* bytes of a channel's weights of a group */
+    uint32_t tile;        /* channels at most, a multiple of 32 or all (n) */
+    uint32_t first;       /* channels of the first tile: at most those, a multiple of 32 or all */
+    uint32_t groups;      /* ceil(k / group_size) */
+    uint32_t line;        /* bytes of a channel's weights of a group */
+    const int8_t *w_tail; /* [n][groups][tail], 4-byte aligned, or NULL */
+    uint32_t tail;
     const float *addend; /* [m][n], or NULL */
 } edgec_matmul_w4a8_neureka_args;
 

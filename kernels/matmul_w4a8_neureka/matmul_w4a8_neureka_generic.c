@@ -5,6 +5,8 @@ EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t
     const edgec_range mine = edgec_split(t->count, core, n_cores);
     for (uint32_t row = 0; row < c->a->m; row++) {
         const int32_t *acc = t->acc + row * c->a->groups * c->a->tile;
+        EDGEC_ADD_TAILS(edgec_neureka_add_tail, c->a, acc + mine.begin, row, t->first + mine.begin,
+                        mine.end - mine.begin);
         edgec_neureka_scale(c, acc + mine.begin, row, t->first + mine.begin, mine.end - mine.begin);
     }
 }

@@ -3,6 +3,7 @@
 #define EDGEC_MATMUL_W4A8_NEUREKA_SCALE_XPULPV2_H
 
 #include "edgec_rows_xpulpv2.h"
+#include "matmul_w4a8_neureka_tail_xpulpv2.h"
 #include "matmul_w4a8_neureka_tiles.h"
 
 #if defined(EDGEC_PULP_FLOAT)
@@ -11,6 +12,12 @@
 #define F16_UNIT_LIMIT 65536.0f /* below it a scale times that is finite */
 
 #define UNITS 32u /* groups whose scales are made ready */
+
+/* A core's share of a tile's channels, where core 0 has something else to do that takes as long as `others` channels. */
+EDGEC_INLINE edgec_range share_behind(uint32_t count, uint32_t others, uint32_t core, uint32_t n_cores) {
+    const edgec_range mine = edgec_share(count + others, core, n_cores); /* as if core 0 had them in front */
+    return (edgec_range){edgec_p_maxu(mine.begin, others) - others, edgec_p_maxu(mine.end, others) - others};
+}
 
 /* Whether a row has one group, nothing to add, and a scale that stays finite with 2^112 in it. */
 EDGEC_INLINE int is_plain(const edgec_neureka_call *c, uint32_t row) {
@@ -317,6 +324,10 @@ EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edg
                             uint32_t channel, uint32_t count) {
     const uint32_t step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
+    for (uint32_t row = rows.begin; row < rows.end && EDGEC_SELDOM(c->a->tail > 0); row++) {
+        EDGEC_ADD_TAILS(add_tail, c->a, acc + (row - rows.begin) * step, row, channel, count);
+    }
+    EDGEC_UNROLL_1
     for (uint32_t row = rows.begin; row < rows.end; row++) {
         if (!is_plain(c, row)) {
             if (c->a->groups > 1u && row + 1u < rows.end && scale_pair(c, acc, row, channel, count)) {
@@ -347,6 +358,7 @@ EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc
 #if defined(EDGEC_PULP_FLOAT)
     if (!EDGEC_SELDOM(c->addend && a->bias)) {
         if (a->m == 1u) { /* in the code that all shapes share, which is there already */
+            EDGEC_ADD_TAILS(add_tail, c->a, acc, 0, channel, count);
             scale_row(c, acc, 0, channel, count);
         } else {
             scale_rows(c, acc, (edgec_range){0, a->m}, channel, count);
@@ -356,7 +368,9 @@ EDGEC_INLINE void scale_channels(const edgec_neureka_call *c, const int32_t *acc
 #endif
     EDGEC_UNROLL_1
     for (uint32_t row = 0; row < a->m; row++) {
-        edgec_neureka_scale(c, acc + row * c->a->groups * a->tile, row, channel, count);
+        const int32_t *const sums = acc + row * c->a->groups * a->tile;
+        EDGEC_ADD_TAILS(edgec_neureka_add_tail, c->a, sums, row, channel, count);
+        edgec_neureka_scale(c, sums, row, channel, count);
     }
 }
 

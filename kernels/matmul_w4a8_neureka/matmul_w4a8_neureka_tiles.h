@@ -14,6 +14,7 @@
 #include "edgec_fork.h"
 #include "edgec_math.h"
 #include "matmul_w4a8_neureka.h"
+#include "matmul_w4a8_neureka_tail.h"
 #include "neureka_jobs.h"
 
 #define EDGEC_NEUREKA_LAST  128u /* channels that are not halved again */
@@ -42,13 +43,15 @@ typedef struct {
     uint32_t first;
     uint32_t groups;
     uint32_t line;
+    const int8_t *w_tail;
+    uint32_t tail;
 } edgec_neureka_args;
 
 _Static_assert(offsetof(edgec_neureka_args, acc) == offsetof(edgec_neureka_next, y) &&
                    offsetof(edgec_neureka_args, passes) == offsetof(edgec_neureka_next, passes),
                "arguments begin with a job");
 #define EDGEC_NEUREKA_BEGINS_WITH(type)                                                                      \
-    _Static_assert(offsetof(type, line) == offsetof(edgec_neureka_args, line), "other arguments come "       \
+    _Static_assert(offsetof(type, tail) == offsetof(edgec_neureka_args, tail), "other arguments come "       \
                                                                                "behind")
 
 /* Starts the first job of a single row. In a copy its step has done so already, before it starts transfers. */

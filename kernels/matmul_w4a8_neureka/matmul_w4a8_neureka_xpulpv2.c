@@ -56,6 +56,9 @@ EDGEC_INLINE void scale_apart(const edgec_matmul_w4a8_neureka_args *a, edgec_neu
         }
         edgec_neureka_list_meet(list, shape, core);
         if (!EDGEC_SELDOM(g.count == 0)) {
+            if (EDGEC_SELDOM(a->tail > 0)) {
+                add_tail(EDGEC_TAIL_OF(a, 0, channel, a->groups - 1u - left), g.acc, g.count);
+            }
             scale_group(&g, 2u * a->groups, unit);
         }
         if (left == 0) {
@@ -99,6 +102,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
         }
         edgec_neureka_list_meet(&list, &shape, core);
         if (!EDGEC_SELDOM(span.count == 0)) {
+            EDGEC_ADD_TAILS(add_tail, a, span.acc, 0, channel, span.count);
             scale_span(a->groups, a->tile, &span);
         }
         first += count;

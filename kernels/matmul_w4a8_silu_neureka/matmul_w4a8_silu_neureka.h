@@ -30,13 +30,15 @@ typedef struct {
     uint32_t n;
     uint32_t k;
     uint32_t group_size;
-    uint32_t tile;   /* channels at most, a multiple of 32 or all (n / 2) */
-    uint32_t first;  /* channels of the first tile: at most those, a multiple of 32 or all */
-    uint32_t groups; /* ceil(k / group_size) */
-    uint32_t line;   /* bytes of a channel's weights of a group */
-    int8_t *q;       /* [m][n / 2] */
-    float *scale;    /* [m][out_groups] */
-    int32_t *sums;   /* [m][out_groups]: sums of q, or NULL */
+    uint32_t tile;        /* channels at most, a multiple of 32 or all (n / 2) */
+    uint32_t first;       /* channels of the first tile: at most those, a multiple of 32 or all */
+    uint32_t groups;      /* ceil(k / group_size) */
+    uint32_t line;        /* bytes of a channel's weights of a group */
+    const int8_t *w_tail; /* [n][groups][tail], or NULL: as in matmul_w4a8_neureka.h */
+    uint32_t tail;
+    int8_t *q;     /* [m][n / 2] */
+    float *scale;  /* [m][out_groups] */
+    int32_t *sums; /* [m][out_groups]: sums of q, or NULL */
     uint32_t out_group;
 } edgec_matmul_w4a8_silu_neureka_args;
 

@@ -146,11 +146,9 @@ EDGEC_INLINE void widen_share(const edgec_matmul_w4a8_silu_neureka_args *a, uint
     }
 }
 
-/* A core's share of a tile: core 0 has fewer channels if it also starts jobs, of the tiles behind. */
+/* A core's share of a tile. starts: whether core 0 also starts jobs, of the tiles behind. */
 EDGEC_INLINE edgec_range tile_share(uint32_t count, int starts, uint32_t core, uint32_t n_cores) {
-    const uint32_t jobs = starts ? EDGEC_JOBS_AS_CHANNELS : 0u; /* as if core 0 had them in front */
-    const edgec_range mine = edgec_share(count + jobs, core, n_cores);
-    return (edgec_range){edgec_p_maxu(mine.begin, jobs) - jobs, edgec_p_maxu(mine.end, jobs) - jobs};
+    return share_behind(count, starts ? EDGEC_JOBS_AS_CHANNELS : 0u, core, n_cores);
 }
 
 /* Channels of a row from `channel` on, whose sums of gate begin at acc. */
@@ -158,6 +156,15 @@ EDGEC_INLINE edgec_gate_span gate_span_of(const edgec_matmul_w4a8_silu_neureka_a
                                           uint32_t row, uint32_t channel) {
     const float *w = widened(a) + channel;
     return (edgec_gate_span){acc, acc + a->m * a->tile, w, w + widened_step(a), a->y + row * a->n + channel};
+}
+
+/* The cores' inputs of those channels, of which there is at least one, for gate and for up. */
+EDGEC_INLINE void add_tails(const edgec_matmul_w4a8_silu_neureka_args *a, const int32_t *acc, uint32_t row,
+                            uint32_t channel, uint32_t count) {
+    if (EDGEC_SELDOM(a->tail > 0)) {
+        add_tail(EDGEC_TAIL_OF(a, row, channel, 0), acc, count);
+        add_tail(EDGEC_TAIL_OF(a, row, channel + a->n / 2u, 0), acc + a->m * a->tile, count);
+    }
 }
 #endif
 

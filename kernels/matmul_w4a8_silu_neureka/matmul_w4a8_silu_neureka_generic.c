@@ -11,9 +11,11 @@ EDGEC_INLINE void scale(const edgec_neureka_call *c, const edgec_neureka_tile *t
     const uint32_t count = mine.end - mine.begin, first = t->first + mine.begin;
     const size_t row_sums = a->groups * a->tile;
     for (uint32_t row = 0; row < a->m; row++) {
-        const int32_t *acc = t->acc + row * row_sums + mine.begin;
+        const int32_t *acc = t->acc + row * row_sums + mine.begin, *up_acc = acc + a->m * row_sums;
+        EDGEC_ADD_TAILS(edgec_neureka_add_tail, a, acc, row, first, count);
+        EDGEC_ADD_TAILS(edgec_neureka_add_tail, a, up_acc, row, c->width + first, count);
         edgec_neureka_scale(c, acc, row, first, count);
-        edgec_neureka_scale(c, acc + a->m * row_sums, row, c->width + first, count);
+        edgec_neureka_scale(c, up_acc, row, c->width + first, count);
         float *gate = a->y + (size_t)row * a->n + first, *up = gate + c->width;
         for (uint32_t i = 0; i < count; i++) {
             gate[i] = edgec_silu(gate[i]) * up[i];

@@ -142,6 +142,7 @@ EDGEC_INLINE void gate_groups(const edgec_matmul_w4a8_silu_neureka_args *a, edge
         for (;;) { /* the core's channels of each group */
             const uint32_t stop = edgec_p_minu(end, group_end);
             if (at < stop) {
+                add_tails(a, sums + at, 0, at, stop - at);
                 top = gate_times_up(gate_span_of(a, sums + at, 0, at), stop - at, unit, top);
                 at = stop;
             }

@@ -19,6 +19,7 @@ EDGEC_APART void scale_and_multiply(const edgec_matmul_w4a8_silu_neureka_args *a
                                          a->x_scale, a->bias ? a->bias + n : &nothing,
                                          a->y + n,   a->bias ? (uint32_t)sizeof(float) : 0u,
                                          count};
+        EDGEC_ADD_TAILS(add_tail, a, acc, 0, n, count);
         scale_span(groups, a->tile, &span);
         acc += groups * a->tile;
         n += width;
@@ -53,6 +54,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
         edgec_neureka_list_meet(&list, &shape, core);
         if (!EDGEC_SELDOM(mine.begin == mine.end)) {
             if (!EDGEC_SELDOM(!plain)) {
+                add_tails(a, span.gate_acc, 0, first + mine.begin, mine.end - mine.begin);
                 top = gate_times_up(span, mine.end - mine.begin, unit, top);
             } else {
                 scale_and_multiply(p->a, acc + mine.begin, first + mine.begin, mine.end - mine.begin);

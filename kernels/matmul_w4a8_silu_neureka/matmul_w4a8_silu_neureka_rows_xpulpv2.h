@@ -55,6 +55,7 @@ EDGEC_INLINE void by_channels(call *own, uint32_t core, uint32_t n_cores) {
         const edgec_range mine = edgec_share(t->count, core, n_cores);
         for (uint32_t row = 0; row < a->m && mine.begin < mine.end; row++) {
             const int32_t *acc = t->acc + row * a->tile + mine.begin;
+            add_tails(a, acc, row, t->first + mine.begin, mine.end - mine.begin);
             gate_times_up(gate_span_of(a, acc, row, t->first + mine.begin), mine.end - mine.begin,
                           a->x_scale[row] * F16_UNIT, 0);
         }
@@ -90,6 +91,7 @@ EDGEC_INLINE void by_rows(call *own, edgec_range rows, uint32_t core) {
             float *top = a->scale + units.begin + group;
             for (uint32_t row = rows.begin; row < rows.end; row++) {
                 const int32_t *acc = t->acc + row * a->tile + (channel - t->first);
+                add_tails(a, acc, row, channel, count);
                 *top = edgec_float(gate_times_up(gate_span_of(a, acc, row, channel), count,
                                                  a->x_scale[row] * F16_UNIT, edgec_bits(*top) << 1) >>
                                    1);

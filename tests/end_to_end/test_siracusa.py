@@ -75,6 +75,21 @@ def test_an_mlp_in_one_call(tmp_path: Path, objects: Path, bits: int, group: int
         assert found["mismatches"] == 0 and found["tensors"] > 200, leg
 
 
+@pytest.mark.parametrize(("group", "abi"), [(0, "zfinx"), (0, "f"), (256, "zfinx")])
+def test_inputs_behind_whole_blocks_by_the_cores(tmp_path: Path, objects: Path, group: int, abi: str) -> None:
+    """Of all matrices, a tied head and its look-up among them; of one group a row and of several."""
+    shape = {**WIDE, "hidden_dim": 256, "ffn_dim": 768, "head_dim": 64, "vocab_size": 400, "tied_embeddings": True}
+    source, recipe = tiny_models.checkpoint(tiny_models.config(**shape)), tiny_models.recipe(4, group)
+    target = cores_file(tmp_path / "t.toml", 8, abi)
+    artifact = tiny_models.built(source, tmp_path / "out", objects, target, made=recipe)
+    calls = [p.call for s in artifact.plan.programs["decode"].steps for p in s.phases if p.call]
+    found = {c.kernel: c.numbers["tail"] for c in calls if "tail" in c.numbers}
+    assert found.keys() == {"embed_neureka", "matmul_w4a8_neureka", "matmul_w4a8_silu_neureka"} and all(found.values())
+    for leg in ("simulator", "host", "rv32", "siracusa"):
+        legs = verify(artifact, [leg])["backends"][leg]
+        assert legs["mismatches"] == 0 and legs["tensors"] > 200, leg
+
+
 @pytest.mark.parametrize(("bits", "group", "form"), [(4, 252, "neureka"), (8, 64, "neureka_1x1")])
 def test_a_tied_head_on_the_accelerator(tmp_path: Path, objects: Path, bits: int, group: int, form: str) -> None:
     """Its constant is the table of tokens too."""

@@ -122,7 +122,9 @@ class BoardKernels:
                 places[p.name] = start, len(raw)
             words.append(struct.pack("<I", start))
         program = next(i for i, names in enumerate(PROGRAMS) if name in names)
-        header = struct.pack("<6I", PROGRAMS[program].index(name), len(params), pointers, streamed, len(near), len(far))
+        header = struct.pack(
+            "<2I2Q2I", PROGRAMS[program].index(name), len(params), pointers, streamed, len(near), len(far)
+        )
         order = list(reversed(range(self.cores)))
         board = self.boards.pop(program, None)
         if board is None:

@@ -6,7 +6,7 @@
  */
 #include "hal.h"
 
-#define WORDS      32u
+#define WORDS      64u
 #define NEAR_BYTES 163840u
 #define FAR_BYTES  1048576u
 #define NONE       0xFFFFFFFFu
@@ -22,8 +22,8 @@ __attribute__((section(".edgec.TILE"), aligned(32))) uint8_t far_arena[FAR_BYTES
 typedef struct {
     uint32_t kernel;
     uint32_t words;
-    uint32_t pointers; /* a bit a word */
-    uint32_t streamed;
+    uint64_t pointers; /* a bit a word */
+    uint64_t streamed;
     uint32_t near_bytes;
     uint32_t far_bytes;
 } header;

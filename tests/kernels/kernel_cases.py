@@ -20,7 +20,7 @@ from attention_cases import (
 from case_values import Args, Rng, activations, f32, floats, integer, junk
 from neureka_cases import NEUREKA_CASES
 
-from edgec.ops import matmul_w4a8_neureka as neureka
+from edgec.neureka import matrix
 from edgec.ops.matmul_w4a8 import sum_groups
 from edgec.ops.matmul_w4a8_nm import WIDTHS, kernel_name, random_mask
 from edgec.ops.rope import ONE, table
@@ -225,17 +225,25 @@ def embed(rng: Rng) -> Args:
 
 
 def embed_encoded(mode: str) -> Callable[[Rng], Args]:
-    """Gathered rows of one group of an encoded table: groups of whole blocks or one of any size."""
-    step = neureka.STEP[mode]
+    """Gathered rows of one group of an encoded table: groups of whole blocks or one of any size.
+
+    The last weights of such a one may be the cores'.
+    """
+    step = matrix.STEP[mode]
 
     def case(rng: Rng) -> Args:
         m, bits = integer(rng, 1, 4), integer(rng, 2, 8) if mode == "3x3" else 8
         size = step * integer(rng, 1, 2) if rng.random() < 0.5 else integer(rng, 1, 600)
-        groups = integer(rng, 1, 3) if size % step == 0 else 1
+        size = matrix.WORD * integer(rng, 64, 150) if mode == "3x3" and rng.random() < 0.4 else size
+        groups = integer(rng, 1, 3) if size % step == 0 or (mode == "3x3" and rng.random() < 0.4) else 1
         group, k = integer(rng, 0, groups - 1), groups * size
         u = rng.integers(0, 2**bits, size=(m, size)).astype(np.uint8)
+        tail = matrix.tail_of(size, size, mode) if rng.random() < 0.8 else 0
+        w, _ = matrix.encode_with_tail(u, bits, size, tail, mode)
         return {
-            "w": neureka.encode(u, bits, size, mode).reshape(-1),
+            "w": w.reshape(-1),
+            "w_tail": rng.integers(-128, 128, size=m * groups * tail).astype(np.int8) if tail else None,
+            "tail": tail,
             "w_scale": (rng.normal(size=m * groups) * 10.0 ** rng.integers(-7, 2)).astype(np.float16),
             "y": junk(rng, m * k + 3, f32),
             **{"m": m, "k": k, "bits": bits, "group_size": size + (groups == 1) * integer(rng, 0, 1), "group": group},

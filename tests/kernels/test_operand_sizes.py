@@ -77,6 +77,7 @@ def test_the_twin_needs_no_more_and_no_less(name: str) -> None:
             except (ValueError, IndexError):
                 needed.add(operand)
     operands = {p.name for p in kernel(name).params if p.is_pointer}
+    operands -= {"w_tail"} if name.endswith("_1x1") else set()  # whose inputs are all the accelerator's
     assert needed == {o for o in operands if kernel_module(name) not in UNFOLLOWED.get(o, ())}
 
 

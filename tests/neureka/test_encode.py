@@ -112,7 +112,7 @@ def test_refusals() -> None:
         encode_3x3(_weights(8, 2, 9), 9)
     with pytest.raises(JobError, match="below 16, not"):
         encode_1x1(np.full((1, 32), 16, np.uint8), 4)
-    with pytest.raises(JobError, match="multiple of 252 inputs, or all 600; not 300"):
-        encode_3x3(_weights(4, 2, 600), 4, 300)
+    with pytest.raises(JobError, match="multiple of 252 inputs, or all 600; not 250"):
+        encode_3x3(_weights(4, 2, 600), 4, 250)
     with pytest.raises(JobError, match="multiple of 32 inputs"):
         encode_1x1(_weights(4, 2, 600), 4, 40)

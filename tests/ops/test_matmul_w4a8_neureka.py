@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from encoded_codes import codes_of
 from op_laws import check_refuses, check_rows, check_types, examples, run
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.encode import decode_1x1, decode_3x3
+from edgec.neureka.matrix import encode, encode_with_tail, suits, tail_of
 from edgec.ops import find
 from edgec.ops.matmul_w4a8 import bits_of, sum_groups
-from edgec.ops.matmul_w4a8_neureka import encode, mode_of, suits
-from edgec.ops.op import TypeRuleError
-from edgec.packing import n_groups, pack
+from edgec.ops.op import Attrs, TypeRuleError
+from edgec.packing import pack
 
 NAMES = [*(f"matmul_w{bits}a8_neureka" for bits in range(2, 9)), "matmul_w8a8_neureka_1x1"]
 
@@ -38,14 +38,53 @@ def test_rows(name: str) -> None:
 def test_it_is_the_cores_matmul(name: str) -> None:
     for op, example in examples(name):
         i, bits = example.inputs, bits_of(name)
-        k, size = (int(example.attrs[key]) for key in ("k", "group_size"))
-        n = i["w"].shape[0] // n_groups(k, size)
-        decode = decode_1x1 if mode_of(name) == "1x1" else decode_3x3
-        codes = decode(i["w"].reshape(-1), bits, n, k, size)
+        size = int(example.attrs["group_size"])
         inputs = {r: i[r] for r in ("x", "x_scale", "w_scale", "bias", "addend") if r in i}
-        inputs |= {"w": pack(codes, bits, size), "x_sums": sum_groups(i["x"], size)}
+        inputs |= {"w": pack(codes_of(name, bits, example), bits, size), "x_sums": sum_groups(i["x"], size)}
         want = find(name.partition("_neureka")[0]).reference(inputs, dict(example.attrs), 0)["y"]
         assert run(op, example)["y"].tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_some_examples_leave_inputs_to_the_cores(name: str) -> None:
+    assert any("w_tail" in example.inputs for _, example in examples(name)) == (not name.endswith("_1x1"))
+
+
+@pytest.mark.parametrize(
+    ("k", "group_size", "mode", "tail"),
+    [
+        (256, 256, "3x3", 4),
+        (256, 999, "3x3", 4),
+        (768, 768, "3x3", 12),
+        (504, 504, "3x3", 0),
+        (64, 64, "3x3", 0),  # less than a block
+        (258, 258, "3x3", 0),  # not of whole words
+        (756, 252, "3x3", 0),  # groups of a block
+        (768, 256, "3x3", 4),
+        (512, 128, "3x3", 0),
+        (256, 256, "1x1", 0),
+    ],
+)
+def test_inputs_behind_whole_blocks(k: int, group_size: int, mode: str, tail: int) -> None:
+    assert tail_of(k, group_size, mode) == tail
+
+
+def test_the_cores_inputs_are_those_of_the_matrix() -> None:
+    op, u = find("matmul_w4a8_neureka"), np.full((3, 260), 9, np.uint8)
+    w, w_tail = encode_with_tail(u, 4, 260, 8)
+    assert w_tail is not None and w_tail.tolist() == [[1] * 8] * 3
+    assert w.shape == (3, 128)  # a block of four lines of 32 bytes
+    types = {role: TensorType(a.shape, kind) for role, a, kind in (("w", w, "u8"), ("w_tail", w_tail, "i8"))}
+    types |= {
+        "x": TensorType((1, 260), "i8"),
+        "x_scale": TensorType((1, 1), "f32"),
+        "w_scale": TensorType((3, 1), "f16"),
+    }
+    attrs: Attrs = {"k": 260, "group_size": 260}
+    assert op.infer(types, attrs)["y"].shape == (1, 3)
+    for shape, kind in (((3, 4), "i8"), ((2, 8), "i8"), ((3, 8), "u8")):
+        with pytest.raises(TypeRuleError, match=r"w_tail .* is not i8\[3x8\]"):
+            op.infer(types | {"w_tail": TensorType(shape, kind)}, attrs)
 
 
 def test_a_known_value() -> None:
@@ -63,7 +102,7 @@ def test_a_known_value() -> None:
 
 @pytest.mark.parametrize(
     ("k", "group_size", "fits"),
-    [(64, 64, True), (64, 252, True), (64, 32, False), (504, 252, True), (576, 252, False), (756, 504, False)],
+    [(64, 64, True), (64, 252, True), (64, 32, True), (504, 252, True), (576, 252, False), (756, 504, False)],
 )
 def test_groups_are_jobs(k: int, group_size: int, fits: bool) -> None:
     assert suits(k, group_size) == fits
@@ -72,5 +111,7 @@ def test_groups_are_jobs(k: int, group_size: int, fits: bool) -> None:
 def test_a_group_that_is_no_job_is_refused() -> None:
     op = find("matmul_w4a8_neureka")
     types = {"x": TensorType((1, 64), "i8"), "w": TensorType((4, 128), "u8")}
-    with pytest.raises(TypeRuleError, match="groups of 32 of 64 inputs are no multiple of 252"):
-        op.infer(types, {"k": 64, "group_size": 32})
+    with pytest.raises(TypeRuleError, match="groups of 48 of 64 inputs are not alike"):
+        op.infer(types, {"k": 64, "group_size": 48})
+    with pytest.raises(TypeRuleError, match="groups of 16 of 64 inputs are not alike and of a multiple of 32"):
+        find("matmul_w8a8_neureka_1x1").infer(types, {"k": 64, "group_size": 16})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from encoded_codes import codes_of
 from op_laws import check_refuses, check_types, examples, run
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.ops import find
 from edgec.ops.matmul_w4a8 import bits_of, sum_groups
-from edgec.ops.matmul_w4a8_neureka import mode_of
-from edgec.packing import n_groups, pack
+from edgec.packing import pack
 
 NAMES = [*(f"matmul_w{bits}a8_silu_neureka" for bits in range(2, 9)), "matmul_w8a8_silu_neureka_1x1"]
 
@@ -26,11 +25,10 @@ def test_types(name: str) -> None:
 def test_it_is_the_three_ops(name: str) -> None:
     for op, example in examples(name):
         i, bits = example.inputs, bits_of(name)
-        k, size = (int(example.attrs[key]) for key in ("k", "group_size"))
-        n = i["w"].shape[0] // n_groups(k, size)
-        decode = decode_1x1 if mode_of(name) == "1x1" else decode_3x3
+        size = int(example.attrs["group_size"])
+        n = i["w_scale"].shape[0]
         inputs = {r: i[r] for r in ("x", "x_scale", "w_scale", "bias") if r in i}
-        inputs |= {"w": pack(decode(i["w"].reshape(-1), bits, n, k, size), bits, size)}
+        inputs |= {"w": pack(codes_of(name, bits, example), bits, size)}
         inputs |= {"x_sums": sum_groups(i["x"], size)}
         y = find(f"matmul_w{bits}a8").reference(inputs, dict(example.attrs), 0)["y"]
         v = find("silu_mul").reference({"gate": y[:, : n // 2], "up": y[:, n // 2 :]}, {}, 0)["y"]

@@ -7,6 +7,7 @@ from functools import partial
 
 from edgec.memory.plan import Number, rows_of_part
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
+from edgec.memory.tiling.matmul_w4a8_neureka import tail_of_step
 from edgec.memory.tiling.step import StepContext
 
 
@@ -23,13 +24,16 @@ def _calls(step: StepContext, workspace: Workspace) -> list[Tile]:
     line, name = step.type("w").row_bytes, step.node.name
     size = step.attr("k") // groups
     scales = Load(step.home("w_scale"), step.type("w_scale").row_bytes, rows, "token", f"{name}.w_scale_rows")
-    numbers: dict[str, Number] = {"m": rows, "factor": float(step.node.attrs.get("factor", 1.0))}
+    tail, tails = tail_of_step(step), None
+    if tail:
+        tails = Load(step.home("w_tail"), step.type("w_tail").row_bytes, rows, "token", f"{name}.w_tail_rows")
+    numbers: dict[str, Number] = {"m": rows, "tail": tail, "factor": float(step.node.attrs.get("factor", 1.0))}
     numbers |= {key: step.attr(key) for key in ("k", "bits", "group_size")}
     tiles = []
     for group in range(groups):
         part = table.part(group * vocabulary * line, vocabulary * line)
         columns = step.home("y").part(4 * group * size, (y.shape[0] - 1) * y.row_bytes + 4 * size)
         w = Load(part, line, rows, "token", rows_of_part(f"{name}.w_rows", group))
-        operands: dict[str, Operand] = {"w": w, "w_scale": scales, "y": columns}
+        operands: dict[str, Operand] = {"w": w, "w_scale": scales, "y": columns, "w_tail": tails}
         tiles.append(Tile(step.node.op, operands, {**numbers, "group": group}))
     return tiles

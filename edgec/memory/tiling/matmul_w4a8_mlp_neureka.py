@@ -11,7 +11,8 @@ from functools import partial
 from edgec.cost.neureka_mlp import mlp_cycles
 from edgec.memory.plan import Number
 from edgec.memory.streaming import Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12
+from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tail_of_step
+from edgec.memory.tiling.matmul_w4a8_silu_neureka import LOADED
 from edgec.memory.tiling.step import StepContext
 from edgec.neureka.engine import COUT
 from edgec.ops.matmul_w4a8_mlp_neureka import down_numbers, parts_of
@@ -40,7 +41,7 @@ def sizes(step: StepContext) -> list[Sizes]:
     for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in (*PARTS_OF_12, 7)}):
         best: list[tuple[float, Sizes]] = []
         for first in sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True):
-            gated = call_numbers(parts_of(name)[0], PARTS * width, k, group_size, tile, first)
+            gated = call_numbers(parts_of(name)[0], PARTS * width, k, group_size, tile, first, tail_of_step(step))
             for down in downs:
                 numbers = {**gated, **down, "out_group": out_group}
                 best.append((mlp_cycles(unit, cores, name, {**numbers, "m": 1}), numbers))
@@ -53,8 +54,7 @@ def sizes(step: StepContext) -> list[Sizes]:
 def _call(step: StepContext, numbers: Sizes, workspace: Workspace) -> list[Tile]:
     name, width, n = step.node.name, numbers["n"] // PARTS, numbers["down_n"]
     groups, out_groups = numbers["groups"], n_groups(width, numbers["out_group"])
-    loaded = ("x", "x_scale", "w_scale", "bias", "down_scale", "addend")
-    operands: dict[str, Operand] = {role: step.fetch(role) for role in loaded}
+    operands: dict[str, Operand] = {role: step.fetch(role) for role in (*LOADED, "down_scale", "addend")}
     operands |= {role: step.home(role) for role in ("w", "down_w")} | {"y": step.deliver("y")}
     scratch = {
         "acc": slots(width, numbers["tile"], numbers["first"]) * PARTS * groups * numbers["tile"] * 4,

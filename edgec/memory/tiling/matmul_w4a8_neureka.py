@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from edgec.cost.neureka import matmul_cycles
-from edgec.memory.plan import Number
 from edgec.memory.streaming import NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
 from edgec.neureka.engine import COUT
@@ -33,26 +32,31 @@ def tiles(
     """Channels of tiles and of the first one, of `width`: fastest of m rows first. more: other numbers of the call."""
     unit = step.target.accelerator("neureka")
     assert unit is not None  # else nothing is encoded for it
-    k, group_size = step.attr("k"), step.attr("group_size")
+    k, group_size, tail = step.attr("k"), step.attr("group_size"), tail_of_step(step)
     found: list[tuple[float, int, int]] = []
     for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in parts_of_12}):
         firsts = sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True)
-        numbers = [call_numbers(step.node.op, n, k, group_size, tile, first) | {"m": m} | more for first in firsts]
-        costs = [matmul_cycles(unit, step.target.engines[0], step.node.op, choice) for choice in numbers]
+        calls = [call_numbers(step.node.op, n, k, group_size, tile, first, tail) for first in firsts]
+        costs = [matmul_cycles(unit, step.target.engines[0], step.node.op, c | {"m": m} | more) for c in calls]
         best = min(range(len(firsts)), key=costs.__getitem__)
         if not found or costs[best] < found[-1][0]:
             found.append((costs[best], tile, firsts[best]))
     return [(tile, first) for _, tile, first in reversed(found)]
 
 
+def tail_of_step(step: StepContext) -> int:
+    """A group's inputs that the cores multiply."""
+    return step.type("w_tail").shape[1] // step.type("w_scale").shape[1] if step.has("w_tail") else 0
+
+
 def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> list[Tile]:
     y, k, group_size = step.type("y"), step.attr("k"), step.attr("group_size")
     if not step.resident("y") and y.shape[0] > 1:
         raise NoRoom(step.target.compute, y.nbytes, 0)  # many rows of a result that lies elsewhere: not planned
-    operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "w_scale", "bias", "addend")}
+    loaded = ("x", "x_scale", "w_scale", "bias", "w_tail", "addend")
+    operands: dict[str, Operand] = {role: step.fetch(role) for role in loaded}
     size = slots(y.shape[1], tile, first) * y.shape[0] * n_groups(k, group_size) * tile * 4
     operands |= {"w": step.home("w"), "y": step.deliver("y")}
     operands["acc"] = workspace.allocate(f"{step.node.name}.acc", size, "scratch")
-    numbers: dict[str, Number] = {**call_numbers(step.node.op, y.shape[1], k, group_size, tile, first)}
-    numbers["m"] = step.rows("x")
-    return [Tile(step.node.op, operands, numbers)]
+    numbers = call_numbers(step.node.op, y.shape[1], k, group_size, tile, first, tail_of_step(step))
+    return [Tile(step.node.op, operands, {**numbers, "m": step.rows("x")})]

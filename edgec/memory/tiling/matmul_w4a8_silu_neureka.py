@@ -7,11 +7,13 @@ from functools import partial
 
 from edgec.memory.plan import Number
 from edgec.memory.streaming import Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tiles
+from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tail_of_step, tiles
 from edgec.memory.tiling.step import StepContext
 from edgec.ops.matmul_w4a8_neureka import call_numbers, slots
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
+
+LOADED = ("x", "x_scale", "w_scale", "bias", "w_tail")
 
 
 def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]:
@@ -24,10 +26,11 @@ def candidates(step: StepContext) -> Iterator[Callable[[Workspace], list[Tile]]]
 
 def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> list[Tile]:
     (m, width), k, group_size = step.type("q").shape, step.attr("k"), step.attr("group_size")
-    operands: dict[str, Operand] = {role: step.fetch(role) for role in ("x", "x_scale", "w_scale", "bias")}
+    operands: dict[str, Operand] = {role: step.fetch(role) for role in LOADED}
     operands |= {role: step.deliver(role) for role in ("q", "scale", "sums")} | {"w": step.home("w")}
     size = slots(width, tile, first) * PARTS * m * n_groups(k, group_size) * tile * 4
     operands["acc"] = workspace.allocate(f"{step.node.name}.acc", size, "scratch")
     operands["y"] = workspace.allocate(f"{step.node.name}.y", m * PARTS * width * 4, "scratch")
-    numbers: dict[str, Number] = {**call_numbers(step.node.op, PARTS * width, k, group_size, tile, first)}
-    return [Tile(step.node.op, operands, numbers | {"m": step.rows("x"), "out_group": step.attr("out_group")})]
+    sizes = call_numbers(step.node.op, PARTS * width, k, group_size, tile, first, tail_of_step(step))
+    numbers: dict[str, Number] = {**sizes, "m": step.rows("x"), "out_group": step.attr("out_group")}
+    return [Tile(step.node.op, operands, numbers)]

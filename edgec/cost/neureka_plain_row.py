@@ -7,6 +7,7 @@ a tile than the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Fitted as the numbers of edgec/cost/neureka.py. Before the barrier a tile and a channel of it, behind it the same.
@@ -17,6 +18,7 @@ TAIL_BEHIND, TAIL_TILE, TAIL_CHANNEL, TAIL_WORD, TAIL_ROW = 2.0, 120, 4.0, 2.5, 
 # Core 0 then sets the pace, also where it else waits for the engine: before the first tile, and to start another one.
 TAIL_FIRST, TAIL_START = 160, 45
 STARTS = 6  # channels of a tile that core 0 then leaves to others
+UNITS = 32  # channels of a core whose products there is room for; with more, the others' are found behind the barrier
 
 
 @dataclass
@@ -27,6 +29,7 @@ class PlainRow:
     words: int
     others: float = 0.0  # when the cores but core 0 have done the last tile
     shares: tuple[int, int] = (0, 0)  # channels of the tile: core 0's, another one's
+    late: Sequence[float] = (0.0, 0.0)  # cycles before the barrier that are left for behind it, of the same
 
     def before(self, clock: float, size: int, last: bool) -> float:
         """Core 0's clock when all cores have met for the next tile, of so many channels, but for the engine."""
@@ -34,14 +37,18 @@ class PlainRow:
         most = -(-(size + starts) // self.cores)
         self.shares = max(0, most - starts), most
         each, apart = READY, SHARE
+        ready = self.shares
         if self.words > 1:
             each, apart = each + TAIL_CHANNEL + TAIL_WORD * self.words, apart + TAIL_TILE
+            ready = min(self.shares[0], UNITS), min(most, UNITS)
+        self.late = [each * (share - found) for share, found in zip(self.shares, ready, strict=True)]
         if self.words:
             clock += TAIL_FIRST if not self.others else 0 if last else TAIL_START
-        return max(clock + apart + each * self.shares[0], self.others + apart + each * most if self.others else 0.0)
+        return max(clock + apart + each * ready[0], self.others + apart + each * ready[1] if self.others else 0.0)
 
     def behind(self, clock: float) -> float:
         """Core 0's clock when it has scaled the tile, for which all met at `clock`; behind the last one all have."""
-        own, other = (SCALING + (CHANNEL + (TAIL_BEHIND if self.words else 0)) * share for share in self.shares)
+        channel = CHANNEL + (TAIL_BEHIND if self.words else 0)
+        own, other = (SCALING + channel * share + late for share, late in zip(self.shares, self.late, strict=True))
         self.others = clock + other
         return clock + own

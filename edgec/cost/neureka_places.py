@@ -90,7 +90,7 @@ def _row(name: str, inputs: int, count: int) -> Jobs:
 def _attention_jobs(numbers: Mapping[str, int | float]) -> tuple[Jobs, ...]:
     """As edgec_scores_by_engine, in kernels/attention_neureka/attention_neureka_scores_xpulpv2.h."""
     heads, kv, d, pos, cores = (int(numbers[key]) for key in ("n_heads", "n_kv_heads", "head_dim", "pos", "cores"))
-    if attention_neureka.form(heads, d, pos, cores) != "engine":
+    if attention_neureka.form(heads, kv, d, pos, cores) != "engine":
         return ()
     lines, odd = divmod(pos + 1, PIXELS)
     return ((Shape(PIXELS_OF, kv * d, heads), 1 + (lines > FIRST + PIXELS) + (odd > 0)),)

@@ -20,18 +20,21 @@ from edgec.ops import attention
 from edgec.ops.attention_work import whole_work
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 
-TOGETHER = 3  # heads with the same keys and values: with fewer, the values take most of the time
-FILLED_TOGETHER = 2  # the same of heads that fill the cores
-FILLED_ELEMENTS = 16  # of such a head: with fewer, scores take little of the time
-FILLED_KEYS = 256  # elements of a position's keys: with more, the queries take long to encode
+TOGETHER = 2  # heads with the same keys and values: with fewer, the values take most of the time
+MANY = 3  # of them that share cores' work on values well
+ELEMENTS = 16  # of heads that are not so many, or fill the cores: with fewer, scores take little of the time
+FILLED_KEYS = 256  # elements of a position's keys there: with more, the queries take long to encode
+KEYS = 320  # the same of heads that are not so many and do not fill the cores
 
 
 def suits(heads: int, kv_heads: int, head_dim: int, cores: int) -> bool:
     """Whether it is for such heads: some have the same keys, and they leave cores over or their scores take long."""
+    if head_dim % 4 or heads < TOGETHER * kv_heads:
+        return False
     if cores > 1 and heads % cores == 0 and heads < 4 * cores:
-        enough = head_dim >= FILLED_ELEMENTS and kv_heads * head_dim <= FILLED_KEYS
-        return head_dim % 4 == 0 and enough and heads >= FILLED_TOGETHER * kv_heads
-    return attention.splits(heads, cores) and head_dim % 4 == 0 and heads >= TOGETHER * kv_heads
+        return head_dim >= ELEMENTS and kv_heads * head_dim <= FILLED_KEYS
+    many = heads >= MANY * kv_heads
+    return attention.splits(heads, cores) and (many or (head_dim >= ELEMENTS and kv_heads * head_dim <= KEYS))
 
 
 def line_bytes(kv_heads: int, head_dim: int) -> int:
@@ -44,21 +47,22 @@ def row_length(heads: int) -> int:
     return -(-heads // 8) * 8
 
 
-def form(heads: int, head_dim: int, pos: int, cores: int) -> str:
+def form(heads: int, kv_heads: int, head_dim: int, pos: int, cores: int) -> str:
     """How cores share the heads of a row: engine, or attention's teams or words."""
-    left = heads % cores
+    left, many = heads % cores, heads >= MANY * kv_heads
     teams = 2 * left <= cores
-    if teams and left:
+    if teams and left and many:
         engine = pos * head_dim >= 320 * cores
-    else:
-        engine = pos * (head_dim + 16) >= (440 if left else 850) * cores
+    else:  # cores share heads that are few, or left over, well
+        pairs = 560 if not teams else 1000 if heads == left else 680
+        engine = pos * (head_dim + 16) >= (850 if not left else 440 if many else pairs) * cores
     return "words" if pos < cores else "engine" if engine else "teams" if teams else "words"
 
 
 def first_position(numbers: Mapping[str, Any]) -> int:
     """The position from which on the engine multiplies scores of a call."""
-    heads, d, cores = (int(numbers[key]) for key in ("n_heads", "head_dim", "cores"))
-    return next(pos for pos in count() if form(heads, d, pos, cores) == "engine")
+    heads, kv, d, cores = (int(numbers[key]) for key in ("n_heads", "n_kv_heads", "head_dim", "cores"))
+    return next(pos for pos in count() if form(heads, kv, d, pos, cores) == "engine")
 
 
 def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
@@ -100,7 +104,7 @@ def example(rng: np.random.Generator) -> Example:
 def work(a: dict[str, Any]) -> Work:
     """Attention's of one row, in the kernel's form."""
     heads, kv, d, pos, cores = (int(a[key]) for key in ("n_heads", "n_kv_heads", "head_dim", "pos", "cores"))
-    return whole_work(1, heads, kv, d, pos, cores, 1, form(heads, d, pos, cores))
+    return whole_work(1, heads, kv, d, pos, cores, 1, form(heads, kv, d, pos, cores))
 
 
 _WHOLE = next(kernel for kernel in attention.KERNELS if kernel.name == "attention")

@@ -49,6 +49,7 @@ ENGINE = (940.0, 124.0, 402.0)
 ENGINE_POSITION, ENGINE_PRODUCT, ENGINE_JOB = 24.7, 0.554, 200.0
 FIRST = 12  # EDGEC_FIRST_LINES of the kernel
 ENGINE_PAIRS, ENGINE_REST = 80.0, 2565.0  # code of two heads with the same values, and of one or two beside three
+ENGINE_SPLIT = (-200.0, 0.3, 0.15)  # more of two that do not fill the cores: of all, a position, an element of one
 APART, TOGETHER = (14.0, 1.8), (16.0, 1.0)
 
 
@@ -146,6 +147,9 @@ def _engine(heads: int, kv_heads: int, head_dim: int, seen: int, cores: int) -> 
     total += heads * seen / cores * (ENGINE_POSITION + ENGINE_PRODUCT * head_dim)
     group = heads // kv_heads
     total += 0.0 if group % 3 == 0 else ENGINE_PAIRS if group < 3 else ENGINE_REST
+    if group == 2 and heads % cores:
+        fixed, position, product = ENGINE_SPLIT
+        total += fixed + heads * seen / cores * (position + product * head_dim)
     return total - _counted(heads, head_dim, seen, cores)
 
 

@@ -143,7 +143,8 @@ def _by_engine(graph: Graph, node: Node, cores: int) -> Node:
         return node
     heads, kv, d = (int(node.attrs[key]) for key in ("n_heads", "n_kv_heads", "head_dim"))
     last = graph.type_of(node.inputs["k_cache"]).shape[0] - 1
-    pays = attention_neureka.suits(heads, kv, d, cores) and attention_neureka.form(heads, d, last, cores) == "engine"
+    suits = attention_neureka.suits(heads, kv, d, cores)
+    pays = suits and attention_neureka.form(heads, kv, d, last, cores) == "engine"
     return replace(node, op="attention_neureka") if pays else node
 
 

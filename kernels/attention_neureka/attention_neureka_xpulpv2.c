@@ -20,10 +20,12 @@ void edgec_attention_neureka(const edgec_attention_neureka_args *args, uint32_t 
     (void)n_cores;
     EDGEC_KNOWN(edgec_attention_args, a, edgec_attention_of(args));
     /* As `form` in edgec/ops/attention_neureka.py. */
-    const uint32_t left = a->n_heads % a->cores, teams = 2u * left <= a->cores;
-    const uint32_t engine = teams && left > 0
-                                ? a->pos * a->head_dim >= 320u * a->cores
-                                : a->pos * (a->head_dim + 16u) >= (left > 0 ? 440u : 850u) * a->cores;
+    const uint32_t left = a->n_heads % a->cores, teams = 2u * left <= a->cores,
+                   many = a->n_heads >= 3u * a->n_kv_heads;
+    const uint32_t pairs = !teams ? 560u : left == a->n_heads ? 1000u : 680u;
+    const uint32_t least = left == 0 ? 850u : many ? 440u : pairs;
+    const uint32_t engine = teams && left > 0 && many ? a->pos * a->head_dim >= 320u * a->cores
+                                                      : a->pos * (a->head_dim + 16u) >= least * a->cores;
     hal_kernel members = edgec_attention_words;
     if (a->pos >= a->cores && engine) { /* there are six positions */
         members = edgec_attention_engine;

@@ -31,6 +31,21 @@ MEASURED = [
     (9, 3, 28, 101, 9044),
     (9, 3, 28, 118, 10112),
 ]
+PAIRS = [  # of two heads with the same keys that do not fill the cores
+    (4, 2, 64, 127, 8402),
+    (4, 2, 64, 255, 13378),
+    (2, 1, 128, 127, 7493),
+    (2, 1, 128, 255, 11888),
+    (6, 3, 48, 63, 8037),
+    (6, 3, 48, 255, 17560),
+    (10, 5, 64, 95, 15844),
+    (10, 5, 64, 255, 31426),
+    (12, 6, 32, 127, 14994),
+    (12, 6, 32, 255, 24086),
+    (12, 6, 16, 255, 18099),
+    (4, 2, 32, 255, 9316),
+]
+SHAPES = ((9, 3, 28), (9, 3, 64), (15, 5, 16), (8, 4, 16), (8, 2, 64), (16, 8, 32), (4, 2, 64), (6, 3, 48), (12, 6, 32))
 
 
 def numbers(heads: int, kv: int, d: int, pos: int) -> dict[str, float]:
@@ -44,12 +59,18 @@ def test_steps_of_tokens(heads: int, kv: int, d: int, pos: int, measured: int) -
     assert 0.95 < predicted / measured < 1.05
 
 
+@pytest.mark.parametrize(("heads", "kv", "d", "pos", "measured"), PAIRS)
+def test_steps_of_tokens_of_pairs(heads: int, kv: int, d: int, pos: int, measured: int) -> None:
+    predicted = call_cycles(load_target("siracusa"), "attention_neureka", numbers(heads, kv, d, pos))
+    assert 0.92 < predicted / measured < 1.08
+
+
 def test_the_engine_is_taken_where_it_is_no_slower() -> None:
     """Beside attention by the cores alone: at the first such position, and at a late one."""
     target = load_target("siracusa")
-    for heads, kv, d in ((9, 3, 28), (9, 3, 64), (15, 5, 16), (8, 4, 16), (8, 2, 64), (16, 8, 32)):
+    for heads, kv, d in SHAPES:
         first = first_position(numbers(heads, kv, d, 0))
-        assert form(heads, d, first - 1, 8) != "engine"
+        assert form(heads, kv, d, first - 1, 8) != "engine"
         for pos, worth in ((first, 1.0), (255, 0.98)):
             by_engine, by_cores = (
                 call_cycles(target, name, numbers(heads, kv, d, pos)) for name in ("attention_neureka", "attention")

@@ -38,13 +38,22 @@ def test_heads_that_fill_the_cores() -> None:
 
 
 def test_late_positions_are_the_engines() -> None:
-    numbers = {"n_heads": 9, "head_dim": 28, "cores": 8}
+    numbers = {"n_heads": 9, "n_kv_heads": 3, "head_dim": 28, "cores": 8}
     first = first_position(numbers)
-    assert first == 92 and form(9, 28, first, 8) == "engine"
-    assert [form(9, 28, pos, 8) for pos in (0, 7, 8, first - 1)] == ["words", "words", "teams", "teams"]
-    assert [form(8, 16, pos, 8) for pos in (7, 8, 212, 213)] == ["words", "teams", "teams", "engine"]
-    assert first_position({"n_heads": 8, "head_dim": 64, "cores": 8}) == 85
-    assert all(form(heads, d, pos, 8) != "engine" for heads in (3, 9, 15) for d in (4, 1040) for pos in range(6))
+    assert first == 92 and form(9, 3, 28, first, 8) == "engine"
+    assert [form(9, 3, 28, pos, 8) for pos in (0, 7, 8, first - 1)] == ["words", "words", "teams", "teams"]
+    assert [form(8, 4, 16, pos, 8) for pos in (7, 8, 212, 213)] == ["words", "teams", "teams", "engine"]
+    assert first_position({"n_heads": 8, "n_kv_heads": 2, "head_dim": 64, "cores": 8}) == 85
+    assert all(
+        form(heads, heads // 3, d, pos, 8) != "engine" for heads in (3, 9, 15) for d in (4, 1040) for pos in range(6)
+    )
+
+
+def test_two_heads_with_the_same_keys_that_do_not_fill_the_cores() -> None:
+    assert suits(4, 2, 64, 8) and suits(10, 5, 64, 8) and suits(6, 3, 48, 8)
+    assert not suits(4, 2, 12, 8) and not suits(10, 5, 68, 8) and not suits(9, 9, 64, 8)
+    first = {h: first_position({"n_heads": h, "n_kv_heads": h // 2, "head_dim": 64, "cores": 8}) for h in (4, 6, 10)}
+    assert first == {4: 100, 6: 56, 10: 68}  # cores share heads that are few, or left over, well
 
 
 def test_room_for_the_engine() -> None:

@@ -31,7 +31,7 @@ from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
 from edgec.target import load_target
 
-FORMAT = "edgec-build/1"
+FORMAT = "edgec-build/2"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,7 @@ from edgec.ir.graph import DTYPES
 from edgec.memory.plan import Call, Extent, evaluate
 from edgec.neureka import matrix
 from edgec.neureka.engine import COUT
-from edgec.ops import (
-    attention_neureka,
-    kernel,
-    kernel_module,
-    matmul_w4a8_mlp_neureka,
-    matmul_w4a8_neureka,
-)
+from edgec.ops import attention_neureka, kernel, kernel_module, matmul_w4a8_mlp_neureka, matmul_w4a8_neureka
 from edgec.ops.matmul_w4a8 import bits_of
 from edgec.packing import n_groups, row_bytes
 from edgec.packing_nm import place_bytes, units

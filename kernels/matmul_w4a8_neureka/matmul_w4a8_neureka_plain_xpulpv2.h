@@ -128,8 +128,9 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
         if (core == 0 && more) {
             edgec_plain_start(&next, count * a->line, acc, more);
         }
-        const edgec_range mine =
-            share_behind(count, a->tail && more ? EDGEC_START_AS_CHANNELS : 0u, core, n_cores);
+        const edgec_range mine = EDGEC_SELDOM(a->tail && more)
+                                     ? share_behind(count, EDGEC_START_AS_CHANNELS, core, n_cores)
+                                     : edgec_share(count, core, n_cores);
         const uint32_t channel = first + mine.begin;
         const uint16_t *w = a->w_scale + channel;
         edgec_plain_channels c = {

@@ -32,6 +32,7 @@ WORTHWHILE = 0.95  # of the cores' time: less is no reason for another form
 TILE = 256  # channels, for the estimate; the planner chooses
 ROWS = 16  # of a prompt, for the estimate
 GROWTH = 0.05  # of its bytes that a matrix may gain where the model does not fit anyway
+FILLED = 2  # of several groups each fills 1/FILLED of a block of the 3x3 form, which is read as a whole
 TAIL_SHARE = 8  # the cores' weights of a matrix take at most 1/TAIL_SHARE of the compute memory, where a call has all
 RESULT = 2  # a row of results takes at most 1/RESULT of the compute memory, in which one call leaves it
 TABLE, HEADS = "model.embed_tokens.weight", ("model.embed_tokens.weight", "lm_head.weight")
@@ -93,7 +94,8 @@ def _forms(name: str, m: QuantizedTensor, target: Target) -> list[Form]:
     cores = _per_token(target, f"matmul_w{m.bits}a8", numbers, rows)
     tile = numbers | {"tile": min(n, TILE), "first": min(TILE, op.half(n))}
     forms = []
-    for mode in (mode for mode in LAYOUTS if matrix.suits(m.k, m.group_size, mode)):
+    narrow = m.group_size < min(m.k, matrix.BLOCK // FILLED)
+    for mode in (mode for mode in LAYOUTS if matrix.suits(m.k, m.group_size, mode) and not (narrow and mode == "3x3")):
         for tail in _tails(m, mode, target):
             call = tile | {"tail": tail}
             takes = _per_token(target, op.kernel_name(m.bits, mode), call, rows, _loading(target, n * groups * tail))

@@ -196,8 +196,7 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
             raise ValueError(f"groups of {group_size} of {k} weights of {bits} bits")
         if not 0 <= numbers["group"] < found["groups"]:
             raise ValueError(f"group {numbers['group']} of {found['groups']}")
-        size = min(k, group_size) - _tail(numbers, mode)
-        line = matrix.row_bytes(size, size, bits, mode)
+        line = matrix.row_bytes(k, group_size, bits, mode, _tail(numbers, mode))
         return found | {"size": min(k, group_size), "line": line}
     if not module.startswith("matmul_"):
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})

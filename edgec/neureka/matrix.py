@@ -23,9 +23,12 @@ RULE = {"3x3": "alike", "1x1": f"alike and of a multiple of {STEP['1x1']}"}  # o
 WORD = 4  # inputs that the cores multiply at once
 
 
-def row_bytes(k: int, group_size: int, bits: int, mode: str = "3x3") -> int:
-    """Bytes of one output channel and group in the encoded constant; the last group is padded to the others' size."""
-    size = min(k, group_size)
+def row_bytes(k: int, group_size: int, bits: int, mode: str = "3x3", tail: int = 0) -> int:
+    """Bytes of one output channel and group in the encoded constant; the last group is padded to the others' size.
+
+    tail: inputs of a group that are not in it.
+    """
+    size = min(k, group_size) - tail
     return weight_bytes(mode, gemv_cin(size) if mode == "3x3" else size, 1, bits)
 
 
@@ -65,15 +68,24 @@ def encode_with_tail(u: Array, bits: int, group_size: int, tail: int, mode: str 
     return encode(whole, bits, size - tail), codes.astype(np.int8).reshape(n, -1)
 
 
+def weights(
+    w: Array, n: int, k: int, bits: int, group_size: int, mode: str = "3x3", w_tail: Array | None = None
+) -> Array:
+    """Inverse of `encode_with_tail`: weights u - 2^(bits-1), int16 [n, groups, group_size].
+
+    bits: of codes in the constant, in 1x1 form 8.
+    """
+    groups, size = n_groups(k, group_size), min(k, group_size)
+    whole = size if w_tail is None else size - w_tail.shape[1] // groups
+    decode = decode_3x3 if mode == "3x3" else decode_1x1
+    codes = decode(w.reshape(-1), bits, n, groups * whole, whole).reshape(n, groups, whole)
+    values = codes.astype(np.int16) - np.int16(2 ** (bits - 1))
+    return values if w_tail is None else np.concatenate([values, w_tail.reshape(n, groups, -1)], axis=2)
+
+
 def prepare(w: Array, k: int, bits: int, group_size: int, mode: str = "3x3", w_tail: Array | None = None) -> Array:
     """Weights u - 2^(bits-1) as floats [groups, group_size, n], as `matmul_w4a8.prepare` makes them."""
     groups, size = n_groups(k, group_size), min(k, group_size)
-    n = w.shape[0] // groups
-    decode = decode_3x3 if mode == "3x3" else decode_1x1
-    whole = size if w_tail is None else size - w_tail.shape[1] // groups
-    u = decode(w.reshape(-1), bits, n, groups * whole, whole).reshape(n, groups, whole)
     exact32 = size * 2**bits * 127 <= 2**24
-    values = u.astype(np.float32 if exact32 else np.float64) - 2 ** (bits - 1)
-    if w_tail is not None:
-        values = np.concatenate([values, w_tail.reshape(n, groups, -1)], axis=2, dtype=values.dtype)
-    return np.ascontiguousarray(values.transpose(1, 2, 0))
+    values = weights(w, w.shape[0] // groups, k, bits, group_size, mode, w_tail)
+    return np.ascontiguousarray(values.transpose(1, 2, 0), np.float32 if exact32 else np.float64)

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
-from edgec.neureka.encode import decode_1x1, decode_3x3
 from edgec.neureka.engine import TAPS, gemv_cin
-from edgec.neureka.matrix import BLOCK, RULE, STEP, encode_with_tail, row_bytes, suits, tail_of
+from edgec.neureka.matrix import BLOCK, RULE, STEP, encode_with_tail, row_bytes, suits, tail_of, weights
 from edgec.ops.embed import ideal
-from edgec.ops.matmul_w4a8_neureka import tail_in
+from edgec.ops.matmul_w4a8_neureka import checked_tail
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -51,16 +50,12 @@ def infer_for(mode: str) -> Any:
     def infer(types: Types, attrs: Attrs) -> dict[str, TensorType]:
         """tokens i32[m] and an encoded table u8[groups * vocabulary, line] give y f32[m, k]."""
         k, bits, group_size = ints(attrs, "k", "bits", "group_size")
-        w, scale, tail = types["w"], types["w_scale"], tail_in(types)
-        groups, size = n_groups(k, group_size), min(k, group_size) - tail
-        line = row_bytes(size, size, bits, mode)
+        w, scale, groups = types["w"], types["w_scale"], n_groups(k, group_size)
         fits = suits(k, group_size, mode)
         require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         require(mode == "3x3" or bits == 8, f"weights of {bits} bits have 8 in 1x1 form")
         require(scale.shape[1] == groups, f"w_scale {scale} is not of {groups} groups")
-        if "w_tail" in types:
-            expected = TensorType((scale.shape[0], groups * tail_of(k, group_size, mode)), "i8")
-            require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
+        line = row_bytes(k, group_size, bits, mode, checked_tail(types, scale.shape[0], k, group_size, mode))
         require(w.shape == (groups * scale.shape[0], line), f"an encoded table {w} is not [{groups} * n, {line}]")
         return {"y": TensorType((types["tokens"].shape[0], k), "f32")}
 
@@ -75,23 +70,15 @@ def reference_for(mode: str) -> Any:
         tokens, groups = inputs["tokens"], n_groups(k, group_size)
         w = inputs["w"].reshape(groups, -1, inputs["w"].shape[1])[:, tokens]
         tail = inputs["w_tail"][tokens] if "w_tail" in inputs else None
-        weights = _weights(w, bits, tokens.size, k, group_size, mode, tail)
-        scale = np.repeat(inputs["w_scale"][tokens], min(k, group_size), axis=1)
-        return {"y": weights * scale.astype(np.float32) * f32(attrs.get("factor", 1.0))}
+        values = weights(w, tokens.size, k, bits, group_size, mode, tail)
+        return {"y": _rows(values, inputs["w_scale"][tokens], attrs.get("factor", 1.0)).reshape(-1, k)}
 
     return reference
 
 
-def _weights(w: Array, bits: int, n: int, k: int, group_size: int, mode: str, tail: Array | None) -> F32:
-    """Weights of n rows [n, k], of encoded ones and of tails [n, groups * tail]."""
-    groups, size = n_groups(k, group_size), min(k, group_size)
-    whole = size if tail is None else size - tail.shape[1] // groups
-    decode = decode_3x3 if mode == "3x3" else decode_1x1
-    values = decode(w.reshape(-1), bits, n, groups * whole, whole).astype(np.float32) - f32(2 ** (bits - 1))
-    if tail is None:
-        return values
-    parts = [values.reshape(n, groups, whole), tail.reshape(n, groups, -1)]
-    return np.concatenate(parts, axis=2, dtype=np.float32).reshape(n, k)
+def _rows(values: Array, scale: Array, factor: Any) -> F32:
+    """Floats of weights int16 [rows, groups, size] with scales [rows, groups]."""
+    return values.astype(np.float32) * scale.astype(np.float32)[..., None] * f32(factor)
 
 
 def run_for(mode: str) -> Any:
@@ -100,13 +87,13 @@ def run_for(mode: str) -> Any:
     def run(a: dict[str, Any]) -> None:
         m, k, bits, group_size, group = a["m"], a["k"], a["bits"], a["group_size"], a["group"]
         size, tail = min(k, group_size), a["tail"]
-        groups, line = n_groups(k, group_size), row_bytes(size - tail, size - tail, bits, mode)
+        groups, line = n_groups(k, group_size), row_bytes(k, group_size, bits, mode, tail)
         w_tail = a["w_tail"][: m * groups * tail].reshape(m, groups, tail)[:, group] if tail else None
-        weights = _weights(a["w"][: m * line], bits, m, size, size, mode, w_tail)
+        values = weights(a["w"][: m * line], m, size, bits, size, mode, w_tail)
         scale = a["w_scale"][: m * groups].reshape(m, groups)[:, group : group + 1]
         last = (m - 1) * k + size
         places = (np.arange(m)[:, None] * k + np.arange(size)).reshape(-1)
-        a["y"][:last][places] = (weights * scale.astype(np.float32) * f32(a["factor"])).reshape(-1)
+        a["y"][:last][places] = _rows(values, scale, a["factor"]).reshape(-1)
 
     return run
 

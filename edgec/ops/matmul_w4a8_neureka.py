@@ -88,7 +88,7 @@ def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: i
     """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it. tail: inputs of the cores."""
     mode, size = mode_of(name), min(k, group_size) - tail
     numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first, "tail": tail}
-    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(size, size, bits_of(name), mode)}
+    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits_of(name), mode, tail)}
     bits, row = bits_of(name), mode == "1x1"
     job = rows_job(0, 0, 0, (1, 1), size, first, 8) if row else gemv_job(0, 0, 0, size, first, bits)
     words = job.registers()
@@ -99,6 +99,15 @@ def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: i
 def tail_in(types: Types) -> int:
     """A group's inputs that the cores multiply, by an op's types."""
     return types["w_tail"].shape[1] // types["w_scale"].shape[1] if "w_tail" in types else 0
+
+
+def checked_tail(types: Types, n: int, k: int, group_size: int, mode: str) -> int:
+    """The same of a matrix of n channels, whose w_tail must be that of the inputs behind whole blocks."""
+    tail = tail_in(types)
+    if "w_tail" in types:
+        expected = TensorType((n, n_groups(k, group_size) * tail_of(k, group_size, mode)), "i8")
+        require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
+    return tail
 
 
 def infer_for(bits: int, mode: str) -> Any:
@@ -112,12 +121,7 @@ def infer_for(bits: int, mode: str) -> Any:
         require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         n = w.shape[0] // groups
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
-        tail = tail_in(types)
-        if "w_tail" in types:
-            expected = TensorType((n, groups * tail_of(k, group_size, mode)), "i8")
-            require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
-        size = min(k, group_size) - tail
-        line = row_bytes(size, size, bits, mode)
+        line = row_bytes(k, group_size, bits, mode, checked_tail(types, n, k, group_size, mode))
         require(w.shape == (groups * n, line), f"encoded weights {w} are not [{groups * n}, {line}]")
         require(types["w_scale"].shape == (n, groups), f"w_scale {types['w_scale']} is not [{n}, {groups}]")
         require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
@@ -151,8 +155,7 @@ def run_for(bits: int, mode: str) -> Any:
     def run(a: dict[str, Any]) -> None:
         m, n, k, group_size = a["m"], a["n"], a["k"], a["group_size"]
         groups, tail = n_groups(k, group_size), a["tail"]
-        size = min(k, group_size) - tail
-        line = row_bytes(size, size, bits, mode)
+        line = row_bytes(k, group_size, bits, mode, tail)
         w_tail = a["w_tail"][: n * groups * tail].reshape(n, -1) if tail else None
         w = a["w"][: groups * n * line].reshape(groups * n, line)
         weights = prepare(w, k, bits, group_size, mode, w_tail)

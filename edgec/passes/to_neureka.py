@@ -135,8 +135,7 @@ def _tails(m: QuantizedTensor, mode: str, target: Target) -> list[int]:
 
 
 def _row_bytes(m: QuantizedTensor, mode: str, tail: int = 0) -> int:
-    size = min(m.k, m.group_size) - tail
-    return matrix.row_bytes(size, size, _code_bits(m, mode), mode)
+    return matrix.row_bytes(m.k, m.group_size, _code_bits(m, mode), mode, tail)
 
 
 def _code_bits(m: QuantizedTensor, mode: str) -> int:

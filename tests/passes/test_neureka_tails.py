@@ -7,20 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny_models
+from whole_models import check_plan, logits
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
 from edgec.compress.sizes import packed_bytes
 from edgec.lower.llama import constants
 from edgec.lower.programs import programs, ready
-from edgec.memory.check import check
-from edgec.memory.images import images
 from edgec.passes.to_neureka import to_neureka
 from edgec.planning import plan_model
 from edgec.recipe import Recipe
 from edgec.report.encoding import encoded_bytes, encoding
-from edgec.simulate.reference import ReferenceRunner
-from edgec.simulate.simulator import Simulator
 from edgec.target import Target, load_target
 
 CONTEXT = 24
@@ -56,23 +53,13 @@ def tails(model: QuantizedModel) -> dict[str, int]:
     }
 
 
-def logits(model: QuantizedModel, target: Target) -> list[bytes]:
-    consts = constants(model, CONTEXT)
-    runner = ReferenceRunner(programs(model, consts, {"prefill": 4, "decode": 1}, CONTEXT, target), consts)
-    token, found = runner.prefill([1, 5, 2, 9, 7, 3]), []
-    for _ in range(3):
-        found.append(runner.logits.tobytes())
-        token = runner.decode(token)
-    return found
-
-
 @pytest.mark.parametrize(("bits", "found"), [(2, TAILS), (4, TAILS), (8, {"lm_head": 4})])
 def test_the_bits_stay(target: Target, bits: int, found: dict[str, int]) -> None:
     """Rows of a prompt in 8 bits are faster in 1x1 form, which has no such inputs."""
     model = model_of(bits)
     changed = ready(model, target, CONTEXT)
     assert tails(changed) == found
-    assert logits(changed, target) == logits(ready(model), target)
+    assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
 
 
 def test_weights_lose_a_block(model: QuantizedModel, target: Target) -> None:
@@ -88,14 +75,10 @@ def test_weights_lose_a_block(model: QuantizedModel, target: Target) -> None:
 def test_the_plan_computes_the_same(model: QuantizedModel, target: Target) -> None:
     changed = ready(model, target, CONTEXT)
     graphs, plan = plan_model(changed, target, CONTEXT, recipe())
-    check(plan)
     calls = [p.call for s in plan.programs["decode"].steps for p in s.phases if p.call]
     by_tail = {c.kernel: c.numbers["tail"] for c in calls if "tail" in c.numbers}
     assert by_tail["matmul_w4a8_silu_neureka"] == 4 and not any("_mlp_" in name for name in by_tail)
-    consts = constants(changed, CONTEXT)
-    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
-    assert simulator.prefill([3, 1, 4, 1, 5]) == reference.prefill([3, 1, 4, 1, 5])
-    assert simulator.decode(7) == reference.decode(7)
+    check_plan(changed, graphs, plan, CONTEXT, [3, 1, 4, 1, 5])
 
 
 def test_the_report_counts_them(model: QuantizedModel, target: Target) -> None:
@@ -110,19 +93,20 @@ def test_the_report_counts_them(model: QuantizedModel, target: Target) -> None:
 
 def test_down_of_one_group_with_such_inputs_stays_apart(target: Target) -> None:
     """Gate and up may have them in an MLP of one call, which down then has not: 2 groups of 504."""
-    changed = ready(model_of(group_size=504, ffn_dim=1008), target, CONTEXT)
+    model = model_of(group_size=504, ffn_dim=1008)
+    changed = ready(model, target, CONTEXT)
     consts = constants(changed, CONTEXT)
     made = programs(changed, consts, {"prefill": 4, "decode": 1}, CONTEXT, target)
     node = next(n for n in made["decode"].nodes if "_mlp_" in n.op)
     assert "w_tail" in node.inputs and tails(changed).keys() == {"qkv", "o", "gate_up", "lm_head"}
-    assert logits(changed, target) == logits(ready(model_of(group_size=504, ffn_dim=1008)), target)
+    assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
 
 
 @pytest.mark.parametrize(
     "changes", [{"hidden_dim": 258}, {"hidden_dim": 252, "ffn_dim": 504, "n_heads": 12, "n_kv_heads": 3}]
 )
 def test_nothing_behind_whole_blocks_and_words(target: Target, changes: dict[str, int]) -> None:
-    found = tails(ready(model_of(**{**changes}), target, CONTEXT))
+    found = tails(ready(model_of(**changes), target, CONTEXT))
     assert not found.keys() & {"qkv", "gate_up", "lm_head"}
 
 
@@ -132,13 +116,9 @@ def test_a_table_that_is_the_head_is_looked_up_in_both(target: Target) -> None:
     changed = ready(model, target, CONTEXT)
     table = changed.matrices["model.embed_tokens.weight"]
     assert table.tail is not None and table.tail.shape == (400, 4)
-    assert logits(changed, target) == logits(ready(model), target)
+    assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
     graphs, plan = plan_model(changed, target, CONTEXT, recipe())
-    check(plan)
-    consts = constants(changed, CONTEXT)
-    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
-    assert simulator.prefill([3, 399, 4, 1, 5]) == reference.prefill([3, 399, 4, 1, 5])
-    assert simulator.decode(7) == reference.decode(7)
+    check_plan(changed, graphs, plan, CONTEXT, [3, 399, 4, 1, 5])
 
 
 def test_what_would_fill_the_compute_memory_stays(model: QuantizedModel, target: Target) -> None:

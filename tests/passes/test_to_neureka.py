@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+from whole_models import check_plan, logits
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
@@ -16,13 +17,11 @@ from edgec.lower.llama import constants
 from edgec.lower.programs import programs, ready
 from edgec.memory.check import PlanError, check
 from edgec.memory.choices import ALL
-from edgec.memory.images import images
 from edgec.memory.plan import Phase, Program
 from edgec.passes.to_neureka import to_neureka
 from edgec.planning import plan_model
 from edgec.recipe import RoleOverride
 from edgec.simulate.reference import ReferenceRunner
-from edgec.simulate.simulator import Simulator
 from edgec.target import Target, load_target
 
 CONTEXT = 24
@@ -42,16 +41,6 @@ def model() -> QuantizedModel:
     return quantize_model(tiny_models.checkpoint(CONFIG), RECIPE.quantize)
 
 
-def logits(model: QuantizedModel, target: Target) -> list[bytes]:
-    consts = constants(model, CONTEXT)
-    runner = ReferenceRunner(programs(model, consts, {"prefill": 4, "decode": 1}, CONTEXT, target), consts)
-    token, found = runner.prefill([1, 5, 2, 9, 7, 3]), []
-    for _ in range(3):
-        found.append(runner.logits.tobytes())
-        token = runner.decode(token)
-    return found
-
-
 def encoded(model: QuantizedModel) -> set[str]:
     return {name for name, m in model.matrices.items() if m.layout == "neureka"}
 
@@ -59,7 +48,7 @@ def encoded(model: QuantizedModel) -> set[str]:
 def test_the_bits_stay(model: QuantizedModel, target: Target) -> None:
     plain, changed = ready(model), ready(model, target, CONTEXT)
     assert encoded(changed) and not encoded(plain)
-    assert logits(changed, target) == logits(plain, target)
+    assert logits(changed, target, CONTEXT) == logits(plain, target, CONTEXT)
 
 
 def test_gate_and_up_take_the_activation_along(model: QuantizedModel, target: Target) -> None:
@@ -120,14 +109,10 @@ def first(model: QuantizedModel, target: Target) -> bytes:
 def test_the_plan_streams_weights_where_they_lie(model: QuantizedModel, target: Target) -> None:
     changed = ready(model, target, CONTEXT)
     graphs, plan = plan_model(changed, target, CONTEXT, RECIPE)
-    check(plan)
     homes = {b.name: b for b in plan.buffers}
     for name in encoded(changed):
         assert homes[name].level in ("MRAM", "TILE") and homes[name].offset % 32 == 0
-    consts = constants(changed, CONTEXT)
-    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
-    assert simulator.prefill([3, 1, 4, 1, 5]) == reference.prefill([3, 1, 4, 1, 5])
-    assert simulator.decode(7) == reference.decode(7)
+    check_plan(changed, graphs, plan, CONTEXT, [3, 1, 4, 1, 5])
 
 
 def test_weights_off_a_line_are_refused(model: QuantizedModel, target: Target) -> None:
@@ -159,17 +144,13 @@ def test_a_tied_head_is_one_constant(target: Target, hidden: int) -> None:
     model = tied(hidden_dim=hidden)
     changed = ready(model, target, CONTEXT)
     assert f"{TABLE}.weight" in encoded(changed) and list(changed.matrices) == list(ready(model).matrices)
-    assert logits(changed, target) == logits(ready(model), target)
+    assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
     graphs, plan = plan_model(changed, target, CONTEXT, RECIPE)
-    check(plan)
     steps = {s.op: s for s in plan.programs["decode"].steps}
     calls = [p.call for p in steps["embed_neureka"].phases if p.call]
     assert [c.numbers["group"] for c in calls] == list(range(hidden // 252))
     assert "matmul_w4a8" not in steps
-    consts = constants(changed, CONTEXT)
-    simulator, reference = Simulator(plan, images(plan, consts)), ReferenceRunner(graphs, consts)
-    assert simulator.prefill([3, 399, 4, 1, 5]) == reference.prefill([3, 399, 4, 1, 5])
-    assert simulator.decode(7) == reference.decode(7)
+    check_plan(changed, graphs, plan, CONTEXT, [3, 399, 4, 1, 5])
 
 
 def test_what_a_group_of_a_table_is_looked_up_in_is_checked(target: Target) -> None:

@@ -31,7 +31,7 @@ from edgec.simulate.reference import ReferenceRunner
 from edgec.simulate.simulator import Simulator
 from edgec.target import load_target
 
-FORMAT = "edgec-build/2"
+FORMAT = "edgec-build/3"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,6 @@ def size_of(model: Checkpoint) -> dict[str, Any]:
 
 
 def packed_bytes(tensor: Any) -> int:
-    """Bytes of a packed matrix with its scales, zero points, minima, places and tail."""
-    parts = (tensor.packed, tensor.scale, tensor.zero, tensor.minimum, tensor.places, tensor.tail)
+    """Bytes of a packed matrix with its scales, zero points, minima, places, tail and folded inputs."""
+    parts = (tensor.packed, tensor.scale, tensor.zero, tensor.minimum, tensor.places, tensor.tail, tensor.fold)
     return sum(int(part.nbytes) for part in parts if part is not None)

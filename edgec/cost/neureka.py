@@ -14,35 +14,27 @@ from functools import lru_cache
 
 from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka_gated_row import GATE, GATE_ELEMENT, GATE_QUANTIZE, GatedRow
-from edgec.cost.neureka_places import Lack, Lacks
+from edgec.cost.neureka_jobs import Queue, rewrites, row_job_cycles
+from edgec.cost.neureka_places import Jobs, Lacks, Places, jobs_of
 from edgec.cost.neureka_plain_row import TAIL_CHANNEL, TAIL_ROW, TAIL_WORD, PlainRow
 from edgec.neureka.cycles import job_cycles
 from edgec.neureka.engine import PIXELS
-from edgec.neureka.job import gemv_job, rows_job
-from edgec.neureka.matrix import BLOCK, WORD
+from edgec.neureka.job import fold_job, gemv_job, rows_job
+from edgec.neureka.matrix import BLOCK, WORD, Split
 from edgec.ops import quantize_dynamic
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import mode_of, tile_sizes
+from edgec.ops.matmul_w4a8_neureka import mode_of, split_in, tile_sizes
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
 # Fitted to whole tokens and prompts on the public model of Siracusa, of models of 4 and 8 bits (docs/accuracy.md).
 FIRST = 121  # core 0, from the first job to where the team runs; code that is not in the cache
 MORE = 91  # the same, if there is more than one job
-# Registers that a call's first and second job write anew, by what their places lack (edgec/cost/neureka_places.py). The
-# second one is written while the engine works on the first.
-REWRITES = {
-    Lack.NOTHING: (0, 0),
-    Lack.INPUTS: (230, 280),
-    Lack.BEHIND_PIXELS: (250, 300),
-    Lack.ROW: (380, 370),
-    Lack.SAME_GRID: (390, 400),
-    Lack.GRID: (370, 560),
-}
 AHEAD = 95  # a single row's first job is started before its call, but gate's and up's
 SEVERAL = 250  # of several rows it is started behind the call's list of jobs
 ANY_ROWS = 340  # a single row in code of any number of rows, which does not know the shape
 ANY_TAIL = 70  # there of a tile's part and group, whose inputs of the cores have a call
+FOLD_ROW, FOLD_CHANNEL = 30, 5.0  # what folded inputs give is added to a row of a tile and to a channel of it
 # Of what hides in the first job: transfers beside one of 96 channels and 252 inputs of 4 bits took as long as by
 # themselves, beside two of 256 channels no time.
 COLD = 250
@@ -82,38 +74,45 @@ def matmul_cycles(
     """
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     bits, out_group = bits_of(name) if mode_of(name) == "3x3" else 0, int(numbers.get("out_group", 0))
-    like_it = Lack.SAME_GRID if m > 1 and not bits else Lack.NOTHING
-    own = lacks[0] if lacks else Lacks(like_it, like_it)
-    rewrites = REWRITES[own.first][0], REWRITES[own.second][1]
-    tail = int(numbers.get("tail", 0))
-    cycles = _matmul_cycles(unit, cores.cores, bits, m, n, k, group_size, tile, first, out_group, tail, rewrites)
+    split, jobs = split_in(numbers), jobs_of(name, numbers)
+    anew = rewrites(jobs, lacks or _like_it(jobs))
+    sizes = m, n, k, group_size, tile, first, out_group
+    cycles = _matmul_cycles(unit, cores.cores, bits, *sizes, split, tuple(anew.items()))
     if any_rows and m == 1:
         parts = PARTS if out_group else 1
         adds = parts * n_groups(k, group_size) * len(tile_sizes(n // parts, tile, first))
-        cycles += ANY_ROWS + (ANY_TAIL * adds if tail else 0)
+        cycles += ANY_ROWS + (ANY_TAIL * adds if split.tail else 0)
     return cycles
+
+
+def _like_it(jobs: Sequence[Jobs]) -> list[Lacks]:
+    """What places lack of a call's jobs behind a call like it."""
+    places = Places()
+    for shape, count in (*jobs, *jobs):  # one job holds one place
+        places.start(shape, count)
+    return [places.start(shape, count) for shape, count in jobs]
+
+
+def tail_cycles(split: Split) -> tuple[float, float]:
+    """What inputs apart take of a core that adds them to the sums in their place: a row of a tile, or a group of a row,
+    and a channel of it.
+    """
+    row, channel = (TAIL_ROW, TAIL_CHANNEL + TAIL_WORD * (split.tail // WORD)) if split.tail else (0, 0.0)
+    return (row + FOLD_ROW, channel + FOLD_CHANNEL) if split.fold else (row, channel)
 
 
 def spare_cycles(unit: Accelerator, cores: Engine, name: str, numbers: Mapping[str, int | float]) -> float:
     """Cycles of core 0 in a call of a single row before it has to wait for the first tile's jobs, the first of which is
     started before all else: what else it does then takes no time.
     """
-    keys = ("n", "k", "group_size", "first", "out_group", "tail")
-    n, k, group_size, first, out_group, tail = (int(numbers.get(key, 0)) for key in keys)
+    keys = ("n", "k", "group_size", "first", "out_group")
+    n, k, group_size, first, out_group = (int(numbers.get(key, 0)) for key in keys)
     jobs = (PARTS if out_group else 1) * n_groups(k, group_size)
     apart: float = MORE + GATE_SHARE if out_group else MORE + SHARE
     if out_group and n_groups(k, group_size) == 1:
         apart = max(apart, WIDEN * -(-n // PARTS // max(1, cores.cores - 1)))
-    working = jobs * row_job_cycles(name, min(k, group_size) - tail, first)
+    working = jobs * row_job_cycles(name, min(k, group_size) - split_in(numbers).apart, first)
     return max(0.0, unit.start_cycles + working - FIRST - apart - COLD)
-
-
-@lru_cache(maxsize=4096)
-def row_job_cycles(name: str, inputs: int, channels: int) -> int:
-    """Cycles of a job of one row, of a kernel's width and form."""
-    if mode_of(name) == "3x3":
-        return job_cycles(gemv_job(0, 0, 0, inputs, channels, bits_of(name)))
-    return job_cycles(rows_job(0, 0, 0, (1, 1), inputs, channels, 8))
 
 
 def weight_passes(name: str, numbers: Mapping[str, int | float]) -> int:
@@ -140,11 +139,12 @@ def _matmul_cycles(
     tile: int,
     first: int,
     out_group: int,
-    tail: int,
-    rewrites: tuple[float, float],
+    split: Split,
+    anew: tuple[tuple[int, float], ...],
 ) -> float:
     parts = PARTS if out_group else 1
-    sizes, groups, inputs = tile_sizes(n // parts, tile, first), n_groups(k, group_size), min(k, group_size) - tail
+    sizes, groups = tile_sizes(n // parts, tile, first), n_groups(k, group_size)
+    inputs, folds = min(k, group_size) - split.apart, m if split.fold else 0
     jobs = (m if bits else 1) * groups * parts  # of a tile
     if m == 1:
         channel = CHANNEL + GROUP * groups
@@ -159,67 +159,71 @@ def _matmul_cycles(
         for size in set(sizes)
     }
     one_row = m == 1 and not out_group
-    words = tail // WORD
-    tail_row, tail_channel = (TAIL_ROW, TAIL_CHANNEL + TAIL_WORD * words) if tail else (0, 0.0)  # of a group
-    plain = PlainRow(cores, words) if one_row and groups == 1 else None
-    clock = unit.start_cycles + rewrites[0] + (SEVERAL if m > 1 else -AHEAD if one_row else 0)  # core 0's
-    ends = [0.0, clock + length[sizes[0]]]  # of jobs, after one that never was
-
-    def start(until: int) -> None:
-        nonlocal clock
-        for job in range(len(ends) - 1, min(until, jobs * len(sizes))):
-            clock = max(clock, ends[-2]) + unit.restart_cycles + (rewrites[1] if len(ends) == 2 else 0)
-            ends.append(max(clock, ends[-1]) + length[sizes[job // jobs]])
-
+    tail_row, tail_channel = tail_cycles(split)
+    plain = PlainRow(cores, split.tail // WORD, folds > 0) if one_row and groups == 1 else None
+    lengths = [length[size] for size in sizes for _ in range(jobs)]
+    if folds:
+        lengths[1:1] = [job_cycles(fold_job(0, 0, 0, split.fold, n, bits))] * folds
+    begin = unit.start_cycles + (SEVERAL if m > 1 else -AHEAD if one_row else 0)
+    queue = Queue(unit.restart_cycles, begin, lengths, dict(anew))
+    queue.begin()
+    queue.start(1 + folds)
     gated = bool(out_group) and groups == 1
     row = GatedRow(cores, n // parts, out_group, tail_row, tail_channel) if gated and m == 1 else None
     apiece = -(-m // cores)  # rows of a core, where rows are shared and not channels
     by_rows = m > 1 and 4 * apiece * cores <= 5 * m and (gated or not out_group)
-    clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0)
+    queue.clock += FIRST + (MORE if m > 1 or jobs * len(sizes) > 1 else 0)
     for index, size in enumerate(sizes):
         if one_row and groups > 1 and index + 1 == len(sizes) and size * group_size >= APART:
             for job in range(jobs * index, jobs * (index + 1)):  # groups are scaled one by one
-                start(job + 2)
-                clock = max(clock + GROUP_SHARE, ends[job + 1]) + unit.wait_cycles
-                start(job + 3)
-                clock += ONE_OF_GROUPS + tail_row + -(-size // cores) * (GROUP_CHANNEL + tail_channel)
+                queue.start(job + 2)
+                queue.clock = max(queue.clock + GROUP_SHARE, queue.ends[job + 1]) + unit.wait_cycles
+                queue.start(job + 3)
+                queue.clock += ONE_OF_GROUPS + tail_row + -(-size // cores) * (GROUP_CHANNEL + tail_channel)
             break
-        done = jobs * (index + 1)
-        start(done + 1)
+        done = folds + jobs * (index + 1)
+        later = plain and folds and not index  # there is no place yet
+        if not later:
+            queue.start(done + 1)
         share = -(-size // cores)
         if plain:
-            clock = plain.before(clock, size, index + 1 == len(sizes))
+            queue.clock = plain.before(queue.clock, size, index + 1 == len(sizes))
+            queue.start(done + 1)
         elif one_row:
-            clock += SHARE
+            queue.clock += SHARE
         elif row:
-            clock += GATE_SHARE
+            queue.clock += GATE_SHARE
         if gated and not index:
-            clock = max(clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
-        meeting = clock = max(clock, row.others if row else 0.0, ends[done]) + unit.wait_cycles
+            queue.clock = max(queue.clock, unit.start_cycles + FIRST + WIDEN * -(-n // parts // max(1, cores - 1)))
+        meeting = queue.clock = max(queue.clock, row.others if row else 0.0, queue.ends[done]) + unit.wait_cycles
         if not plain:
-            start(done + 2)
+            queue.start(done + 2)
         rows, count = (apiece, size) if by_rows else (m, share)  # of a core
         # In pairs, where nothing is added (of matrices that widen none adds a residual) or groups are several.
         paired = rows // 2 * 2 if (n > k if groups == 1 else groups <= PAIR_GROUPS) else 0
         pair = TWO_ROWS if groups == 1 else PAIR_CHANNEL + PAIR_GROUP * groups
         if plain:
-            clock = plain.behind(clock)
+            queue.clock = plain.behind(queue.clock)
         elif one_row:
-            clock += ONE_ROW + GROUPS + share * channel + groups * (tail_row + share * tail_channel)
+            queue.clock += ONE_ROW + GROUPS + share * channel + groups * (tail_row + share * tail_channel)
         elif row:
-            clock = row.tile(meeting, clock, size)
+            queue.clock = row.tile(meeting, queue.clock, size)
         elif gated:
-            clock += TILE + GATE_START + rows * (GATE_ROW + PARTS * tail_row + count * (GATE + PARTS * tail_channel))
+            queue.clock += (
+                TILE + GATE_START + rows * (GATE_ROW + PARTS * tail_row + count * (GATE + PARTS * tail_channel))
+            )
         else:
             each = (rows - paired) * (ROW + count * channel) + paired * (ROW + count * pair)
             each += rows * groups * (tail_row + count * tail_channel)
-            clock += TILE + parts * each
-            clock += m * (SILU_ROW + share * SILU) if out_group else 0
+            queue.clock += TILE + parts * each
+            queue.clock += m * (SILU_ROW + share * SILU) if out_group else 0
     if row and row.grouped:
-        return clock
+        return queue.clock
     if gated and (by_rows or (m == 1 and n // parts <= out_group)):
-        return clock + GATE_QUANTIZE + GATE_ELEMENT * (apiece * n // parts if by_rows else -(-n // parts // cores))
-    return clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
+        return (
+            queue.clock + GATE_QUANTIZE + GATE_ELEMENT * (apiece * n // parts if by_rows else -(-n // parts // cores))
+        )
+    return queue.clock + RETURN + (_quantize_cycles(cores, m, n // parts, out_group) if out_group else 0)
 
 
 def _quantize_cycles(cores: int, m: int, width: int, out_group: int) -> float:

@@ -7,7 +7,6 @@ job of down starts when its group is quantised, so the engine waits for the last
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from edgec.chip import Accelerator, Engine
 from edgec.cost.neureka import (
@@ -16,15 +15,15 @@ from edgec.cost.neureka import (
     GROUP_CHANNEL,
     MORE,
     RETURN,
-    REWRITES,
     WIDEN,
     matmul_cycles,
-    row_job_cycles,
+    tail_cycles,
 )
 from edgec.cost.neureka_gated_row import GatedRow
-from edgec.cost.neureka_places import Lacks
+from edgec.cost.neureka_jobs import Queue, fold_cycles, rewrites, row_job_cycles
+from edgec.cost.neureka_places import Lacks, jobs_of
 from edgec.ops import matmul_w4a8_mlp_neureka as op
-from edgec.ops.matmul_w4a8_neureka import tile_sizes
+from edgec.ops.matmul_w4a8_neureka import split_in, tile_sizes
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS, grouped
 from edgec.packing import n_groups
 
@@ -32,23 +31,6 @@ from edgec.packing import n_groups
 MEET = 30  # the cores wait for each other behind the last group's elements
 PASS, SHARED = 75, 55  # before a group's sums, or those of a tile, are waited for, and behind it, but the channels
 APART = 40  # of two calls in one: what leads to the second
-
-
-@dataclass
-class _Jobs:
-    """The engine's jobs and core 0, which starts them."""
-
-    restart: float
-    clock: float
-    lengths: Sequence[float]
-    rewrites: Mapping[int, float]  # before a job, where its place holds another shape
-    ends: list[float] = field(default_factory=list)  # of jobs, after one that never was
-
-    def start(self, until: int, allowed: int) -> None:
-        """Starts jobs until so many are, none that is not allowed."""
-        for job in range(len(self.ends) - 1, min(until, allowed, len(self.lengths))):
-            self.clock = max(self.clock, self.ends[-2]) + self.restart + self.rewrites.get(job, 0.0)
-            self.ends.append(max(self.clock, self.ends[-1]) + self.lengths[job])
 
 
 def mlp_cycles(
@@ -63,28 +45,29 @@ def mlp_cycles(
     given = {key: int(number) for key, number in numbers.items()}
     width = given["n"] // PARTS
     if n_groups(given["k"], given["group_size"]) == 1 and grouped(width, given["out_group"]):
-        return _in_groups(unit, cores.cores, name, given, lacks or (Lacks(), Lacks()))
+        return _in_groups(unit, cores.cores, name, given, lacks or [Lacks()] * len(jobs_of(name, given)))
     gated, down = op.parts_of(name)
-    first = matmul_cycles(unit, cores, gated, op.gated_numbers(given), any_rows, lacks[:1])
-    return first + APART + matmul_cycles(unit, cores, down, op.down_call(name, given), any_rows, lacks[1:])
+    first = matmul_cycles(unit, cores, gated, op.gated_numbers(given), any_rows, lacks[:-1])
+    return first + APART + matmul_cycles(unit, cores, down, op.down_call(name, given), any_rows, lacks[-1:])
 
 
 def _in_groups(unit: Accelerator, cores: int, name: str, a: Mapping[str, int], lacks: Sequence[Lacks]) -> float:
     width, n, groups = a["n"] // PARTS, a["down_n"], n_groups(a["n"] // PARTS, a["out_group"])
     tiles = tile_sizes(width, a["tile"], a["first"])
     down = [n] * (groups - 1) + tile_sizes(n, n, a["down_first"])
-    lengths = [row_job_cycles(name, a["k"] - a.get("tail", 0), size) for size in tiles for _ in range(PARTS)]
+    split = split_in(a)
+    folds = [fold_cycles(name, split.fold, a["n"])] if split.fold else []
+    lengths = [row_job_cycles(name, a["k"] - split.apart, size) for size in tiles for _ in range(PARTS)]
+    lengths[1:1] = folds
+    gate, ready = len(lengths), 0
     lengths += [row_job_cycles(name, a["out_group"], size) for size in down]
-    gate, ready = PARTS * len(tiles), 0
-    rewrites = {
-        at + i: REWRITES[lack][i] for at, own in zip((0, gate), lacks, strict=True) for i, lack in enumerate(own)
-    }
-    jobs = _Jobs(unit.restart_cycles, unit.start_cycles + rewrites[0], lengths, rewrites)
-    jobs.ends = [0.0, jobs.clock + lengths[0]]
-    row = GatedRow(cores, width, a["out_group"])
+    jobs = Queue(unit.restart_cycles, unit.start_cycles, lengths, rewrites(jobs_of(name, a), lacks))
+    jobs.begin()
+    jobs.start(1 + len(folds))
+    row = GatedRow(cores, width, a["out_group"], *tail_cycles(split))
     jobs.clock += FIRST + MORE
     for index, size in enumerate(tiles):
-        done = PARTS * (index + 1)
+        done = len(folds) + PARTS * (index + 1)
         jobs.start(done + 1, gate + ready)
         jobs.clock += GATE_SHARE
         if not index:

@@ -19,7 +19,7 @@ from edgec.neureka.engine import PIXELS
 from edgec.ops import attention_neureka, kernel
 from edgec.ops.attention_work import FIRST
 from edgec.ops.matmul_w4a8 import bits_of
-from edgec.ops.matmul_w4a8_neureka import mode_of, tile_sizes
+from edgec.ops.matmul_w4a8_neureka import FOLD, mode_of, split_in, tile_sizes
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.packing import n_groups
 
@@ -30,6 +30,8 @@ class Lack(Enum):
     NOTHING = "it holds the shape"
     INPUTS = "a row in 3x3 form behind one with other inputs or bits"
     BEHIND_PIXELS = "a row in 3x3 form behind attention's pixels"
+    BEHIND_FOLD = "a row in 3x3 form behind folded inputs"
+    FOLD = "folded inputs behind a row in 3x3 form, or behind others"
     ROW = "all words of a row in 3x3 form"
     SAME_GRID = "rows in 1x1 form behind as many: what depends on inputs and strides"
     GRID = "all words of rows in 1x1 form, or of a single one"
@@ -46,8 +48,8 @@ class Lacks(NamedTuple):
 class Shape(NamedTuple):
     """What a place is told of a job besides its operands and channels.
 
-    form: bits of a row in 3x3 form, or GRID or PIXELS_OF. inputs: 0 of a single row in 1x1 form, whose shape is that of
-    any. size: rows of a grid, heads of pixels.
+    form: bits of a row in 3x3 form, or GRID, PIXELS_OF or FOLD. inputs: 0 of a single row in 1x1 form, whose shape is
+    that of any; of folded ones all that their registers depend on. size: rows of a grid, heads of pixels.
     """
 
     form: int
@@ -74,12 +76,20 @@ def jobs_of(name: str, numbers: Mapping[str, int | float]) -> tuple[Jobs, ...]:
     m, n, k, group_size, tile, first = (int(numbers[key]) for key in ("m", "n", "k", "group_size", "tile", "first"))
     parts = PARTS if int(numbers.get("out_group", 0)) else 1
     tiles = parts * n_groups(k, group_size) * len(tile_sizes(n // parts, tile, first))
-    inputs = min(k, group_size) - int(numbers.get("tail", 0))
+    split = split_in(numbers)
+    inputs = min(k, group_size) - split.apart
+    if mode_of(name) == "1x1" and m > 1:
+        return ((Shape(GRID, inputs, m), tiles),)
+    own: tuple[Jobs, ...] = (_row(name, inputs, m * tiles),)
+    if split.fold:  # behind the first job
+        folds = Shape(FOLD, int(numbers["fold"])), m
+        rest = (_row(name, inputs, m * tiles - 1),) if m * tiles > 1 else ()
+        own = (_row(name, inputs, 1), folds, *rest)
     if "down_n" in numbers:
         width, out_group, down_n = n // parts, int(numbers["out_group"]), int(numbers["down_n"])
         down = n_groups(width, out_group) - 1 + len(tile_sizes(down_n, down_n, int(numbers["down_first"])))
-        return (_row(name, inputs, tiles), _row(name, min(width, out_group), down))
-    return (_row(name, inputs, m * tiles) if mode_of(name) == "3x3" or m == 1 else (Shape(GRID, inputs, m), tiles),)
+        return (*own, _row(name, min(width, out_group), down))
+    return own
 
 
 def _row(name: str, inputs: int, count: int) -> Jobs:
@@ -137,6 +147,10 @@ def _lack(held: Shape, job: Shape) -> Lack:
         return Lack.NOTHING
     if job.form == PIXELS_OF:
         return Lack.PIXELS
+    if job.form == FOLD:
+        return Lack.ROW if held.form in (UNKNOWN.form, GRID, PIXELS_OF) else Lack.FOLD
+    if held.form == FOLD:
+        return Lack.BEHIND_FOLD
     if held.form == PIXELS_OF:
         return Lack.BEHIND_PIXELS
     return Lack.ROW if held.form in (UNKNOWN.form, GRID) else Lack.INPUTS

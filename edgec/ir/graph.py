@@ -106,6 +106,10 @@ class Graph:
         """Type of a value."""
         return self.values[name].type
 
+    def types_of(self, values: Mapping[str, str]) -> dict[str, TensorType]:
+        """Types by role, of values by role."""
+        return {role: self.type_of(name) for role, name in values.items()}
+
     def of_kind(self, kind: Kind) -> Iterator[Value]:
         """Values of one kind, in order of creation."""
         return (v for v in self.values.values() if v.kind == kind)

@@ -18,7 +18,14 @@ from edgec.ops import find
 
 Array = NDArray[Any]
 NUMPY_TO_DTYPE = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32"}
-SIDES = (".scale", ".zero", ".minimum", ".places", ".tail")  # what lies beside a packed matrix, by the matrix's name
+SIDES = (
+    ".scale",
+    ".zero",
+    ".minimum",
+    ".places",
+    ".tail",
+    ".fold",
+)  # what lies beside a packed matrix, by the matrix's name
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Builder:
 
     def add(self, op: str, name: str, inputs: dict[str, str], attrs: dict[str, Attr], source: str) -> dict[str, str]:
         """Append a node; its outputs are named after it, the main one (first) without a suffix."""
-        types = find(op).infer({role: self.graph.type_of(v) for role, v in inputs.items()}, attrs)
+        types = find(op).infer(self.graph.types_of(inputs), attrs)
         outputs = {role: name if i == 0 else f"{name}.{role}" for i, role in enumerate(types)}
         for role, value in outputs.items():
             self.graph.values[value] = Value(value, types[role], "activation", source)
@@ -73,6 +80,8 @@ class Builder:
             inputs["w_pos"] = self.const(f"{weight}.places")
         if matrix.tail is not None:
             inputs["w_tail"] = self.const(f"{weight}.tail")
+        if matrix.fold is not None:
+            inputs["w_fold"] = self.const(f"{weight}.fold")
         return inputs
 
     def looked_up(self, name: str) -> str:

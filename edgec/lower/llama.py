@@ -45,6 +45,8 @@ def constants(model: QuantizedModel, context: int) -> dict[str, Array]:
             consts[f"{name}.places"] = matrix.places
         if matrix.tail is not None:
             consts[f"{name}.tail"] = matrix.tail
+        if matrix.fold is not None:
+            consts[f"{name}.fold"] = matrix.fold
     for name, branch in model.branches.items():
         for side, matrix in zip("ab", branch, strict=True):
             path = f"{name.removesuffix('weight')}lora_{side}.weight"

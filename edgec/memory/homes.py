@@ -31,7 +31,7 @@ def place_permanent(
     graph = united(graphs)
     gathered = {n.inputs[r] for n in graph.nodes if n.op in embed.FORMS for r in embed.ROLES if r in n.inputs}
     streamed = {v for n in graph.nodes if n.op not in embed.FORMS for v in n.inputs.values()}
-    lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n)}
+    lines = {n.inputs[r] for n in graph.nodes for r in kernel_streams(n) if r in n.inputs}
     large = [graph.values[name] for name in graph.outputs if is_large(graph.values[name], target)]
     states = sorted(graph.of_kind("state"), key=lambda v: not _is_cache(v))
     kept = [v for v in states if v.name in near]

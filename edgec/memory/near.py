@@ -134,7 +134,8 @@ def elsewhere(graph: Graph) -> set[str]:
     """Constants that never lie in the compute memory: tables of which rows are read, what an accelerator streams."""
     rows = {v for n in graph.nodes if n.op in FORMS for v in n.inputs.values()}
     rows |= {n.inputs["table"] for n in graph.nodes if "table" in n.inputs}
-    return rows | {n.inputs[r] for n in graph.nodes for k in find(n.op).kernels for r in k.streamed}
+    roles = ((n, role) for n in graph.nodes for k in find(n.op).kernels for role in k.streamed)
+    return rows | {n.inputs[role] for n, role in roles if role in n.inputs}
 
 
 def movable(graph: Graph, cache: bool) -> list[tuple[str, ...]]:

@@ -27,6 +27,7 @@ _QUANTISED = {"q": "[rows][k]", "scale": "[rows][groups]", "sums": "[rows][group
 _ACTIVATIONS = {"x": "[m][k]", "x_scale": "[m][groups]"}
 _CHANNELS = {"w_scale": "[n][groups]", "w_zero": "[n][groups]", "w_min": "[n][groups]", "bias": "[n]"}
 _ENCODED = {"w": "[groups][n][line]", "w_scale": "[n][groups]", "bias": "[n]", "w_tail": "[n][groups][tail]"}
+_ENCODED |= {"w_fold": "[filters][fold_line]", "fold_acc": "[m][9][filters]"}
 _COLUMNS = {"addend": "[m][ldy] of which [m][n]", "y": "[m][ldy] of which [m][n]"}
 _GATED = {"gate": "[rows][ldx] of which [rows][k]", "up": "[rows][ldx] of which [rows][k]"}
 _HEADS, _SCORES, _FACTORS = "[m][n_heads][head_dim]", "[m][n_heads][lds]", "[m][n_heads]"
@@ -196,7 +197,7 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
             raise ValueError(f"groups of {group_size} of {k} weights of {bits} bits")
         if not 0 <= numbers["group"] < found["groups"]:
             raise ValueError(f"group {numbers['group']} of {found['groups']}")
-        line = matrix.row_bytes(k, group_size, bits, mode, _tail(numbers, mode))
+        line = matrix.row_bytes(k, group_size, bits, mode, _split(numbers, mode).apart)
         return found | {"size": min(k, group_size), "line": line}
     if not module.startswith("matmul_"):
         return found | ({"row_bytes": row_bytes(k, int(numbers["bits"]), group_size)} if "bits" in numbers else {})
@@ -205,15 +206,16 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
         n, tile, first = (int(numbers[key]) for key in ("n", "tile", "first"))
         width = n // 2 if "out_group" in numbers else n
         _fit(width, tile, first)
-        tail = _tail(numbers, matmul_w4a8_neureka.mode_of(name))
-        rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first, tail)
+        split = _split(numbers, matmul_w4a8_neureka.mode_of(name))
+        rule = matmul_w4a8_neureka.call_numbers(name, n, k, group_size, tile, first, split)
+        filters, fold_line = matrix.fold_shape(n, bits, split.fold)
         if "down_n" in numbers:
             given = tuple(int(numbers[key]) for key in ("down_n", "out_group", "down_first"))
             _fit(given[0], given[0], given[2])
             rule |= matmul_w4a8_mlp_neureka.down_numbers(name, width, *given)
         if wrong := sorted(key for key in rule if numbers[key] != rule[key]):
             raise ValueError(f"{wrong[0]} of {numbers[wrong[0]]}, where it is {rule[wrong[0]]}")
-        found |= {"slots": matmul_w4a8_neureka.slots(width, tile, first)}
+        found |= {"slots": matmul_w4a8_neureka.slots(width, tile, first), "filters": filters, "fold_line": fold_line}
         if "out_group" in numbers:
             found |= {"out_groups": n_groups(n // 2, int(numbers["out_group"]))}
         return found
@@ -223,12 +225,11 @@ def _derived(name: str, numbers: Numbers) -> dict[str, int]:
     return found | {"units": units(k, group_size, pattern), "bits": bits, "bytes of a unit": place_bytes(pattern)}
 
 
-def _tail(numbers: Numbers, mode: str) -> int:
-    """A group's inputs that are the cores': none, or those behind whole blocks."""
-    k, group_size, tail = (int(numbers[key]) for key in ("k", "group_size", "tail"))
-    if tail not in (0, matrix.tail_of(k, group_size, mode)):
-        raise ValueError(f"{tail} of {k} inputs by the cores in groups of {group_size}")
-    return tail
+def _split(numbers: Numbers, mode: str) -> matrix.Split:
+    """A group's inputs that are apart."""
+    split = matmul_w4a8_neureka.split_in(numbers)
+    matrix.check_split(split, int(numbers["k"]), int(numbers["group_size"]), mode)
+    return split
 
 
 def _fit(width: int, tile: int, first: int) -> None:

@@ -10,6 +10,9 @@ the next one; inside a job, those of output channel 0, 1, ...: a range of channe
     1x1   for each block of 32 inputs there is one line; bit 32 * (c // 4) + 4 * b + c % 4 is bit b of weight c. Bits
           above the width are not read. Bytes [job][n][ceil(k / 32)][32]: one byte a weight at any width.
 
+A matrix of few inputs may be folded, as one job: nine output channels share the lines of one, a filter position each.
+Bytes [ceil(n / 9)][ceil(k / 28)][bits][32].
+
 Channels behind the last are switched off by the engine. Where 9 does not divide k, the image has up to 8 inputs too
 many: their weights are `zero`, whose value u + offset is 0, so what lies behind the inputs does not matter.
 """
@@ -19,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgec.neureka.engine import BITS, CIN, LINE, TAPS, blocks, gemv_cin, weight_bytes
+from edgec.neureka.engine import BITS, CIN, LINE, TAPS, blocks, fold_rows, gemv_cin, weight_bytes
 from edgec.neureka.job import JobError
 
 U8 = NDArray[np.uint8]
@@ -85,6 +88,23 @@ def filters_3x3(encoded: U8, bits: int, n: int, cin: int) -> U8:
     for b in range(1, bits):
         u |= planes[:, :, b, : taps * block] << np.uint8(b)
     return u.reshape(n, -1, taps, block).transpose(0, 2, 1, 3).reshape(n, taps, -1)[..., :cin]
+
+
+def encode_folded(u: U8, bits: int) -> U8:
+    """Weights [n, k] to bytes for `fold_job`: channel p * rows + v is position 8 - p of filter v, of `rows` filters.
+
+    Channels behind the last have weights of 0.
+    """
+    _check(u, bits)
+    (n, k), rows, taps = u.shape, fold_rows(u.shape[0]), TAPS["3x3"]
+    pixels = np.pad(u, ((0, taps * rows - n), (0, 0))).reshape(taps, rows, k)
+    return _lines_3x3(pixels[::-1].swapaxes(0, 1).reshape(rows, taps * k), bits, 0)
+
+
+def decode_folded(encoded: U8, bits: int, n: int, k: int) -> U8:
+    """Inverse of `encode_folded`: the weights [n, k]."""
+    pixels = filters_3x3(encoded, bits, fold_rows(n), k).swapaxes(0, 1)[::-1]
+    return pixels.reshape(-1, k)[:n]
 
 
 def encode_1x1(u: U8, bits: int, k_per_job: int | None = None) -> U8:

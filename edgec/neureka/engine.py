@@ -9,7 +9,9 @@ from __future__ import annotations
 PIXELS = 6  # output rows and columns of a pass
 COUT = 32  # output channels of a pass: accumulators of an element
 CIN = {"3x3": 28, "1x1": 32}  # input channels of a block
-TAPS = {"3x3": 9, "1x1": 1}  # filter positions
+SIDE = 3  # rows and columns of a filter in 3x3 mode
+TAPS = {"3x3": SIDE * SIDE, "1x1": 1}  # filter positions
+BUFFER = 8  # rows and columns of inputs of a pass in 3x3 mode
 LINE = 32  # bytes of weights that arrive in a cycle
 BITS = range(2, 9)  # widths of weights
 WORDS = 24  # registers of a job
@@ -36,6 +38,11 @@ def lines(mode: str, bits: int) -> int:
 def weight_bytes(mode: str, cin: int, cout: int, bits: int) -> int:
     """Bytes of a job's encoded weights."""
     return cout * blocks(mode, cin) * lines(mode, bits) * LINE
+
+
+def fold_rows(n: int) -> int:
+    """Filters that n output channels share, nine in each, where the inputs are one pixel amid zeros."""
+    return ceil_div(n, TAPS["3x3"])
 
 
 def gemv_cin(k: int) -> int:

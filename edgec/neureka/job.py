@@ -1,23 +1,40 @@
 """A job of N-EUREKA: a 3x3 or 1x1 convolution of height x width output pixels, and the 24 registers that carry it.
 
 Inputs are 8-bit, channels of a pixel contiguous; weights are unsigned with one offset for the whole job (see
-`encode.py`). There is no padding: a 3x3 job reads (height + 2) x (width + 2) pixels.
+`encode.py`). A 3x3 job reads (height + 2) x (width + 2) pixels, of which a `border` counts as zeros.
 
     y[i, j, n] = sum over r, s, c of x[i + r, j + s, c] * (u[n, r, s, c] + offset)          output "int32"
     v = y * scale[n] (+ bias[n]) >> shift, clamped to -128 .. 127 (or 0 .. 255)             output "int8" ("uint8")
 
 Output "uint8" is what the hardware calls relu: it clamps to 0 .. 255; without, to int8. Scales are unsigned.
 
-A vector times a matrix is a 3x3 job of one pixel (`gemv_job`): its k inputs are a 3x3 image of ceil(k / 9) channels.
+A vector times a matrix is a 3x3 job of one pixel (`gemv_job`): its k inputs are a 3x3 image of ceil(k / 9) channels. Of
+few inputs it is a job of nine pixels (`fold_job`): they are one pixel amid zeros, which each output pixel sees at
+another of the nine positions, so that nine output channels share what would be the filter of one.
 Rows times a matrix is a 1x1 job with a row for each pixel (`rows_job`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edgec.neureka.engine import CIN, COUT, LINE, NEURAL, PIXELS, TAPS, WORDS, blocks, ceil_div, gemv_cin, lines
+from edgec.neureka.engine import (
+    BUFFER,
+    CIN,
+    COUT,
+    LINE,
+    NEURAL,
+    PIXELS,
+    SIDE,
+    TAPS,
+    WORDS,
+    blocks,
+    ceil_div,
+    fold_rows,
+    gemv_cin,
+    lines,
+)
 
 MODES = {"3x3": 0, "1x1": 2}
 OUTPUTS = {"int32": 4, "int8": 1, "uint8": 1}  # bytes of an output
@@ -47,6 +64,7 @@ class Job:
     """See the module's docstring. Addresses are the cores'; strides are in bytes.
 
     x_pixel, x_row, y_pixel, y_row: from a pixel to the next one, from a row of pixels to the next.
+    border: rows and columns of inputs at each side that are zeros instead of what is read; of 3x3 jobs of one pass.
     scale_bits, scale, bias, shift: of requantised outputs, else 0. bias 0: none.
     """
 
@@ -71,6 +89,7 @@ class Job:
     bias: int = 0
     shift: int = 0
     prefetch: bool = True
+    border: int = 0
 
     @property
     def taps(self) -> int:
@@ -112,9 +131,17 @@ class Job:
         words[REST_IN] = rest_out + (_pair(2, 2) if self.mode == "3x3" else 0)
         words[TILES_CHANNELS] = _pair(ceil_div(self.cout, COUT), n_blocks)
         words[TILES_OUT] = _pair(ceil_div(self.height, PIXELS), ceil_div(self.width, PIXELS))
+        words[PADDING] = self._padding()
         words[OFFSET] = self.offset & 0xFFFF_FFFF
         words[CONFIG] = self._config()
         return words
+
+    def _padding(self) -> int:
+        """Top, right, bottom, left: those behind count from the end of the engine's buffer of 8 x 8 inputs."""
+        if not self.border:
+            return 0
+        bottom, right = (BUFFER - size + self.border for size in (self.in_height, self.in_width))
+        return self.border << 28 | right << 24 | bottom << 20 | self.border << 16
 
     def _config(self) -> int:
         flags = {
@@ -132,7 +159,7 @@ class Job:
 
     @classmethod
     def from_registers(cls, words: Sequence[int]) -> Job:
-        """Inverse of `registers`; JobError if they hold what a Job cannot say, such as padding."""
+        """Inverse of `registers`; JobError if they hold what a Job cannot say, such as padding that is no border."""
         if len(words) != WORDS:
             raise JobError(f"a job of N-EUREKA has {WORDS} registers, not {len(words)}")
         config, quantised = words[CONFIG], bool(words[CONFIG] & REQUANTISE)
@@ -167,6 +194,7 @@ class Job:
             bias=words[BIAS] if config & WITH_BIAS else 0,
             shift=config >> SHIFT_SHIFT & 31,
             prefetch=bool(config & PREFETCH),
+            border=words[PADDING] >> 28,
         )
         if job.registers() != list(words):
             i = next(i for i, (a, b) in enumerate(zip(words, job.registers(), strict=True)) if a != b)
@@ -184,6 +212,17 @@ def gemv_job(x: int, w: int, y: int, k: int, n: int, bits: int) -> Job:
     """
     cin, row = gemv_cin(k), 4 * n
     return Job("3x3", bits, -(1 << bits - 1), x, w, y, cin, n, 1, 1, cin, 3 * cin, row, row)
+
+
+def fold_job(x: int, w: int, y: int, k: int, n: int, bits: int) -> Job:
+    """One token of few inputs: y [9 * ceil(n / 9)] int32, of which the first n are W [n, k] times x [k] int8, with
+    weights from `encode_folded`. Change what differs with `dataclasses.replace`.
+    """
+    rows = fold_rows(n)
+    job = gemv_job(x, w, y, 1, rows, bits)
+    return replace(
+        job, cin=k, height=SIDE, width=SIDE, x_pixel=0, x_row=0, y_pixel=4 * rows, y_row=4 * SIDE * rows, border=2
+    )
 
 
 def rows_job(x: int, w: int, y: int, grid: tuple[int, int], k: int, n: int, bits: int) -> Job:

@@ -50,6 +50,12 @@ def _check_sizes(job: Job) -> None:
     for name in ("x_pixel", "x_row", "y_pixel", "y_row"):
         stride = getattr(job, name)
         _require(0 <= stride < 1 << 31, f"{name} is a stride of 0 to 2^31 - 1 bytes, not {stride:,}")
+    inside = min(job.in_height, job.in_width) - 2 * job.border
+    one_pass = job.mode == "3x3" and max(job.height, job.width) <= PIXELS
+    _require(
+        job.border == 0 or (one_pass and inside > 0),
+        f"a border of {job.border} is around inputs, of a 3x3 job of {PIXELS} x {PIXELS} pixels at most",
+    )
     pixel = job.cout * OUTPUTS[job.output]
     row = (job.width - 1) * job.y_pixel + pixel
     _require(

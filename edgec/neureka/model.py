@@ -65,6 +65,11 @@ def _windows(job: Job, read: Read) -> NDArray[Any]:
     memory = _u8(read(job.x, job.x_bytes)).view(np.int8 if job.x_signed else np.uint8)
     shape, strides = (job.in_height, job.in_width, job.cin), (job.x_row, job.x_pixel, 1)
     image = np.lib.stride_tricks.as_strided(memory, shape, strides, writeable=False)
+    if job.border:
+        inside = tuple(slice(job.border, size - job.border) for size in shape[:2])
+        framed = np.zeros(shape, image.dtype)
+        framed[inside] = image[inside]
+        image = framed
     if job.mode == "1x1":
         return image.reshape(-1, 1, job.cin)
     windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(0, 1))  # type: ignore[call-overload]

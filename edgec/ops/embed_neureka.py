@@ -15,9 +15,9 @@ import numpy as np
 
 from edgec.ir.graph import Attr, TensorType
 from edgec.neureka.engine import TAPS, gemv_cin
-from edgec.neureka.matrix import BLOCK, RULE, STEP, encode_with_tail, row_bytes, suits, tail_of, weights
+from edgec.neureka.matrix import BLOCK, RULE, STEP, WHOLE, encode_apart, row_bytes, splits, suits, weights
 from edgec.ops.embed import ideal
-from edgec.ops.matmul_w4a8_neureka import checked_tail
+from edgec.ops.matmul_w4a8_neureka import checked_split
 from edgec.ops.numerics import F32, f32
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -55,7 +55,9 @@ def infer_for(mode: str) -> Any:
         require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         require(mode == "3x3" or bits == 8, f"weights of {bits} bits have 8 in 1x1 form")
         require(scale.shape[1] == groups, f"w_scale {scale} is not of {groups} groups")
-        line = row_bytes(k, group_size, bits, mode, checked_tail(types, scale.shape[0], k, group_size, mode))
+        split = checked_split(types, scale.shape[0], k, group_size, bits, mode)
+        require(split.fold == 0, "rows of folded inputs, which are spread over filters, are not looked up")
+        line = row_bytes(k, group_size, bits, mode, split.apart)
         require(w.shape == (groups * scale.shape[0], line), f"an encoded table {w} is not [{groups} * n, {line}]")
         return {"y": TensorType((types["tokens"].shape[0], k), "f32")}
 
@@ -114,10 +116,9 @@ def example_for(mode: str) -> Any:
             "tokens": rng.integers(0, vocab, size=m).astype(np.int32),
             "w_scale": rng.normal(size=(vocab, n_groups(k, group_size))).astype(np.float16),
         }
-        tail = tail_of(k, group_size, mode) if rng.random() < 0.7 else 0
-        inputs["w"], w_tail = encode_with_tail(u, bits, group_size, tail, mode)
-        if w_tail is not None:
-            inputs["w_tail"] = w_tail
+        choices = [split for split in splits(k, group_size, mode) if not split.fold]
+        split = choices[0] if choices and rng.random() < 0.7 else WHOLE
+        inputs |= encode_apart(u, bits, group_size, split, mode)
         attrs: dict[str, Attr] = {"k": k, "bits": bits if mode == "3x3" else 8, "group_size": group_size}
         if rng.random() < 0.3:
             attrs["factor"] = float(rng.choice([0.5, 25.298221]))

@@ -25,7 +25,7 @@ from edgec.ops.matmul_w4a8 import ideal as product
 from edgec.ops.op import Array, Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
 
-GATED = ("x", "x_scale", "w", "w_scale", "bias", "w_tail")  # operands of gate and up
+GATED = ("x", "x_scale", "w", "w_scale", "bias", "w_tail", "w_fold")  # operands of gate and up
 DOWN = {"w": "down_w", "w_scale": "down_scale", "addend": "addend"}  # down's operands as those of a matmul
 
 
@@ -111,7 +111,8 @@ def run_for(bits: int, mode: str) -> Any:
         groups = n_groups(width, a["out_group"])
         q, scale = np.zeros(width, np.int8), np.zeros(groups, np.float32)
         activation({**a, "q": q, "scale": scale, "sums": None})
-        down: dict[str, Any] = {**down_call(name, a), "x": q, "x_scale": scale, "bias": None, "w_tail": None}
+        down: dict[str, Any] = {**down_call(name, a), "x": q, "x_scale": scale}
+        down |= dict.fromkeys(("bias", "w_tail", "w_fold"))
         down["y"] = a["y"]
         multiplied(down | {role: a[mine] for role, mine in DOWN.items()})
 
@@ -174,8 +175,8 @@ def _op(bits: int, mode: str = "3x3") -> Op:
         work,
         directed=True,
         engine="neureka",
-        streamed=("w", "down_w"),
-        scratch=("acc", "v", "q", "scale", "down_acc"),
+        streamed=("w", "w_fold", "down_w"),
+        scratch=("acc", "v", "q", "scale", "down_acc", "fold_acc"),
         uses=("matmul_w4a8_silu_neureka", "matmul_w4a8_neureka"),
     )
     doc = f"a gated MLP of one row with {bits}-bit weights on N-EUREKA in {mode} form, in one call"

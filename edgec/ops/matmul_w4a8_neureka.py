@@ -15,11 +15,14 @@ one group, and a group is a job. Two forms:
 Channels go by in tiles: while the accelerator works on a tile, the cores scale the one before.
 
 In 3x3 form the last inputs of a group, those behind whole blocks, may be the cores', which add their products to acc
-before they scale: `w_tail` i8[n, groups * tail] has their weights, and the engine takes no block for them.
+before they scale: `w_tail` i8[n, groups * tail] has their weights, and the engine takes no block for them. Of a single
+group, inputs before those may be folded: `w_fold` has nine channels in each filter, and the engine multiplies them for
+all channels in a job of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,21 @@ import numpy as np
 from edgec.ir.graph import TensorType
 from edgec.neureka.engine import COUT
 from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, gemv_job, rows_job
-from edgec.neureka.matrix import RULE, STEP, WORD, encode_with_tail, prepare, row_bytes, suits, tail_of
+from edgec.neureka.matrix import (
+    RULE,
+    STEP,
+    WHOLE,
+    WORD,
+    Split,
+    check_split,
+    encode_apart,
+    fold_shape,
+    prepare,
+    row_bytes,
+    split_of,
+    splits,
+    suits,
+)
 from edgec.ops.matmul_w4a8 import INT32_MAX, bits_of, ideal, multiply, strided
 from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
 from edgec.packing import n_groups
@@ -38,6 +55,8 @@ LAST = 128  # channels that are not halved again
 JOB = ("shape", "rest", "passes")  # numbers of a call's first job
 SIZES = ("m", "n", "k", "group_size", "tile", "first", "groups", "line")
 ROW = 1  # the shape of a job in 1x1 form: as EDGEC_NEUREKA_ROW; in 3x3 form it is the width
+FOLD, FOLD_BITS, FOLD_INPUTS, FOLD_ROWS = 13, 4, 8, 17  # of one of folded inputs: as EDGEC_NEUREKA_FOLD_SHAPE
+FOLD_CHANNELS = 9 << 32 - FOLD_ROWS  # that it can name filters for
 
 PARAMS = (  # that the kernels begin with; they themselves begin with the first job (kernels/neureka/neureka_jobs.h)
     Param("x", "in", "i8"),
@@ -51,6 +70,9 @@ PARAMS = (  # that the kernels begin with; they themselves begin with the first 
     *(Param(name, "u32") for name in SIZES),
     Param("w_tail", "in", "i8", optional=True),
     Param("tail", "u32"),
+    Param("w_fold", "in", "u8", optional=True),
+    Param("fold_acc", "out", "i32", optional=True),
+    Param("fold", "u32"),
 )
 
 
@@ -84,30 +106,56 @@ def half(n: int) -> int:
     return -(-n // (2 * COUT)) * COUT if n > LAST else n
 
 
-def call_numbers(name: str, n: int, k: int, group_size: int, tile: int, first: int, tail: int = 0) -> dict[str, int]:
-    """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it. tail: inputs of the cores."""
-    mode, size = mode_of(name), min(k, group_size) - tail
-    numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first, "tail": tail}
-    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits_of(name), mode, tail)}
-    bits, row = bits_of(name), mode == "1x1"
+def call_numbers(
+    name: str, n: int, k: int, group_size: int, tile: int, first: int, split: Split = WHOLE
+) -> dict[str, int]:
+    """Numbers of a kernel's call but m: sizes, and the first job as the engine takes it."""
+    mode, size, bits = mode_of(name), min(k, group_size) - split.apart, bits_of(name)
+    numbers = {"n": n, "k": k, "group_size": group_size, "tile": tile, "first": first}
+    numbers |= {"tail": split.tail, "fold": folding(n, bits, split.fold)}
+    numbers |= {"groups": n_groups(k, group_size), "line": row_bytes(k, group_size, bits, mode, split.apart)}
+    row = mode == "1x1"
     job = rows_job(0, 0, 0, (1, 1), size, first, 8) if row else gemv_job(0, 0, 0, size, first, bits)
     words = job.registers()
     shape = ROW if row else 16 * size + bits
     return numbers | {"shape": shape, "rest": words[REST_CHANNELS], "passes": words[TILES_CHANNELS]}
 
 
-def tail_in(types: Types) -> int:
-    """A group's inputs that the cores multiply, by an op's types."""
-    return types["w_tail"].shape[1] // types["w_scale"].shape[1] if "w_tail" in types else 0
+def folding(n: int, bits: int, fold: int) -> int:
+    """The shape of the job of so many folded inputs, of n channels; 0 if there are none."""
+    rows, _ = fold_shape(n, bits, fold)
+    return rows << FOLD_ROWS | fold << FOLD_INPUTS | bits << FOLD_BITS | FOLD if fold else 0
 
 
-def checked_tail(types: Types, n: int, k: int, group_size: int, mode: str) -> int:
-    """The same of a matrix of n channels, whose w_tail must be that of the inputs behind whole blocks."""
-    tail = tail_in(types)
-    if "w_tail" in types:
-        expected = TensorType((n, n_groups(k, group_size) * tail_of(k, group_size, mode)), "i8")
-        require(bool(tail) and types["w_tail"] == expected, f"w_tail {types['w_tail']} is not {expected}")
-    return tail
+def split_in(numbers: Mapping[str, int | float]) -> Split:
+    """A call's inputs apart, by its numbers."""
+    return Split(int(numbers.get("tail", 0)), int(numbers.get("fold", 0)) >> FOLD_INPUTS & 511)
+
+
+def split_numbers(types: Types, attrs: Attrs, bits: int) -> dict[str, int]:
+    """Those numbers of a call, by its op's types: tail and fold."""
+    k, group_size = ints(attrs, "k", "group_size")
+    n = types["w_scale"].shape[0]
+    split = split_of(k, group_size, n, types.get("w_tail"), types.get("w_fold"))
+    return {"tail": split.tail, "fold": folding(n, bits, split.fold)}
+
+
+def checked_split(types: Types, n: int, k: int, group_size: int, bits: int, mode: str) -> Split:
+    """The inputs apart of a matrix of n channels, whose w_tail and w_fold must be theirs."""
+    split = split_of(k, group_size, n, types.get("w_tail"), types.get("w_fold"))
+    try:
+        check_split(split, k, group_size, mode)
+    except ValueError as e:
+        require(False, str(e))
+    shapes = {
+        "w_tail": TensorType((n, n_groups(k, group_size) * split.tail), "i8"),
+        "w_fold": TensorType(fold_shape(n, bits, split.fold), "u8"),
+    }
+    for role, expected in shapes.items():
+        if role in types:
+            require(split.apart > 0 and types[role] == expected, f"{role} {types[role]} is not {expected}")
+    require("w_fold" not in types or n <= FOLD_CHANNELS, f"folded inputs of {n} channels, more than {FOLD_CHANNELS}")
+    return split
 
 
 def infer_for(bits: int, mode: str) -> Any:
@@ -121,7 +169,7 @@ def infer_for(bits: int, mode: str) -> Any:
         require(fits, f"groups of {group_size} of {k} inputs are not {RULE[mode]}")
         n = w.shape[0] // groups
         require(x.shape[1] == k, f"matmul of k = {k} gets rows of {x.shape[1]}")
-        line = row_bytes(k, group_size, bits, mode, checked_tail(types, n, k, group_size, mode))
+        line = row_bytes(k, group_size, bits, mode, checked_split(types, n, k, group_size, bits, mode).apart)
         require(w.shape == (groups * n, line), f"encoded weights {w} are not [{groups * n}, {line}]")
         require(types["w_scale"].shape == (n, groups), f"w_scale {types['w_scale']} is not [{n}, {groups}]")
         require(types["x_scale"].shape == (x.shape[0], groups), f"x_scale {types['x_scale']} is not of {groups} groups")
@@ -141,7 +189,7 @@ def reference_for(bits: int, mode: str) -> Any:
         k, group_size = ints(attrs, "k", "group_size")
         weights = inputs.get("prepared")
         if weights is None:
-            weights = prepare(inputs["w"], k, bits, group_size, mode, inputs.get("w_tail"))
+            weights = prepare(inputs["w"], k, bits, group_size, mode, inputs.get("w_tail"), inputs.get("w_fold"))
         scale = inputs["w_scale"].astype(np.float32)
         bias, addend = inputs.get("bias"), inputs.get("addend")
         return {"y": multiply(inputs["x"], inputs["x_scale"], weights, scale, bias, addend=addend)}
@@ -154,11 +202,13 @@ def run_for(bits: int, mode: str) -> Any:
 
     def run(a: dict[str, Any]) -> None:
         m, n, k, group_size = a["m"], a["n"], a["k"], a["group_size"]
-        groups, tail = n_groups(k, group_size), a["tail"]
-        line = row_bytes(k, group_size, bits, mode, tail)
-        w_tail = a["w_tail"][: n * groups * tail].reshape(n, -1) if tail else None
+        groups, split = n_groups(k, group_size), split_in(a)
+        line = row_bytes(k, group_size, bits, mode, split.apart)
+        w_tail = a["w_tail"][: n * groups * split.tail].reshape(n, -1) if split.tail else None
+        rows, size = fold_shape(n, bits, split.fold)
+        w_fold = a["w_fold"][: rows * size].reshape(rows, size) if split.fold else None
         w = a["w"][: groups * n * line].reshape(groups * n, line)
-        weights = prepare(w, k, bits, group_size, mode, w_tail)
+        weights = prepare(w, k, bits, group_size, mode, w_tail, w_fold)
         x, x_scale = a["x"][: m * k].reshape(m, k), a["x_scale"][: m * groups].reshape(m, groups)
         scale = a["w_scale"][: n * groups].reshape(n, groups).astype(np.float32)
         bias = None if a["bias"] is None else a["bias"][:n]
@@ -177,8 +227,10 @@ def example_for(bits: int, mode: str) -> Any:
         m, n = int(rng.integers(1, 4)), int(rng.integers(1, 80))
         step = STEP[mode]
         k = int(rng.choice([int(rng.integers(1, 300)), WORD * int(rng.integers(63, 150)), step, 2 * step, 3 * step]))
+        if mode == "3x3" and rng.random() < 0.5:
+            k = WORD * int(rng.integers(63, 100))
         group_size = int(rng.choice([k, max(k, step), step])) if k % step == 0 else k
-        if mode == "3x3" and rng.random() < 0.3:  # groups that fill no block
+        if mode == "3x3" and rng.random() < 0.2:  # groups that fill no block
             group_size = int(rng.choice([20, 32, 64, 128, 256, 260]))
             k = group_size * int(rng.integers(2, 5))
         groups = n_groups(k, group_size)
@@ -188,10 +240,9 @@ def example_for(bits: int, mode: str) -> Any:
             "w_scale": (rng.normal(size=(n, groups)) * 10.0 ** rng.integers(-6, 1)).astype(np.float16),
         }
         u = rng.integers(0, 2**bits, size=(n, k)).astype(np.uint8)
-        tail = tail_of(k, group_size, mode) if rng.random() < 0.7 else 0
-        inputs["w"], w_tail = encode_with_tail(u, bits, group_size, tail, mode)
-        if w_tail is not None:
-            inputs["w_tail"] = w_tail
+        choices = splits(k, group_size, mode)
+        split = choices[int(rng.integers(len(choices)))] if choices and rng.random() < 0.8 else WHOLE
+        inputs |= encode_apart(u, bits, group_size, split, mode)
         if rng.random() < 0.5:
             inputs["bias"] = rng.normal(size=n).astype(np.float32)
         if rng.random() < 0.5:
@@ -216,8 +267,8 @@ def _op(bits: int, mode: str = "3x3") -> Op:
         ),
         directed=True,
         engine="neureka",
-        streamed=("w",),
-        scratch=("acc",),
+        streamed=("w", "w_fold"),
+        scratch=("acc", "fold_acc"),
     )
     doc = f"int8 rows times {bits}-bit weights encoded for N-EUREKA in {mode} form, scaled by the cores meanwhile"
     rules = infer_for(bits, mode), reference_for(bits, mode), ideal, (kernel,), example_for(bits, mode)

@@ -123,8 +123,8 @@ def _op(bits: int, mode: str = "3x3") -> Op:
         work,
         directed=True,
         engine="neureka",
-        streamed=("w",),
-        scratch=("acc", "y"),
+        streamed=("w", "w_fold"),
+        scratch=("acc", "y", "fold_acc"),
         uses=("matmul_w4a8_neureka",),
     )
     doc = f"gate and up of {bits}-bit weights on N-EUREKA in {mode} form, SiLU by the cores meanwhile, quantised"

@@ -23,7 +23,8 @@ from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Attr, Graph, Node, TensorType, Value
 from edgec.ir.verify import verify_graph
 from edgec.ops import attention_neureka, find
-from edgec.ops.matmul_w4a8_neureka import half, tail_in
+from edgec.ops.matmul_w4a8 import bits_of
+from edgec.ops.matmul_w4a8_neureka import half, split_numbers
 from edgec.passes.fuse_mlp import with_mlp
 from edgec.target import Target
 
@@ -165,8 +166,7 @@ def _with_silu(graph: Graph, nodes: list[Node], target: Target) -> list[Node]:
         op = made.op.replace("_neureka", "_silu_neureka")
         attrs = {**made.attrs, "out_group": node.attrs["group_size"]}
         rows, n = graph.type_of(between[0]).shape
-        tail = tail_in({role: graph.type_of(v) for role, v in made.inputs.items()})
-        sizes = {"m": rows, "n": n, "tail": tail}
+        sizes = {"m": rows, "n": n} | split_numbers(graph.types_of(made.inputs), made.attrs, bits_of(made.op))
         both = _ints({**made.attrs, **sizes, "tile": half(n), "first": half(n)})
         after = {"rows": rows, "k": n // 2, "ldx": n, "group_size": int(node.attrs["group_size"])}
         apart = call_cycles(target, silu.op, after) + call_cycles(target, node.op, after)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from edgec.cost.engine import call_cycles
 from edgec.ir.graph import Attr, Graph, Node
 from edgec.ops import find
+from edgec.ops.matmul_w4a8 import bits_of
 from edgec.ops.matmul_w4a8_mlp_neureka import DOWN, down_numbers, parts_of
-from edgec.ops.matmul_w4a8_neureka import half, tail_in
+from edgec.ops.matmul_w4a8_neureka import half, split_numbers
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
 from edgec.target import Target
 
@@ -28,7 +29,11 @@ def with_mlp(graph: Graph, nodes: list[Node], readers: Mapping[str, list[Node]],
     gone = set()
     for node in nodes:
         gated = writer.get(node.inputs.get("x", ""))
-        if gated is None or find(node.op).module != "matmul_w4a8_neureka" or {"bias", "w_tail"} & set(node.inputs):
+        if (
+            gated is None
+            or find(node.op).module != "matmul_w4a8_neureka"
+            or {"bias", "w_tail", "w_fold"} & set(node.inputs)
+        ):
             continue
         op = node.op.replace("_neureka", "_mlp_neureka")
         if parts_of(op) != (gated.op, node.op):
@@ -62,8 +67,8 @@ def _pays(graph: Graph, gated: Node, node: Node, op: str, target: Target) -> boo
     n, width = graph.type_of(node.outputs["y"]).shape[1], graph.type_of(gated.outputs["q"]).shape[1]
     k, group_size, out_group = (int(gated.attrs[key]) for key in ("k", "group_size", "out_group"))
     first = {"m": 1, "n": PARTS * width, "k": k, "group_size": group_size, "out_group": out_group}
-    tail = tail_in({role: graph.type_of(v) for role, v in gated.inputs.items()})
-    first |= {"tile": half(width), "first": half(width), "tail": tail}
+    first |= {"tile": half(width), "first": half(width)}
+    first |= split_numbers(graph.types_of(gated.inputs), gated.attrs, bits_of(gated.op))
     second = {"m": 1, "n": n, "k": width, "group_size": out_group, "tile": half(n), "first": half(n)}
     two = call_cycles(target, gated.op, first) + call_cycles(target, node.op, second)
     return call_cycles(target, op, first | down_numbers(op, width, n, out_group, half(n))) < two

@@ -80,7 +80,7 @@ def _alike(model: QuantizedModel, module: str, names: Sequence[str]) -> bool:
 def _joined(parts: Sequence[QuantizedTensor]) -> QuantizedTensor:
     sides: dict[str, Any] = {
         side: None if getattr(parts[0], side) is None else _stack([getattr(p, side) for p in parts])
-        for side in ("zero", "minimum", "places", "tail")
+        for side in ("zero", "minimum", "places", "tail", "fold")
     }
     packed, scale = _stack([p.packed for p in parts]), _stack([p.scale for p in parts])
     return replace(parts[0], packed=packed, scale=scale, **sides)

@@ -6,16 +6,20 @@ takes less time for a token, one of a prompt and one that is generated counting 
 weights are narrow and inputs many, 1x1 jobs where rows are many. A form that makes the model too large for those
 memories is not taken. Matrices that save most time per byte go first.
 
-Where inputs are no whole blocks of the engine, the cores may have those behind them (`tail` of the op), if that takes
-less time: their weights pass through the compute memory.
+Where inputs are no whole blocks of the engine, the cores may have those behind them (`tail` of the op), or the engine
+may have them folded (`fold`) but for a few, if that takes less time: what is the cores' passes through the compute
+memory.
 
 A table that tokens are looked up in stays, unless it is the head too: then there is still one constant, of which
-`embed_neureka` reads rows, and what its calls take more is part of the price. A head has one row, also of a prompt.
+`embed_neureka` reads rows, so nothing is folded, and what its calls take more is part of the price. A head has one row,
+also of a prompt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +44,10 @@ TABLE, HEADS = "model.embed_tokens.weight", ("model.embed_tokens.weight", "lm_he
 
 @dataclass(frozen=True)
 class Form:
-    """A matrix in a mode of the accelerator, so many inputs of the cores: its bytes there, the cycles a token saves."""
+    """A matrix in a mode of the accelerator, such inputs apart: its bytes there, the cycles a token saves."""
 
     mode: str
-    tail: int
+    split: matrix.Split
     size: int
     gain: float
 
@@ -65,7 +69,7 @@ def to_neureka(model: QuantizedModel, target: Target, context: int) -> Quantized
             if level is not None and form.size - own <= max(spare, GROWTH * own):
                 room[level] -= form.size
                 spare -= form.size - own
-                chosen[name] = encoded(model.matrices[name], form.mode, form.tail)
+                chosen[name] = encoded(model.matrices[name], form.mode, form.split)
                 break
     return replace(model, matrices=model.matrices | chosen)
 
@@ -96,13 +100,16 @@ def _forms(name: str, m: QuantizedTensor, target: Target) -> list[Form]:
     forms = []
     narrow = m.group_size < min(m.k, matrix.BLOCK // FILLED)
     for mode in (mode for mode in LAYOUTS if matrix.suits(m.k, m.group_size, mode) and not (narrow and mode == "3x3")):
-        for tail in _tails(m, mode, target):
-            call = tile | {"tail": tail}
-            takes = _per_token(target, op.kernel_name(m.bits, mode), call, rows, _loading(target, n * groups * tail))
+        for split in _splits(name, m, mode, target):
+            call = tile | {"tail": split.tail, "fold": op.folding(n, m.bits, split.fold)}
+            loading = _loading(target, n * groups * split.tail)
+            takes = _per_token(target, op.kernel_name(m.bits, mode), call, rows, loading)
             gain = WORTHWHILE * cores - takes
             if name == TABLE:
-                gain -= _looking_up(target, m, mode, tail)
-            forms.append(Form(mode, tail, n * groups * (_row_bytes(m, mode, tail) + tail), gain))
+                gain -= _looking_up(target, m, mode, split.tail)
+            size = n * groups * (_row_bytes(m, mode, split) + split.tail)
+            size += prod(matrix.fold_shape(n, m.bits, split.fold)) if split.fold else 0
+            forms.append(Form(mode, split, size, gain))
     return sorted((form for form in forms if form.gain > 0), key=lambda form: -form.gain)
 
 
@@ -127,15 +134,20 @@ def _looking_up(target: Target, m: QuantizedTensor, mode: str, tail: int) -> flo
     return calls - _per_token(target, "embed", numbers, ROWS)
 
 
-def _tails(m: QuantizedTensor, mode: str, target: Target) -> list[int]:
-    """Inputs of a group that the cores may have: none, or those behind whole blocks."""
-    tail = matrix.tail_of(m.k, m.group_size, mode)
-    room = target.data_bytes(target.compute) // TAIL_SHARE
-    return [0, tail] if tail and m.scale.size * tail <= room else [0]
+def _splits(name: str, m: QuantizedTensor, mode: str, target: Target) -> list[matrix.Split]:
+    """What inputs of a group may be apart, if any."""
+    room, n = target.data_bytes(target.compute) // TAIL_SHARE, m.scale.shape[0]
+    fits = [
+        split
+        for split in matrix.splits(m.k, m.group_size, mode)
+        if m.scale.size * split.tail <= room
+        and not (split.fold and (name == TABLE or n > op.FOLD_CHANNELS or 4 * RESULT * n > room * TAIL_SHARE))
+    ]
+    return [matrix.WHOLE, *fits]
 
 
-def _row_bytes(m: QuantizedTensor, mode: str, tail: int = 0) -> int:
-    return matrix.row_bytes(m.k, m.group_size, _code_bits(m, mode), mode, tail)
+def _row_bytes(m: QuantizedTensor, mode: str, split: matrix.Split = matrix.WHOLE) -> int:
+    return matrix.row_bytes(m.k, m.group_size, _code_bits(m, mode), mode, split.apart)
 
 
 def _code_bits(m: QuantizedTensor, mode: str) -> int:
@@ -143,18 +155,25 @@ def _code_bits(m: QuantizedTensor, mode: str) -> int:
     return m.bits if mode == "3x3" else 8
 
 
-def encoded(m: QuantizedTensor, mode: str = "3x3", tail: int = 0) -> QuantizedTensor:
-    """A packed matrix in the accelerator's form, but the last `tail` inputs of a group, which are the cores'.
-
-    Of one that stands for a shape alone, another.
+def encoded(m: QuantizedTensor, mode: str = "3x3", split: matrix.Split = matrix.WHOLE) -> QuantizedTensor:
+    """A packed matrix in the accelerator's form, such inputs of a group apart. Of one that stands for a shape alone,
+    another.
     """
     n, groups = m.packed.shape[0], m.scale.shape[1]
     bits, layout = _code_bits(m, mode), LAYOUTS[mode]
     if not any(m.packed.strides):
-        shape = (groups * n, _row_bytes(m, mode, tail))
-        packed = np.broadcast_to(np.zeros((), np.uint8), shape)
-        w_tail = np.broadcast_to(np.zeros((), np.int8), (n, groups * tail)) if tail else None
+        parts = {"w": _empty((groups * n, _row_bytes(m, mode, split)), np.uint8)}
+        if split.tail:
+            parts["w_tail"] = _empty((n, groups * split.tail), np.int8)
+        if split.fold:
+            parts["w_fold"] = _empty(matrix.fold_shape(n, bits, split.fold), np.uint8)
     else:
         codes = unpack(m.packed, m.k, m.bits, m.group_size)
-        packed, w_tail = matrix.encode_with_tail(codes, m.bits, m.group_size, tail, mode)
-    return replace(m, packed=packed, bits=bits, layout=layout, tail=w_tail)
+        parts = matrix.encode_apart(codes, m.bits, m.group_size, split, mode)
+    tail, fold = parts.get("w_tail"), parts.get("w_fold")
+    return replace(m, packed=parts["w"], bits=bits, layout=layout, tail=tail, fold=fold)
+
+
+def _empty(shape: tuple[int, ...], kind: type) -> Any:
+    """An array that stands for a shape and takes no memory."""
+    return np.broadcast_to(np.zeros((), kind), shape)

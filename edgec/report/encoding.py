@@ -55,7 +55,9 @@ def encoded_bytes(plan: Plan, graph: Graph) -> dict[tuple[str, ...], int]:
     """Bytes with scales of each matrix that is encoded for the accelerator, by the names of the tensors in it."""
     sizes = {b.name: b.size for b in plan.buffers}
     return {
-        parts(name): sum(sizes[node.inputs[role]] for role in ("w", "w_scale", "w_tail") if role in node.inputs)
+        parts(name): sum(
+            sizes[node.inputs[role]] for role in ("w", "w_scale", "w_tail", "w_fold") if role in node.inputs
+        )
         for name, node in matrices(graph).items()
         if form_of(node)
     }
@@ -73,7 +75,7 @@ def encoding(plan: Plan, graph: Graph, widths: Mapping[str, int]) -> dict[str, A
         if not (form := form_of(node)):
             continue
         counts[form] = counts.get(form, 0) + len(parts(name))
-        taken += sizes[name] + (sizes[node.inputs["w_tail"]] if "w_tail" in node.inputs else 0)
+        taken += sum(sizes[node.inputs[role]] for role in ("w", "w_tail", "w_fold") if role in node.inputs)
         k, bits = int(node.attrs["k"]), code_bits(name, node, widths)
         rows = elements(graph, node) // k
         packed.append(None if bits is None else rows * row_bytes(k, bits, int(node.attrs["group_size"])))

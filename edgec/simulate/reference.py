@@ -136,7 +136,7 @@ class ReferenceRunner:
                     if name not in self._prepared:
                         self._prepared[name] = self._prepare(one)
                     constant[role] = self._prepared[name]
-                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_pos", "w_zero", "w_tail", "down_w")]
+                inputs = [(r, n) for r, n in inputs if r not in ("w", "w_pos", "w_zero", "w_tail", "w_fold", "down_w")]
             if self.ideal:
                 inputs = [(r, n) for r, n in inputs if n in self._consts or graph.values[n].kind != "const"]
             program.append((node, op.ideal if self.ideal else op.reference, inputs, constant))
@@ -148,8 +148,8 @@ class ReferenceRunner:
         bits, k, group_size = bits_of(node.op), int(node.attrs["k"]), int(node.attrs["group_size"])
         assert w is not None
         if "_neureka" in node.op:
-            mode, tail = matmul_w4a8_neureka.mode_of(node.op), self._consts.get(node.inputs.get("w_tail", ""))
-            return matrix.prepare(w, k, bits, group_size, mode, tail)
+            apart = (self._consts.get(node.inputs.get(role, "")) for role in ("w_tail", "w_fold"))
+            return matrix.prepare(w, k, bits, group_size, matmul_w4a8_neureka.mode_of(node.op), *apart)
         if pos is None:
             return matmul_w4a8.prepare(w, zero, k, bits, group_size)
         pattern = (int(node.attrs["removed"]), int(node.attrs["of"]))

@@ -40,6 +40,9 @@ typedef struct {
     const int8_t
         *w_tail; /* [n][groups][tail], or NULL: as in matmul_w4a8_neureka.h; down has no such inputs */
     uint32_t tail;
+    const uint8_t *w_fold; /* [filters][fold_line], or NULL: as there, as fold_acc and fold */
+    int32_t *fold_acc;     /* [m][9][filters], or NULL */
+    uint32_t fold;
     int8_t *q;    /* [m][n / 2] */
     float *scale; /* [m][out_groups] */
     uint32_t out_group;

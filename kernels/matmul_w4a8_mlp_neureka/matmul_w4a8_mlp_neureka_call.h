@@ -11,9 +11,10 @@ EDGEC_NEUREKA_BEGINS_WITH(edgec_matmul_w4a8_mlp_neureka_args);
 EDGEC_INLINE edgec_matmul_w4a8_silu_neureka_args
 edgec_mlp_gated(const edgec_matmul_w4a8_mlp_neureka_args *a) {
     return (edgec_matmul_w4a8_silu_neureka_args){
-        a->x,      a->w,    a->acc,    a->shape, a->rest, a->passes,     a->x_scale, a->w_scale,
-        a->bias,   a->v,    a->m,      a->n,     a->k,    a->group_size, a->tile,    a->first,
-        a->groups, a->line, a->w_tail, a->tail,  a->q,    a->scale,      NULL,       a->out_group};
+        a->x,        a->w,     a->acc,    a->shape, a->rest,   a->passes,   a->x_scale,
+        a->w_scale,  a->bias,  a->v,      a->m,     a->n,      a->k,        a->group_size,
+        a->tile,     a->first, a->groups, a->line,  a->w_tail, a->tail,     a->w_fold,
+        a->fold_acc, a->fold,  a->q,      a->scale, NULL,      a->out_group};
 }
 
 /* Down's. Its accumulators hold any tiles: they are of all channels and groups. */
@@ -37,6 +38,9 @@ EDGEC_INLINE edgec_matmul_w4a8_neureka_args edgec_mlp_down(const edgec_matmul_w4
                                             a->down_n,
                                             (k + size - 1u) / size,
                                             a->down_line,
+                                            NULL,
+                                            0,
+                                            NULL,
                                             NULL,
                                             0,
                                             a->addend};

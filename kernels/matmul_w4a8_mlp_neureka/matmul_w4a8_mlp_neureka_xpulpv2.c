@@ -9,7 +9,7 @@ EDGEC_SHARED void mlp(const edgec_matmul_w4a8_mlp_neureka_args *args) {
     if (in_groups(&gated) && !EDGEC_SELDOM(!is_plain_for(&gated, 1))) {
         edgec_mlp_team t;
         t.a = args;
-        edgec_neureka_first(args);
+        EDGEC_NEUREKA_FIRST(args, a);
         hal_fork_team(team_of_mlp, &t);
         return;
     }

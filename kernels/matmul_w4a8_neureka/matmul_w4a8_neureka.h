@@ -13,6 +13,11 @@
  *
  * The last `tail` inputs of each group, a multiple of 4, may be the cores' in 3x3 form: then w has the weights of the others,
  * which are whole blocks of 252, groups are of a multiple of 4 inputs, and x is 4-byte aligned.
+ *
+ * Of one group in 3x3 form, `size` inputs between the whole blocks and those of the cores may be folded: the engine
+ * multiplies them in a job of their own, of all channels (edgec_neureka_fold), which follows the first one, and the cores
+ * add what it gives, fold_acc. It is scratch. Nine channels share a filter: filters = ceil(n / 9), of fold_line =
+ * ceil(size / 28) * bits * 32 bytes.
  */
 #ifndef EDGEC_MATMUL_W4A8_NEUREKA_H
 #define EDGEC_MATMUL_W4A8_NEUREKA_H
@@ -40,7 +45,10 @@ typedef struct {
     uint32_t line;        /* bytes of a channel's weights of a group */
     const int8_t *w_tail; /* [n][groups][tail], 4-byte aligned, or NULL */
     uint32_t tail;
-    const float *addend; /* [m][n], or NULL */
+    const uint8_t *w_fold; /* [filters][fold_line], encoded, 32-byte aligned, or NULL */
+    int32_t *fold_acc;     /* [m][9][filters], or NULL */
+    uint32_t fold;         /* the shape of jobs of the folded inputs (neureka_jobs.h), or 0 */
+    const float *addend;   /* [m][n], or NULL */
 } edgec_matmul_w4a8_neureka_args;
 
 /* One layout of arguments for all widths. */

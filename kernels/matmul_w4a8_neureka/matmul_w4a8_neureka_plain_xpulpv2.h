@@ -8,14 +8,18 @@
 #include "matmul_w4a8_neureka_scale_xpulpv2.h"
 
 #if defined(EDGEC_PULP_FLOAT)
-#define EDGEC_START_AS_CHANNELS 6u /* of a core, in the time that core 0 takes to start a job */
+/* Channels of a core, in the time that core 0 takes to start a job, and where inputs are folded also to find its place. */
+#define EDGEC_START_AS_CHANNELS 6u
+#define EDGEC_FOLDS_AS_CHANNELS 16u
+#define EDGEC_WORDS_AT_ONCE     2u /* of the cores' inputs, that are multiplied as channels are scaled */
 
 /* Channels on their way through a core. */
 typedef struct {
     const int32_t *acc;
     const float *added;
     float *y;
-    const uint32_t *tails; /* a word a channel: weights of the cores' inputs, or sums of their products */
+    const uint32_t *weights; /* of the cores' inputs, if they are few: so many words a channel */
+    const int32_t *sums;     /* what folded inputs give, or the cores' if they are many; or NULL */
 } edgec_plain_channels;
 
 /* w_scale * x_scale of at least one channel; unit: x_scale times 2^112, which w_scale's bits lack as a float's. Returns where
@@ -59,36 +63,52 @@ EDGEC_INLINE void edgec_plain_finish(edgec_plain_channels *c, uint32_t step, con
 }
 
 /* clang-format off */
-/* The same with the cores' inputs: `tail` adds their products to %[v], an instruction with %[q] as its own. */
-#define EDGEC_PLAIN_FINISH(tail)                                                                             \
+/* The same with inputs behind whole blocks: `first` loads what `then` adds to %[v], the accumulator, from %[q] and %[p] on, `all`
+ * instructions with them; behind those what they use, and nothing else, for each operand takes instructions. */
+#define EDGEC_PLAIN_FINISH(all, first, then, ...)                                                            \
     __asm__ volatile(                                                                                        \
-        EDGEC_HWLOOP("0", "%[count]", "9",                                                                   \
-            EDGEC_P_LW("%[q]", "4", "%[tails]")                                                              \
+        EDGEC_HWLOOP("0", "%[count]", all,                                                                   \
+            first                                                                                            \
             EDGEC_P_LW("%[v]", "4", "%[acc]")                                                                \
             EDGEC_P_LW("%[h]", "4", "%[ready]")                                                              \
-            tail                                                                                             \
+            then                                                                                             \
             "fcvt.s.w %[v], %[v]\n\t"                                                                        \
             EDGEC_P_LW_R("%[q]", "%[step]", "%[added]")                                                      \
             "fmul.s %[v], %[v], %[h]\n\t"                                                                    \
             "fadd.s %[v], %[q], %[v]\n\t"                                                                    \
             EDGEC_P_SW("%[v]", "4", "%[y]"))                                                                 \
-        : [ready] "+r"(ready), [acc] "+r"(c->acc), [added] "+r"(c->added), [y] "+r"(c->y),                   \
-          [tails] "+r"(c->tails), [h] "=&r"(h), [v] "=&r"(v), [q] "=&r"(q)                                   \
-        : [count] "r"(count), [step] "r"(step), [x] "r"(x)                                                   \
+        : [ready] "+r"(ready), [acc] "+r"(c->acc), [added] "+r"(c->added), [y] "+r"(c->y), [h] "=&r"(h),     \
+          [v] "=&r"(v), [q] "=&r"(q), __VA_ARGS__                                                            \
+        : [count] "r"(count), [step] "r"(step)                                                               \
         : "memory")
-/* clang-format on */
+#define EDGEC_PLAIN_SUM               EDGEC_P_LW("%[p]", "4", "%[sums]")
+#define EDGEC_PLAIN_ADD               "add %[v], %[v], %[p]\n\t"
+#define EDGEC_PLAIN_WORD(to)          EDGEC_P_LW("%[" to "]", "4", "%[weights]")
+#define EDGEC_PLAIN_TIMES(weights, x) EDGEC_PV_SDOTSP_B("%[v]", "%[" weights "]", "%[" x "]")
 
-/* x: the word of the cores' inputs, of which c->tails has the weights; or NULL, then it has the sums. */
-EDGEC_INLINE void edgec_plain_finish_tail(edgec_plain_channels *c, uint32_t step, const float *ready,
-                                          const uint32_t *word, uint32_t count) {
-    uint32_t h, v, q;
-    const uint32_t x = word ? *word : 0;
-    if (word) {
-        EDGEC_PLAIN_FINISH(EDGEC_PV_SDOTSP_B("%[v]", "%[q]", "%[x]"));
+/* x: the cores' inputs, if they are few words. */
+EDGEC_INLINE void edgec_plain_finish_apart(edgec_plain_channels *c, uint32_t step, const float *ready,
+                                           const uint32_t *x, uint32_t words, uint32_t count) {
+    uint32_t x0 = words > 0 ? x[0] : 0, x1 = words > 1u ? x[1] : 0, h, v, q, p;
+    if (words == 0 && c->sums) {
+        EDGEC_PLAIN_FINISH("9", EDGEC_PLAIN_SUM, EDGEC_PLAIN_ADD, [sums] "+r"(c->sums), [p] "=&r"(p));
+    } else if (words == 1u && c->sums) {
+        EDGEC_PLAIN_FINISH("11", EDGEC_PLAIN_SUM EDGEC_PLAIN_WORD("q"), EDGEC_PLAIN_ADD EDGEC_PLAIN_TIMES("q", "x0"),
+            [sums] "+r"(c->sums), [p] "=&r"(p), [weights] "+r"(c->weights), [x0] "+r"(x0));
+    } else if (words == 1u) {
+        EDGEC_PLAIN_FINISH("9", EDGEC_PLAIN_WORD("q"), EDGEC_PLAIN_TIMES("q", "x0"), [weights] "+r"(c->weights),
+            [x0] "+r"(x0));
+    } else if (c->sums) {
+        EDGEC_PLAIN_FINISH("13", EDGEC_PLAIN_SUM EDGEC_PLAIN_WORD("q"),
+            EDGEC_PLAIN_ADD EDGEC_PLAIN_WORD("p") EDGEC_PLAIN_TIMES("q", "x0") EDGEC_PLAIN_TIMES("p", "x1"),
+            [sums] "+r"(c->sums), [p] "=&r"(p), [weights] "+r"(c->weights), [x0] "+r"(x0), [x1] "+r"(x1));
     } else {
-        EDGEC_PLAIN_FINISH("add %[v], %[v], %[q]\n\t");
+        EDGEC_PLAIN_FINISH("11", EDGEC_PLAIN_WORD("q") EDGEC_PLAIN_WORD("p"),
+            EDGEC_PLAIN_TIMES("q", "x0") EDGEC_PLAIN_TIMES("p", "x1"),
+            [p] "=&r"(p), [weights] "+r"(c->weights), [x0] "+r"(x0), [x1] "+r"(x1));
     }
 }
+/* clang-format on */
 
 /* By core 0: the job of `count` channels from `first` on, which `next` is of the call's. */
 EDGEC_APART void edgec_plain_start(edgec_neureka_next *next, uint32_t offset, int32_t *acc, uint32_t count) {
@@ -104,8 +124,11 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
     const float nothing = -0.0f; /* added, it changes no number, not even -0 */
     const float unit = *a->x_scale * F16_UNIT, *added = &nothing;
     float ready[UNITS];
-    int32_t sums[UNITS]; /* of the cores' inputs, where they are more than a word */
-    const uint32_t *const word = a->tail == 4u ? (const uint32_t *)(const void *)(a->x + a->k - 4u) : NULL;
+    int32_t found
+        [UNITS]; /* sums of the products of the cores' inputs, where they are many: then none are folded */
+    const uint32_t *const x = (const uint32_t *)(const void *)(a->x + a->k - a->tail);
+    const uint32_t words = a->tail <= 4u * EDGEC_WORDS_AT_ONCE ? a->tail / 4u : 0;
+    const int many = a->tail > 0 && words == 0;
     uint32_t step = 0, first = 0, count = a->first;
     int32_t *acc = a->acc, *const end = acc + EDGEC_NEUREKA_TILES * a->tile;
     if (a->addend || a->bias) { /* not both; sums of two numbers do not depend on their order */
@@ -125,35 +148,43 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
         if (acc == end) {
             acc = a->acc;
         }
-        if (core == 0 && more) {
+        /* Behind the first job and that of folded inputs there is no place yet: the channels are made ready first. */
+        const int later = EDGEC_SELDOM(a->fold && first == 0);
+        if (core == 0 && more && !later) {
             edgec_plain_start(&next, count * a->line, acc, more);
         }
-        const edgec_range mine = EDGEC_SELDOM(a->tail && more)
-                                     ? share_behind(count, EDGEC_START_AS_CHANNELS, core, n_cores)
+        const uint32_t starts = a->fold ? EDGEC_FOLDS_AS_CHANNELS : EDGEC_START_AS_CHANNELS;
+        const edgec_range mine = EDGEC_SELDOM((a->tail || a->fold) && more)
+                                     ? share_behind(count, starts, core, n_cores)
                                      : edgec_share(count, core, n_cores);
         const uint32_t channel = first + mine.begin;
         const uint16_t *w = a->w_scale + channel;
         edgec_plain_channels c = {
             done + mine.begin, (const float *)(const void *)((const char *)added + channel * step),
-            a->y + channel, (const uint32_t *)(const void *)(a->w_tail + channel * a->tail)};
+            a->y + channel, (const uint32_t *)(const void *)(a->w_tail + channel * a->tail),
+            many      ? found
+            : a->fold ? EDGEC_FOLDED_OF(a, 0, channel)
+                      : NULL};
         uint32_t left = mine.end - mine.begin, some = edgec_p_minu(left, UNITS);
         if (!EDGEC_SELDOM(some == 0)) {
             w = edgec_plain_ready(w, unit, ready, some);
-            if (EDGEC_SELDOM(a->tail > 4u)) {
-                tail_pairs(EDGEC_TAIL_OF(a, 0, channel, 0), sums, some, 1);
+            if (EDGEC_SELDOM(many)) {
+                tail_pairs(EDGEC_TAIL_OF(a, 0, channel, 0), found, some, 1);
             }
         }
         /* They are found now, not behind the barrier. */
         __asm__ volatile("" : "+r"(c.acc), "+r"(c.added), "+r"(c.y));
+        if (later && core == 0 && more) {
+            edgec_plain_start(&next, count * a->line, acc, more);
+        }
         if (core == 0) {
             hal_neureka_wait(more > 0);
         }
         hal_barrier();
         EDGEC_UNROLL_1
         while (!EDGEC_SELDOM(some == 0)) {
-            if (EDGEC_SELDOM(a->tail > 0)) {
-                c.tails = word ? c.tails : (const uint32_t *)(const void *)sums;
-                edgec_plain_finish_tail(&c, step, ready, word, some);
+            if (EDGEC_SELDOM(a->tail > 0 || a->fold > 0)) {
+                edgec_plain_finish_apart(&c, step, ready, x, words, some);
             } else {
                 edgec_plain_finish(&c, step, ready, some);
             }
@@ -161,8 +192,9 @@ EDGEC_COMPACT static void edgec_plain_team(const void *args, uint32_t core, uint
             some = edgec_p_minu(left, UNITS);
             if (EDGEC_SELDOM(some > 0)) {
                 w = edgec_plain_ready(w, unit, ready, some);
-                if (EDGEC_SELDOM(a->tail > 4u)) {
-                    tail_pairs(EDGEC_TAIL_OF(a, 0, first + mine.end - left, 0), sums, some, 1);
+                if (EDGEC_SELDOM(many)) {
+                    c.sums = found;
+                    tail_pairs(EDGEC_TAIL_OF(a, 0, first + mine.end - left, 0), found, some, 1);
                 }
             }
         }

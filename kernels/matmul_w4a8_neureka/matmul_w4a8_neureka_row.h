@@ -67,9 +67,10 @@ EDGEC_INLINE void edgec_neureka_list_on(edgec_neureka_list *l, const edgec_neure
     }
 }
 
-/* All jobs of a call, the first of which is started: the arguments begin with it. */
+/* All jobs of a call, the first of which is started, and that of folded inputs if there is one: the arguments begin with the
+ * first one. fold: the arguments'. */
 EDGEC_INLINE void edgec_neureka_list_begin(edgec_neureka_list *l, const edgec_neureka_next *job,
-                                           const edgec_neureka_shape *s) {
+                                           const edgec_neureka_shape *s, uint32_t fold) {
     l->next.x = l->x = job->x;
     l->next.w = l->w_row = l->w = job->w;
     l->next.y = l->acc = job->y;
@@ -81,8 +82,7 @@ EDGEC_INLINE void edgec_neureka_list_begin(edgec_neureka_list *l, const edgec_ne
     l->part = s->parts;
     l->group = s->groups;
     l->room = EDGEC_NEUREKA_TILES;
-    l->started = 0;
-    l->done = 0;
+    l->started = l->done = fold > 0;
     edgec_neureka_list_on(l, s);
 }
 

@@ -324,7 +324,7 @@ EDGEC_APART void scale_rows(const edgec_neureka_call *c, const int32_t *acc, edg
                             uint32_t channel, uint32_t count) {
     const uint32_t step = c->a->groups * c->a->tile;
     EDGEC_UNROLL_1
-    for (uint32_t row = rows.begin; row < rows.end && EDGEC_SELDOM(c->a->tail > 0); row++) {
+    for (uint32_t row = rows.begin; row < rows.end && EDGEC_SELDOM(c->a->tail > 0 || c->a->fold > 0); row++) {
         EDGEC_ADD_TAILS(add_tail, c->a, acc + (row - rows.begin) * step, row, channel, count);
     }
     EDGEC_UNROLL_1

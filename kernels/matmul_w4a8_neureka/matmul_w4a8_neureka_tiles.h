@@ -45,23 +45,63 @@ typedef struct {
     uint32_t line;
     const int8_t *w_tail;
     uint32_t tail;
+    const uint8_t *w_fold;
+    int32_t *fold_acc;
+    uint32_t fold;
 } edgec_neureka_args;
 
 _Static_assert(offsetof(edgec_neureka_args, acc) == offsetof(edgec_neureka_next, y) &&
                    offsetof(edgec_neureka_args, passes) == offsetof(edgec_neureka_next, passes),
                "arguments begin with a job");
 #define EDGEC_NEUREKA_BEGINS_WITH(type)                                                                      \
-    _Static_assert(offsetof(type, tail) == offsetof(edgec_neureka_args, tail), "other arguments come "       \
+    _Static_assert(offsetof(type, fold) == offsetof(edgec_neureka_args, fold), "other arguments come "       \
                                                                                "behind")
 
-/* Starts the first job of a single row. In a copy its step has done so already, before it starts transfers. */
-EDGEC_INLINE void edgec_neureka_first(const void *args) {
-#if defined(EDGEC_AHEAD)
-    (void)args;
-#else
-    hal_neureka_start((const edgec_neureka_next *)args);
-#endif
+/* The job of the folded inputs of the first row, of arguments of any of the kernels. */
+#define EDGEC_NEUREKA_FOLD_JOB(a)                                                                            \
+    edgec_neureka_fold_job((a)->x + (a)->k - (a)->tail, (a)->w_fold, (a)->fold_acc, (a)->fold)
+
+/* behind: the inputs behind those. */
+EDGEC_INLINE edgec_neureka_next edgec_neureka_fold_job(const int8_t *behind, const uint8_t *w, int32_t *y,
+                                                       uint32_t fold) {
+    const uint32_t size = EDGEC_NEUREKA_FOLD_INPUTS(fold), cin = EDGEC_NEUREKA_CIN_3X3;
+    const uint32_t blocks = (size + cin - 1u) / cin;
+    edgec_neureka_next next = {.x = behind - size,
+                               .w = w,
+                               .y = y,
+                               .shape = fold,
+                               .rest = size - (blocks - 1u) * cin,
+                               .passes = blocks};
+    edgec_neureka_channels(&next, EDGEC_NEUREKA_FOLD_ROWS(fold));
+    return next;
 }
+
+/* Starts that job and those of the other rows. */
+EDGEC_APART void edgec_neureka_start_folds(const edgec_neureka_args *a) {
+    edgec_neureka_next next = EDGEC_NEUREKA_FOLD_JOB(a);
+    EDGEC_UNROLL_1
+    for (uint32_t left = a->m; left > 0; left--) {
+        hal_neureka_start(&next);
+        next.x += a->k;
+        next.y += EDGEC_NEUREKA_FOLDED * EDGEC_NEUREKA_FOLD_ROWS(a->fold);
+    }
+}
+
+/* Starts the first job of a single row, and that of its folded inputs, if it has any. In a copy its step has started the
+ * first one already, before it starts transfers. a: the arguments, known ones. */
+#if defined(EDGEC_AHEAD)
+#define EDGEC_NEUREKA_START_FIRST(args) (void)(args)
+#else
+#define EDGEC_NEUREKA_START_FIRST(args) hal_neureka_start((const edgec_neureka_next *)(args))
+#endif
+#define EDGEC_NEUREKA_FIRST(args, a)                                                                         \
+    do {                                                                                                     \
+        EDGEC_NEUREKA_START_FIRST(args);                                                                     \
+        if (EDGEC_SELDOM((a)->fold > 0)) {                                                                   \
+            const edgec_neureka_next fold_ = EDGEC_NEUREKA_FOLD_JOB(a);                                      \
+            hal_neureka_start(&fold_);                                                                       \
+        }                                                                                                    \
+    } while (0)
 
 /* Channels first .. first + count - 1 of all rows and parts. */
 typedef struct {
@@ -85,8 +125,8 @@ typedef struct {
     uint32_t row;     /* rows of the part from this one on */
     uint32_t part;    /* parts of the tile from this one on */
     uint32_t room;    /* tiles from this one on to the end of acc */
-    uint32_t started; /* jobs so far */
-    uint32_t done;    /* of them, those of the tiles up to the one that is scaled */
+    uint32_t started; /* jobs so far, those of folded inputs among them, which follow the first one */
+    uint32_t done;    /* of them, those of the tiles up to the one that is scaled, and of folded inputs */
     uint32_t jobs;    /* of a tile */
     uint32_t rows;    /* of jobs: all of x, or one where a job takes all */
     uint32_t behind;  /* accumulators from a part's last job to the next part, less a->tile */
@@ -196,13 +236,16 @@ EDGEC_APART void edgec_neureka_begin_rows(edgec_neureka_call *c, const edgec_neu
         c->rows = a->m;
     }
     hal_neureka_start(&c->next);
+    if (a->fold) {
+        edgec_neureka_start_folds(a);
+    }
 }
 
 /* Starts the first job of a call, whose matrix has so many parts: at once, and all else is done while it runs. */
 EDGEC_INLINE void edgec_neureka_begin(edgec_neureka_call *c, const edgec_neureka_args *a, uint32_t parts) {
     const int one = a->m == 1u;
     if (!EDGEC_SELDOM(!one)) {
-        edgec_neureka_first(a);
+        EDGEC_NEUREKA_FIRST(a, a);
     }
     const uint32_t width = parts == 2u ? a->n / 2u : a->n;
     c->a = a;
@@ -212,9 +255,9 @@ EDGEC_INLINE void edgec_neureka_begin(edgec_neureka_call *c, const edgec_neureka
     c->parts = parts;
     c->rows = 1;
     c->behind = 0;
-    c->done = 0;
+    c->done = a->fold ? a->m : 0;
     c->left = 0;
-    c->started = 1;
+    c->started = 1u + c->done;
     if (one && parts == 1u && a->groups == 1u && a->first == width) {
         c->jobs = 1;
         return;
@@ -230,6 +273,7 @@ EDGEC_INLINE void edgec_neureka_begin(edgec_neureka_call *c, const edgec_neureka
     }
     c->jobs = a->groups * parts * c->rows;
     edgec_neureka_more(c);
+    c->started += c->done;
 }
 
 EDGEC_APART void edgec_neureka_feed_tile(edgec_neureka_call *c) {

@@ -79,7 +79,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 1u);
     const float nothing = -0.0f; /* added, it changes no number, not even -0 */
     edgec_neureka_list list;
-    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape);
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)args, &shape, a->fold);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
     int32_t *acc = a->acc;
     for (;;) {
@@ -123,7 +123,7 @@ EDGEC_SHARED void matmul(const edgec_matmul_w4a8_neureka_args *args) {
     EDGEC_KNOWN(edgec_matmul_w4a8_neureka_args, a, args);
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u && !EDGEC_SELDOM(a->addend && a->bias)) {
-        edgec_neureka_first(args);
+        EDGEC_NEUREKA_FIRST(args, a);
         const int plain = a->groups == 1u && edgec_abs(*a->x_scale) < F16_UNIT_LIMIT;
         hal_fork_team(plain ? edgec_plain_team : team_of_row, args);
         return;

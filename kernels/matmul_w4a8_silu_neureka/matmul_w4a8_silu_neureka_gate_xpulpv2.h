@@ -158,12 +158,16 @@ EDGEC_INLINE edgec_gate_span gate_span_of(const edgec_matmul_w4a8_silu_neureka_a
     return (edgec_gate_span){acc, acc + a->m * a->tile, w, w + widened_step(a), a->y + row * a->n + channel};
 }
 
-/* The cores' inputs of those channels, of which there is at least one, for gate and for up. */
+/* The inputs behind whole blocks, of those channels, of which there is at least one, for gate and for up. */
 EDGEC_INLINE void add_tails(const edgec_matmul_w4a8_silu_neureka_args *a, const int32_t *acc, uint32_t row,
                             uint32_t channel, uint32_t count) {
     if (EDGEC_SELDOM(a->tail > 0)) {
         add_tail(EDGEC_TAIL_OF(a, row, channel, 0), acc, count);
         add_tail(EDGEC_TAIL_OF(a, row, channel + a->n / 2u, 0), acc + a->m * a->tile, count);
+    }
+    if (EDGEC_SELDOM(a->fold > 0)) {
+        edgec_neureka_add_folded(EDGEC_FOLDED_OF(a, row, channel), acc, count);
+        edgec_neureka_add_folded(EDGEC_FOLDED_OF(a, row, channel + a->n / 2u), acc + a->m * a->tile, count);
     }
 }
 #endif

@@ -109,7 +109,7 @@ EDGEC_INLINE void gate_groups(const edgec_matmul_w4a8_silu_neureka_args *a, edge
                               edgec_gated_behind *behind, uint32_t core, uint32_t n_cores) {
     const edgec_neureka_shape shape = EDGEC_NEUREKA_SHAPE(a, 2u);
     const float unit = a->x_scale[0] * F16_UNIT;
-    edgec_neureka_list_begin(list, job, &shape);
+    edgec_neureka_list_begin(list, job, &shape, a->fold);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES;
     const int32_t *acc = a->acc;
     uint32_t group = 0, group_end = a->out_group,

@@ -38,7 +38,7 @@ static void team_of_row(const void *args, uint32_t core, uint32_t n_cores) {
     const int plain = is_plain_for(a, 1);
     const float unit = a->x_scale[0] * F16_UNIT;
     edgec_neureka_list list;
-    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)p->a, &shape);
+    edgec_neureka_list_begin(&list, (const edgec_neureka_next *)p->a, &shape, a->fold);
     uint32_t first = 0, count = a->first, room = EDGEC_NEUREKA_TILES, top = 0;
     const int32_t *acc = a->acc;
     if (core == 0) {

@@ -25,7 +25,7 @@ EDGEC_SHARED void product(const edgec_matmul_w4a8_silu_neureka_args *args) {
     const edgec_cut cut = edgec_parts_cut(a->m, a->n / 2u, a->out_group, EDGEC_GROUPS);
 #if defined(EDGEC_PULP_FLOAT)
     if (a->m == 1u) {
-        edgec_neureka_first(args);
+        EDGEC_NEUREKA_FIRST(args, a);
         if (in_groups(a) && !EDGEC_SELDOM(!is_plain_for(a, 1))) {
             edgec_gated_groups g;
             g.a = args;

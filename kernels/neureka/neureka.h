@@ -1,7 +1,7 @@
 /* N-EUREKA, the neural engine of Siracusa: a job, what it computes, and the registers that carry it.
  *
- * A job is a 3x3 or 1x1 convolution without padding of height * width output pixels, 8-bit inputs, unsigned
- * weights with one offset for the job:
+ * A job is a 3x3 or 1x1 convolution of height * width output pixels, 8-bit inputs, unsigned weights with one
+ * offset for the job:
  *
  *     y[i, j, n] = sum over r, s, c of x[i + r, j + s, c] * (u[n, r, s, c] + offset)
  *
@@ -12,7 +12,9 @@
  *     1x1   w [cout][ceil(cin / 32)] lines: bit 32 * (c / 4) + 4 * b + c % 4 is bit b of weight c
  *
  * edgec_neureka_gemv and edgec_neureka_rows fill a job in for what language models need: W x of one token as a
- * 3x3 job of one pixel, whose image of 9 * cin inputs is the vector, and W x of some tokens as a 1x1 job.
+ * 3x3 job of one pixel, whose image of 9 * cin inputs is the vector, and W x of some tokens as a 1x1 job. Of few inputs
+ * edgec_neureka_fold: they are one pixel amid zeros, nine output pixels see it at another filter position each, so nine
+ * channels share a filter, and channel p * rows + v is the output of pixel p and filter v.
  *
  * edgec_neureka_run is the engine's C model: it computes a job on any host, bit for bit what
  * edgec/neureka/model.py does. On the chip, neureka_driver.h gives the job to the engine. Limits are checked by
@@ -28,6 +30,8 @@
 #include "edgec_kernel.h"
 
 #define EDGEC_NEUREKA_PIXELS  6u  /* rows and columns of output pixels of a pass */
+#define EDGEC_NEUREKA_BUFFER  8u  /* rows and columns of inputs of a pass in 3x3 mode */
+#define EDGEC_NEUREKA_FOLDED  9u  /* channels that share a filter */
 #define EDGEC_NEUREKA_PASS    32u /* output channels of a pass */
 #define EDGEC_NEUREKA_CIN_3X3 28u /* input channels of a block */
 #define EDGEC_NEUREKA_CIN_1X1 32u
@@ -57,6 +61,7 @@ typedef struct {
     uint8_t scale_bits; /* 8 or 32; 0 for int32 outputs */
     uint8_t shift;      /* 0 to 31 */
     uint8_t prefetch;   /* load inputs while multiplying; changes no result */
+    uint8_t border;     /* rows and columns of x at each side that count as zeros; of a 3x3 job of one pass */
 } edgec_neureka_job;
 
 /* Channels of the 3x3 image that a vector of k inputs is. Where 9 does not divide k, up to 8 bytes behind the
@@ -85,6 +90,26 @@ static inline edgec_neureka_job edgec_neureka_gemv(const int8_t *x, const uint8_
                                .bits = (uint8_t)bits,
                                .x_signed = 1,
                                .prefetch = 1};
+}
+
+/* y [n] = W [n][k] x [k], one token, by `rows` filters of nine channels each: n <= 9 * rows. */
+static inline edgec_neureka_job edgec_neureka_fold(const int8_t *x, const uint8_t *w, int32_t *y, uint32_t k,
+                                                   uint32_t rows, uint32_t bits) {
+    return (edgec_neureka_job){.x = (const uint8_t *)x,
+                               .w = w,
+                               .y = y,
+                               .cin = k,
+                               .cout = rows,
+                               .height = 3,
+                               .width = 3,
+                               .y_pixel = 4u * rows,
+                               .y_row = 12u * rows,
+                               .offset = -(1 << (bits - 1u)),
+                               .filter = 3,
+                               .bits = (uint8_t)bits,
+                               .x_signed = 1,
+                               .prefetch = 1,
+                               .border = 2};
 }
 
 /* y [height * width][n] = x [height * width][k] W^T, a token for each pixel; rows are as long as what they hold. */

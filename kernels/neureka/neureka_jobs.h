@@ -31,8 +31,21 @@ EDGEC_INLINE edgec_neureka_job edgec_neureka_grid_job(uint32_t k, const edgec_ne
  *     ROW       y [n] = W [n][k] x [k] with weights of 8 bits in 1x1 form, for any k; in 3x3 form as edgec_neureka_gemv
  *     GRID      y [rows][n] = x [rows][k] W^T in 1x1 form for the rows of a grid, the same as in the job before the last
  *     NEW_GRID  for the rows of another grid
+ *     FOLD      as edgec_neureka_fold; instead of k all that its registers depend on (EDGEC_NEUREKA_FOLD_SHAPE)
  * A place that holds pixels of 16 * k channels says PIXELS_OF. */
-enum { EDGEC_NEUREKA_GRID, EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_PIXELS_OF = 14, EDGEC_NEUREKA_NEW_GRID };
+enum {
+    EDGEC_NEUREKA_GRID,
+    EDGEC_NEUREKA_ROW,
+    EDGEC_NEUREKA_FOLD = 13,
+    EDGEC_NEUREKA_PIXELS_OF,
+    EDGEC_NEUREKA_NEW_GRID
+};
+
+/* The shape of such a job: bits of weights, inputs (less than 512) and filters. */
+#define EDGEC_NEUREKA_FOLD_SHAPE(bits, k, rows) ((rows) << 17 | (k) << 8 | (bits) << 4 | EDGEC_NEUREKA_FOLD)
+#define EDGEC_NEUREKA_FOLD_BITS(shape)          ((shape) >> 4 & 15u)
+#define EDGEC_NEUREKA_FOLD_INPUTS(shape)        ((shape) >> 8 & 511u)
+#define EDGEC_NEUREKA_FOLD_ROWS(shape)          ((shape) >> 17)
 
 /* A job to start: what changes from one to the next, in the form in which the engine takes it. */
 typedef struct {

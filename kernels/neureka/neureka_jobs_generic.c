@@ -19,6 +19,9 @@ void hal_neureka_start(const edgec_neureka_next *next) {
         const uint32_t blocks = next->passes & 0xFFFFu;
         const uint32_t inputs = (blocks - 1u) * EDGEC_NEUREKA_CIN_1X1 + (next->rest & 0xFFFFu);
         *job = edgec_neureka_rows(0, 0, 0, 1, 1, inputs, 1, 8);
+    } else if (form == EDGEC_NEUREKA_FOLD) {
+        *job = edgec_neureka_fold(0, 0, 0, EDGEC_NEUREKA_FOLD_INPUTS(next->shape),
+                                  EDGEC_NEUREKA_FOLD_ROWS(next->shape), EDGEC_NEUREKA_FOLD_BITS(next->shape));
     } else if (form != EDGEC_NEUREKA_GRID) {
         *job = edgec_neureka_gemv(0, 0, 0, k, 1, form);
     }

@@ -16,38 +16,70 @@ typedef struct {
 } state;
 extern state hal_neureka_state;
 
-/* Which words a place lacks: all; of a single row in 3x3 form behind pixels; of one behind another one. */
-enum { ALL, BEHIND_PIXELS, BEHIND_ROW };
-
-/* Takes a place and writes a job that does not know its operands and channels yet: all words, or of a single row in 3x3 form
- * behind another one those that depend on k and bits, for strides of outputs matter to no single pixel. Inlined, for a
- * known filter divides by known sizes. */
-EDGEC_INLINE void write_job(const edgec_neureka_job *job, uint32_t lacks) {
+/* Takes a place and writes all words of a job that does not know its operands and channels yet. Inlined, for a known filter
+ * divides by known sizes. */
+EDGEC_INLINE void write_job(const edgec_neureka_job *job) {
     uint32_t words[EDGEC_NEUREKA_WORDS];
     edgec_neureka_registers(job, words);
     edgec_neureka_acquire();
-    if (lacks == ALL) {
 #pragma GCC unroll 24
-        for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
-            edgec_neureka_write(i, words[i]);
-        }
-    } else {
-        if (lacks == BEHIND_PIXELS) {
-            edgec_neureka_write(16, words[16]);
-            edgec_neureka_write(17, words[17]);
-            edgec_neureka_write(19, words[19]);
-        }
-        edgec_neureka_write(6, words[6]);
-        edgec_neureka_write(7, words[7]);
-        edgec_neureka_write(13, words[13]);
-        edgec_neureka_write(21, words[21]);
-        edgec_neureka_write(23, words[23]);
+    for (uint32_t i = 0; i < EDGEC_NEUREKA_WORDS; i++) {
+        edgec_neureka_write(i, words[i]);
     }
 }
 
-EDGEC_APART void write_gemv(uint32_t k, uint32_t bits, uint32_t lacks) {
-    const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, k, 1, bits);
-    write_job(&job, lacks);
+/* Of a row in 3x3 form, or of folded inputs, with so many bits a weight. */
+EDGEC_APART void write_all(uint32_t shape, uint32_t bits) {
+    edgec_neureka_job job = edgec_neureka_gemv(0, 0, 0, shape / 16u, 1, bits);
+    if (shape % 16u == EDGEC_NEUREKA_FOLD) {
+        job = edgec_neureka_fold(0, 0, 0, EDGEC_NEUREKA_FOLD_INPUTS(shape), EDGEC_NEUREKA_FOLD_ROWS(shape),
+                                 bits);
+    }
+    job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
+    write_job(&job);
+}
+
+/* The words that depend on a width. */
+EDGEC_APART void write_bits(uint32_t bits) {
+    const edgec_neureka_job job = edgec_neureka_gemv(0, (const uint8_t *)EDGEC_NEUREKA_NEURAL, 0, 1, 1, bits);
+    uint32_t words[EDGEC_NEUREKA_WORDS];
+    edgec_neureka_registers(&job, words);
+    edgec_neureka_write(21, words[21]);
+    edgec_neureka_write(23, words[23]);
+}
+
+#define PIXEL  (1u << 16 | 1u) /* height and width */
+#define FILTER (3u << 16 | 3u)
+#define FRAMED                                                                                               \
+    (5u << 16 | 5u) /* a pixel with a border of two, which end 5 before the end of the engine's buffer */
+#define BORDER (2u << 28 | 5u << 24 | 5u << 20 | 2u << 16)
+
+/* The place is taken and holds another job in 3x3 form or attention's pixels: the words in which they differ from a row's.
+ * Strides of outputs matter to no single pixel. */
+EDGEC_INLINE void write_gemv(const edgec_neureka_next *next, uint32_t bits, uint32_t before) {
+    const uint32_t cin = edgec_neureka_gemv_cin(next->shape / 16u);
+    edgec_neureka_write(6, cin);
+    edgec_neureka_write(7, 3u * cin);
+    edgec_neureka_write(13, EDGEC_NEUREKA_LINE * bits * (next->passes & 0xFFFFu));
+    if (before >= EDGEC_NEUREKA_FOLD) {
+        edgec_neureka_write(16, PIXEL);
+        edgec_neureka_write(17, FILTER);
+        edgec_neureka_write(19, PIXEL);
+        edgec_neureka_write(20, 0);
+    }
+}
+
+/* The same, from those of folded inputs, where the place holds another job in 3x3 form. */
+EDGEC_INLINE void write_fold(const edgec_neureka_next *next, uint32_t bits) {
+    const uint32_t row = 4u * EDGEC_NEUREKA_FOLD_ROWS(next->shape);
+    edgec_neureka_write(6, 0);
+    edgec_neureka_write(7, 0);
+    edgec_neureka_write(10, row);
+    edgec_neureka_write(11, 3u * row);
+    edgec_neureka_write(13, EDGEC_NEUREKA_LINE * bits * (next->passes & 0xFFFFu));
+    edgec_neureka_write(16, FILTER);
+    edgec_neureka_write(17, FRAMED);
+    edgec_neureka_write(20, BORDER);
 }
 
 /* The same in 1x1 form: all words, or, where the place has such a grid, what depends on k and the strides. */
@@ -57,7 +89,7 @@ EDGEC_APART void write_grid(uint32_t k, const edgec_neureka_grid *grid, place *a
     job.w = (const uint8_t *)EDGEC_NEUREKA_NEURAL;
     if (at->grid != size) {
         at->grid = size;
-        write_job(&job, ALL);
+        write_job(&job);
         return;
     }
     uint32_t words[EDGEC_NEUREKA_WORDS];
@@ -87,22 +119,46 @@ EDGEC_INLINE void trigger(void) {
     hal_neureka_state.turn = sizeof(place) - hal_neureka_state.turn;
 }
 
+/* In 1x1 form. */
+EDGEC_APART void write_rows(place *at, const edgec_neureka_next *next) {
+    const edgec_neureka_grid one = {1, 1, 0, 0};
+    if (next->shape == EDGEC_NEUREKA_ROW) {
+        write_grid(1, &one, at); /* of as many inputs as the job says */
+    } else {
+        at->shape = next->shape - EDGEC_NEUREKA_NEW_GRID + EDGEC_NEUREKA_GRID;
+        write_grid(next->shape / 16u, &next->grid, at);
+    }
+}
+
+/* The width of a shape in 3x3 form; of any other one none that a job has. */
+EDGEC_INLINE uint32_t bits_of(uint32_t shape) {
+    return shape % 16u == EDGEC_NEUREKA_FOLD ? EDGEC_NEUREKA_FOLD_BITS(shape) : shape % 16u;
+}
+
 /* Takes a place and writes what depends on the shape of jobs to it. The first time of all it opens the engine. */
 EDGEC_APART void write_shape(place *at, const edgec_neureka_next *next) {
-    const uint32_t k = next->shape / 16u, form = next->shape % 16u, before = at->shape % 16u;
-    const edgec_neureka_grid one = {1, 1, 0, 0};
+    const uint32_t form = next->shape % 16u, held = at->shape, before = held % 16u,
+                   bits = bits_of(next->shape);
     open_once();
-    at->shape = form == EDGEC_NEUREKA_NEW_GRID ? 16u * k + EDGEC_NEUREKA_GRID : next->shape;
-    if (form == EDGEC_NEUREKA_NEW_GRID) {
-        write_grid(k, &next->grid, at);
-    } else if (form != EDGEC_NEUREKA_ROW) {
-        write_gemv(k, form,
-                   before <= EDGEC_NEUREKA_ROW         ? ALL
-                   : before == EDGEC_NEUREKA_PIXELS_OF ? BEHIND_PIXELS
-                                                       : BEHIND_ROW);
-        at->grid = 0;
+    at->shape = next->shape;
+    if (EDGEC_SELDOM(form == EDGEC_NEUREKA_ROW || form == EDGEC_NEUREKA_NEW_GRID)) {
+        write_rows(at, next);
+        return;
+    }
+    at->grid = 0;
+    if (EDGEC_SELDOM(before <= EDGEC_NEUREKA_ROW ||
+                     (before == EDGEC_NEUREKA_PIXELS_OF && form == EDGEC_NEUREKA_FOLD))) {
+        write_all(next->shape, bits);
+        return;
+    }
+    edgec_neureka_acquire();
+    if (form == EDGEC_NEUREKA_FOLD) {
+        write_fold(next, bits);
     } else {
-        write_grid(1, &one, at); /* of as many inputs as the job says */
+        write_gemv(next, bits, before);
+    }
+    if (bits != bits_of(held)) {
+        write_bits(bits);
     }
 }
 
@@ -167,7 +223,7 @@ void hal_neureka_write(const edgec_neureka_pixels *pixels) {
     edgec_neureka_write(17, words[17]);
     edgec_neureka_write(19, words[19]);
     if (at->shape != shape || at->grid != size) {
-        if (at->shape == 0) {
+        if (at->shape == 0 || at->shape % 16u == EDGEC_NEUREKA_FOLD) {
             edgec_neureka_write(3, 0);
             edgec_neureka_write(4, 0);
             edgec_neureka_write(5, 0);

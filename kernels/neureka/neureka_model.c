@@ -25,16 +25,24 @@ static layout layout_of(const edgec_neureka_job *job) {
     return (layout){EDGEC_NEUREKA_CIN_1X1, EDGEC_NEUREKA_CIN_1X1 / 4u, 1, 1, 8};
 }
 
-/* The inputs of an output pixel and block, position by position; channels behind cin are 0. */
-static void load(const edgec_neureka_job *job, const uint8_t *pixel, uint32_t first, uint32_t channels,
+/* Whether an input's row or column is in a border. */
+static int outside(const edgec_neureka_job *job, uint32_t at, uint32_t outputs) {
+    return at < job->border || at >= outputs + job->filter - 1u - job->border;
+}
+
+/* The inputs of output pixel i, j and a block, position by position; channels behind cin are 0. */
+static void load(const edgec_neureka_job *job, uint32_t i, uint32_t j, uint32_t first, uint32_t channels,
                  int16_t *inputs) {
+    const uint8_t *pixel = job->x + i * job->x_row + j * job->x_pixel;
     const uint32_t rest = job->cin - first;
     const uint32_t there = rest < channels ? rest : channels;
     for (uint32_t r = 0; r < job->filter; r++) {
         for (uint32_t s = 0; s < job->filter; s++) {
             const uint8_t *x = pixel + r * job->x_row + s * job->x_pixel + first;
+            const uint32_t here =
+                outside(job, i + r, job->height) || outside(job, j + s, job->width) ? 0 : there;
             for (uint32_t c = 0; c < channels; c++) {
-                const uint8_t value = c < there ? x[c] : 0;
+                const uint8_t value = c < here ? x[c] : 0;
                 *inputs++ = job->x_signed ? (int16_t)(int8_t)value : (int16_t)value;
             }
         }
@@ -112,9 +120,8 @@ void edgec_neureka_run(const edgec_neureka_job *job) {
         for (uint32_t i = 0; i < job->height; i++) {
             for (uint32_t j = 0; j < job->width; j++) {
                 uint32_t acc[PASS] = {0};
-                const uint8_t *pixel = job->x + i * job->x_row + j * job->x_pixel;
                 for (uint32_t block = 0; block < blocks; block++) {
-                    load(job, pixel, block * form.channels, form.channels, inputs);
+                    load(job, i, j, block * form.channels, form.channels, inputs);
                     const uint32_t sum = (uint32_t)tabulate(inputs, form.fours, table);
                     const uint8_t *w = job->w + first * channel_bytes + block * form.lines * LINE;
                     for (uint32_t n = 0; n < count; n++, w += channel_bytes) {

@@ -35,6 +35,13 @@ static inline uint32_t edgec_neureka_rest(uint32_t size, uint32_t tile) {
     return (size - 1u) % tile + 1u;
 }
 
+/* Top, right, bottom, left: those behind count from the end of the engine's buffer of inputs. */
+static inline uint32_t edgec_neureka_padding(const edgec_neureka_job *job) {
+    const uint32_t behind = EDGEC_NEUREKA_BUFFER + job->border - 2u;
+    return (uint32_t)job->border << 28 | (behind - job->width) << 24 | (behind - job->height) << 20 |
+           (uint32_t)job->border << 16;
+}
+
 EDGEC_INLINE void edgec_neureka_registers(const edgec_neureka_job *job, uint32_t *words) {
     const uint32_t is_3x3 = job->filter == 3u;
     const uint32_t block = is_3x3 ? EDGEC_NEUREKA_CIN_3X3 : EDGEC_NEUREKA_CIN_1X1;
@@ -63,7 +70,7 @@ EDGEC_INLINE void edgec_neureka_registers(const edgec_neureka_job *job, uint32_t
     words[17] = rest_out + (is_3x3 ? 2u << 16 | 2u : 0u); /* of the input */
     words[18] = edgec_neureka_tiles(job->cout, pass) << 16 | blocks;
     words[19] = edgec_neureka_tiles(job->height, pixels) << 16 | edgec_neureka_tiles(job->width, pixels);
-    words[20] = 0; /* padding */
+    words[20] = job->border ? edgec_neureka_padding(job) : 0;
     words[21] = (uint32_t)job->offset;
     words[22] = 0; /* filter mask */
     words[23] = (job->bits - 1u) | (is_3x3 ? 0u : 2u << 5) | requantised << 4 |

@@ -7,7 +7,8 @@
 #define EDGEC_NEUREKA_ACQUIRE           1u
 #define EDGEC_NEUREKA_REGISTER(address) (registers[address])
 
-static uint32_t registers[2], written;
+static uint32_t registers[2], written, files[2][EDGEC_NEUREKA_WORDS];
+static uint32_t place_of_next(void);
 
 static void edgec_neureka_open(void) {
 }
@@ -19,7 +20,7 @@ static void edgec_neureka_wait(uint32_t open) {
     (void)open;
 }
 static void edgec_neureka_write(uint32_t word, uint32_t value) {
-    (void)value;
+    files[place_of_next()][word] = value;
     written |= 1u << word;
 }
 
@@ -27,15 +28,26 @@ static void edgec_neureka_write(uint32_t word, uint32_t value) {
 
 state hal_neureka_state;
 
-uint32_t words_of(uint32_t shape, uint32_t height, uint32_t width);
+static uint32_t place_of_next(void) {
+    return hal_neureka_state.turn / (uint32_t)sizeof(place);
+}
+
+uint32_t words_of(uint32_t shape, uint32_t height, uint32_t width, uint32_t rest, uint32_t passes);
+uint32_t register_of(uint32_t word);
 uint32_t words_of_pixels(uint32_t channels, uint32_t heads);
 
 /* Bit i: a job of this shape writes word i. */
-uint32_t words_of(uint32_t shape, uint32_t height, uint32_t width) {
-    const edgec_neureka_next job = {.shape = shape, .grid = {height, width, 64, 64}};
+uint32_t words_of(uint32_t shape, uint32_t height, uint32_t width, uint32_t rest, uint32_t passes) {
+    const edgec_neureka_next job = {
+        .w = (const uint8_t *)EDGEC_NEUREKA_NEURAL, .shape = shape, .rest = rest, .passes = passes, .grid = {height, width, 64, 64}};
     written = 0;
     hal_neureka_start(&job);
     return written;
+}
+
+/* A word of the last job. */
+uint32_t register_of(uint32_t word) {
+    return files[1u - place_of_next()][word];
 }
 
 uint32_t words_of_pixels(uint32_t channels, uint32_t heads) {

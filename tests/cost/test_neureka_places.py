@@ -15,13 +15,35 @@ import tiny_models
 
 from edgec.cost.engine import call_cycles
 from edgec.cost.estimate import phase_usage, phases_usage, places_before, program_usage, steps_usage
-from edgec.cost.neureka import REWRITES, grid_of
-from edgec.cost.neureka_places import GRID, PIXELS_OF, UNKNOWN, Lack, Lacks, Places, Shape, behind, jobs_of, starts_jobs
+from edgec.cost.neureka import grid_of
+from edgec.cost.neureka_jobs import REWRITES
+from edgec.cost.neureka_places import (
+    GRID,
+    PIXELS_OF,
+    UNKNOWN,
+    Lack,
+    Lacks,
+    Places,
+    Shape,
+    behind,
+    jobs_of,
+    starts_jobs,
+)
 from edgec.memory.images import images
 from edgec.memory.plan import evaluate
 from edgec.memory.repeat import unnamed
+from edgec.neureka.engine import NEURAL
+from edgec.neureka.job import REST_CHANNELS, TILES_CHANNELS, Job, fold_job, gemv_job
 from edgec.ops.attention_work import FIRST
-from edgec.ops.matmul_w4a8_neureka import kernel_name
+from edgec.ops.matmul_w4a8_neureka import (
+    FOLD,
+    FOLD_BITS,
+    FOLD_INPUTS,
+    FOLD_ROWS,
+    folding,
+    kernel_name,
+    split_in,
+)
 from edgec.recipe import RoleOverride
 from edgec.report.speed import speed
 from edgec.report.steps import step_costs
@@ -34,12 +56,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
 from kernel_library import STRICT, compilers
 
-OPERANDS, CHANNELS, PIXELS = {0, 1, 2}, {15, 18}, {16, 17, 19}
+OPERANDS, CHANNELS, PIXELS, PADDING = {0, 1, 2}, {15, 18}, {16, 17, 19}, 20
 INPUTS, CONFIG, OUTPUTS = {6, 7, 13}, {21, 23}, {10, 11}
+CONSTANT = {3, 4, 5, 8, 9, 12, 14, 20, 22}  # in all jobs but for padding
+IN_3X3 = (Lack.INPUTS, Lack.BEHIND_FOLD, Lack.FOLD)  # where a width is written if it is another one
 WORDS = {  # of the engine that a job writes besides its operands and channels
     Lack.NOTHING: set(),
-    Lack.INPUTS: INPUTS | CONFIG,
-    Lack.BEHIND_PIXELS: INPUTS | CONFIG | PIXELS,
+    Lack.INPUTS: INPUTS,
+    Lack.BEHIND_PIXELS: INPUTS | CONFIG | PIXELS | {PADDING},
+    Lack.BEHIND_FOLD: INPUTS | PIXELS | {PADDING},  # and of another width CONFIG
+    Lack.FOLD: INPUTS | OUTPUTS | PIXELS - {19} | {PADDING},
     Lack.ROW: set(range(24)),
     Lack.SAME_GRID: INPUTS | OUTPUTS,
     Lack.GRID: set(range(24)),
@@ -64,20 +90,39 @@ def chip(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         str(source),
     ]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    return ctypes.CDLL(str(out))
+    library = ctypes.CDLL(str(out))
+    library.register_of.restype = ctypes.c_uint32
+    return library
 
 
 def written(chip: ctypes.CDLL, shape: Shape, job: int) -> set[int]:
     """The words that it writes for a call's job of a shape, which begins with job 0."""
     if shape.form == PIXELS_OF:
         words = chip.words_of_pixels(shape.inputs, shape.size)
-    elif shape.form != GRID:
-        words = chip.words_of(16 * shape.inputs + shape.form, 0, 0)
+    elif job_of(shape) is not None:
+        registers = job_of(shape).registers()
+        given = shape.inputs if shape.form == FOLD else 16 * shape.inputs + shape.form
+        words = chip.words_of(given, 0, 0, registers[REST_CHANNELS], registers[TILES_CHANNELS])
     elif shape.size == 1:
-        words = chip.words_of(1, 0, 0)
+        words = chip.words_of(1, 0, 0, 0, 0)
     else:
-        words = chip.words_of(16 * shape.inputs + (15 if job < 2 else 0), *grid_of(shape.size))
+        words = chip.words_of(16 * shape.inputs + (15 if job < 2 else 0), *grid_of(shape.size), 0, 0)
     return {word for word in range(24) if words >> word & 1}
+
+
+def job_of(shape: Shape) -> Job | None:
+    """A job of 40 channels, or of all folded ones, in 3x3 form; None of another one."""
+    if shape.form in (GRID, PIXELS_OF):
+        return None
+    if shape.form == FOLD:
+        bits, inputs = shape.inputs >> FOLD_BITS & 15, split_in({"fold": shape.inputs}).fold
+        return fold_job(0, NEURAL.start, 0, inputs, 9 * (shape.inputs >> FOLD_ROWS), bits)
+    return gemv_job(0, NEURAL.start, 0, shape.inputs, 40, shape.form)
+
+
+def width_of(shape: Shape) -> int:
+    """The width of weights in 3x3 form, or a number that none has."""
+    return shape.inputs >> FOLD_BITS & 15 if shape.form == FOLD else shape.form
 
 
 def test_a_place_lacks_what_the_chip_writes(chip: ctypes.CDLL) -> None:
@@ -86,8 +131,10 @@ def test_a_place_lacks_what_the_chip_writes(chip: ctypes.CDLL) -> None:
         *(Shape(bits, inputs) for bits in (2, 4, 8) for inputs in (28, 252)),
         *(Shape(GRID, inputs if rows > 1 else 0, rows) for rows in (1, 5, 6, 16) for inputs in (32, 64)),
         *(Shape(PIXELS_OF, channels, heads) for channels in (84, 192) for heads in (9, 15)),
+        *(Shape(FOLD, folding(n, bits, inputs)) for n, bits, inputs in ((288, 4, 36), (96, 4, 36), (288, 8, 132))),
     ]
-    for _ in range(2000):
+    held = (UNKNOWN, UNKNOWN)
+    for _ in range(3000):
         shape, count = shapes[rng.integers(len(shapes))], int(rng.integers(1, 5))
         known = UNKNOWN not in (places.next, places.last)  # else pixels write more, once
         lacks = places.start(shape, count)
@@ -96,15 +143,25 @@ def test_a_place_lacks_what_the_chip_writes(chip: ctypes.CDLL) -> None:
             always = OPERANDS | (PIXELS if shape.form == PIXELS_OF and known else CHANNELS)
             always |= {13} if shape.form == GRID and shape.size == 1 else set()
             always |= CHANNELS if lack is Lack.PIXELS else set()
+            held, places_of = (held[1], shape), held  # of the place that the job takes
+            always |= CONFIG if lack in IN_3X3 and width_of(places_of[0]) != width_of(shape) else set()
+            always |= CONSTANT if lack is Lack.PIXELS and places_of[0].form == FOLD else set()
             found = written(chip, shape, job)
             assert found == always | WORDS[lack] or not known, (lack, shape)
+            if (expected := job_of(shape)) is not None:
+                words = [i for i in range(24) if i not in OUTPUTS or shape.form == FOLD]
+                assert [chip.register_of(i) for i in words] == [expected.registers()[i] for i in words], (lack, shape)
             seen.add(lack)
     assert seen == set(Lack)
 
 
 def test_numbers_are_the_kernel_s() -> None:
     text = "".join(path.read_text() for path in sorted((folder("kernels") / "neureka").glob("neureka_jobs.h")))
-    assert (GRID, PIXELS_OF) == (1, 14) and "EDGEC_NEUREKA_ROW, EDGEC_NEUREKA_PIXELS_OF = 14," in text
+    names = re.findall(r"EDGEC_NEUREKA_(\w+)(?: = (\d+))?,", text[text.index("enum {") : text.index("NEW_GRID\n}")])
+    assert names == [("GRID", ""), ("ROW", ""), ("FOLD", str(FOLD)), ("PIXELS_OF", "")]
+    assert (GRID, PIXELS_OF) == (1, FOLD + 1)
+    shifts = re.search(r"FOLD_SHAPE\(bits, k, rows\) \(\(rows\) << (\d+) \| \(k\) << (\d+) \| \(bits\) << (\d+) ", text)
+    assert shifts is not None and [int(n) for n in shifts.groups()] == [FOLD_ROWS, FOLD_INPUTS, FOLD_BITS]
     scores = (folder("kernels") / "attention_neureka" / "attention_neureka_scores_xpulpv2.h").read_text()
     assert re.findall(r"#define EDGEC_FIRST_LINES\s+\\\n\s*(\d+)u", scores) == [str(FIRST)]
 

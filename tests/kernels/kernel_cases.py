@@ -238,8 +238,9 @@ def embed_encoded(mode: str) -> Callable[[Rng], Args]:
         groups = integer(rng, 1, 3) if size % step == 0 or (mode == "3x3" and rng.random() < 0.4) else 1
         group, k = integer(rng, 0, groups - 1), groups * size
         u = rng.integers(0, 2**bits, size=(m, size)).astype(np.uint8)
-        tail = matrix.tail_of(size, size, mode) if rng.random() < 0.8 else 0
-        w, _ = matrix.encode_with_tail(u, bits, size, tail, mode)
+        possible = [split for split in matrix.splits(size, size, mode) if not split.fold]
+        tail = possible[0].tail if possible and rng.random() < 0.8 else 0
+        w = matrix.encode_apart(u, bits, size, matrix.Split(tail), mode)["w"]
         return {
             "w": w.reshape(-1),
             "w_tail": rng.integers(-128, 128, size=m * groups * tail).astype(np.int8) if tail else None,

@@ -30,7 +30,7 @@ class CJob(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("x_pixel", "x_row", "y_pixel", "y_row")),
         ("offset", ctypes.c_int32),
         *((name, ctypes.c_uint8) for name in ("filter", "bits", "x_signed", "output", "scale_bits", "shift")),
-        ("prefetch", ctypes.c_uint8),
+        *((name, ctypes.c_uint8) for name in ("prefetch", "border")),
     )
 
 

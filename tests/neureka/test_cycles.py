@@ -9,7 +9,7 @@ import pytest
 
 from edgec.neureka.cycles import WAIT_CORE, job_cycles
 from edgec.neureka.engine import BITS, L1
-from edgec.neureka.job import Job, gemv_job, rows_job
+from edgec.neureka.job import Job, fold_job, gemv_job, rows_job
 
 X, W, Y = L1.start, 0x1080_0000, L1.start + 0x8000
 
@@ -81,6 +81,15 @@ MEASURED = [
 def test_measured(job: Job, cycles: int) -> None:
     """The engine's part is exact; waking up took the core WAIT_CORE cycles, once 2 less."""
     assert cycles - job_cycles(job) in (WAIT_CORE, WAIT_CORE - 2)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "bits", "cycles"),
+    [(28, 288, 4, 262), (28, 297, 4, 326), (56, 63, 4, 170), (112, 387, 8, 1723), (112, 81, 2, 247)],
+)
+def test_measured_of_folded_inputs(k: int, n: int, bits: int, cycles: int) -> None:
+    """In a program whose core took 1 to 3 cycles more to notice the end, for it read the counter in between."""
+    assert WAIT_CORE < cycles - job_cycles(fold_job(X, W, Y, k, n, bits)) <= WAIT_CORE + 3
 
 
 @pytest.mark.parametrize(

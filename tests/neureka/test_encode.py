@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from edgec.neureka.encode import (
     decode_1x1,
     decode_3x3,
+    decode_folded,
     encode_1x1,
     encode_3x3,
+    encode_folded,
     job_inputs,
     job_offset,
     matrix_bytes,
@@ -43,6 +45,28 @@ def test_1x1_round_trip(bits: int, n: int, k: int, k_per_job: int | None, seed: 
     encoded = encode_1x1(u, bits, k_per_job)
     assert encoded.shape == (matrix_bytes(n, k, bits, k_per_job, "1x1"),)
     assert (decode_1x1(encoded, bits, n, k, k_per_job) == u).all()
+
+
+@given(st.integers(2, 8), st.integers(1, 40), st.integers(1, 160), st.integers(0, 99))
+@COMMON
+def test_folded_round_trip(bits: int, n: int, k: int, seed: int) -> None:
+    u = _weights(bits, n, k, seed)
+    encoded = encode_folded(u, bits)
+    assert encoded.shape == (-(-n // 9) * -(-k // 28) * bits * 32,)
+    assert (decode_folded(encoded, bits, n, k) == u).all()
+
+
+def test_folded_channels_lie_as_described() -> None:
+    """Channel p * rows + v is position 8 - p of filter v; of those behind the last all bits are 0."""
+    bits, n, k = 3, 20, 30  # 3 filters, 7 places too many; blocks of 28 and 2 inputs
+    u = _weights(bits, n, k)
+    encoded = encode_folded(u, bits).reshape(3, 2, bits, 32)
+    for channel in range(27):
+        p, v = divmod(channel, 3)
+        for c in range(k):
+            at = 28 * (8 - p) + c % 28
+            found = encoded[v, c // 28, :, at // 8] >> at % 8 & 1
+            assert (found == [(u[channel, c] >> b & 1 if channel < n else 0) for b in range(bits)]).all()
 
 
 def test_3x3_bits_lie_as_described() -> None:

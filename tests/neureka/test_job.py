@@ -12,12 +12,13 @@ from neureka_library import c_registers
 from random_jobs import random_case
 
 from edgec.neureka.engine import L1, NEURAL
-from edgec.neureka.job import Job, JobError, gemv_job, grids, rows_job
+from edgec.neureka.job import Job, JobError, fold_job, gemv_job, grids, rows_job
 from edgec.neureka.limits import check_job
 
 TILE = 0x1080_0000
 GEMV = gemv_job(L1.start, TILE, L1.start + 0x1000, 504, 512, 4)
 ROWS = rows_job(L1.start, TILE, L1.start + 0x10000, (11, 4), 288, 100, 4)
+FOLD = fold_job(L1.start, TILE, L1.start + 0x1000, 36, 300, 4)
 QUANTISED = replace(
     ROWS,
     output="int8",
@@ -49,6 +50,13 @@ def test_known_words() -> None:
     assert words[23] == 3 | 1 << 9 | 1 << 10 | 1 << 15 | 2 << 21 | 1 << 26
 
 
+def test_known_words_of_folded_inputs() -> None:
+    """One pixel in the middle of 5 x 5, for 3 x 3 outputs; what is behind it begins 5 before the end of 8 x 8."""
+    words = FOLD.registers()
+    assert words[6:12] == [0, 0, 0, 32, 4 * 34, 12 * 34]
+    assert words[15:21] == [2 << 16 | 8, 3 << 16 | 3, 5 << 16 | 5, 2 << 16 | 2, 1 << 16 | 1, 0x2552_0000]
+
+
 def test_registers_in_c(neureka: ctypes.CDLL) -> None:
     for seed in range(100):
         job = random_case(np.random.default_rng(seed)).job
@@ -71,7 +79,7 @@ def test_registers_refused() -> None:
         Job.from_registers(GEMV.registers()[1:])
 
 
-@pytest.mark.parametrize("job", [GEMV, ROWS, QUANTISED, replace(GEMV, w=L1.start + 0x4000, cout=64)])
+@pytest.mark.parametrize("job", [GEMV, ROWS, FOLD, QUANTISED, replace(GEMV, w=L1.start + 0x4000, cout=64)])
 def test_good_jobs(job: Job) -> None:
     check_job(job)
 
@@ -86,6 +94,9 @@ REFUSED: list[tuple[Job, dict[str, Any], str]] = [
     (GEMV, {"shift": 3}, "an int32 output has no scale, bias or shift"),
     (GEMV, {"cout": 0}, "cout is at least 1, not 0"),
     (GEMV, {"cout": 32 * 65536}, "cout is at most 2,097,120 .65,535 tiles of 32., not 2,097,152"),
+    (FOLD, {"border": 3}, "a border of 3 is around inputs, of a 3x3 job of 6 x 6 pixels at most"),
+    (FOLD, {"height": 7, "y_row": 4096}, "a border of 2 is around inputs"),
+    (ROWS, {"border": 1}, "a border of 1 is around inputs"),
     (GEMV, {"x_row": -1}, "x_row is a stride of 0"),
     (ROWS, {"y_pixel": 396}, "y_pixel is at least the pixel's 400 B, not 396"),
     (ROWS, {"y_row": 1596}, "y_row is at least the row's 1,600 B, not 1,596"),

@@ -11,8 +11,9 @@ import pytest
 from neureka_library import address, c_job, empty_y
 from random_jobs import Case, expected, fill, random_case, stored
 
+from edgec.neureka.encode import encode_folded
 from edgec.neureka.engine import L1, NEURAL, weight_bytes
-from edgec.neureka.job import Job, JobError, gemv_job, rows_job
+from edgec.neureka.job import Job, JobError, fold_job, gemv_job, rows_job
 from edgec.neureka.model import execute
 
 SEEDS = range(300)
@@ -85,6 +86,21 @@ def test_c_forms(neureka: ctypes.CDLL, bits: int) -> None:
         y_c = _run_c(neureka, case)
         assert (y_c.view(np.int32) == expected(case).reshape(-1)).all()
         assert (stored(case) == expected(case)).all()
+
+
+@pytest.mark.parametrize(("bits", "n", "k"), [(4, 288, 28), (2, 300, 36), (8, 7, 64), (3, 10, 84), (5, 9, 1)])
+def test_folded_inputs(neureka: ctypes.CDLL, bits: int, n: int, k: int) -> None:
+    """Nine channels share a filter, and the first n results are those of the matrix, in order."""
+    rng = np.random.default_rng(n)
+    job = fold_job(L1.start + 4, NEURAL.start, L1.start + 0x20000, k, n, bits)
+    case = fill(job, rng)  # for memory: its image is of pixels that all lie in one place
+    x, u = rng.integers(-128, 128, k).astype(np.int8), rng.integers(0, 1 << bits, (n, k)).astype(np.uint8)
+    case.memory.put(job.x, x)
+    case.memory.put(job.w, encode_folded(u, bits))
+    _run(case)
+    want = (u.astype(np.int64) - (1 << bits - 1)) @ x.astype(np.int64)
+    assert (stored(case).reshape(-1)[:n] == want).all()
+    assert (_run_c(neureka, case).view(np.int32)[:n] == want).all()
 
 
 def test_c_accumulators_wrap(neureka: ctypes.CDLL) -> None:

@@ -8,7 +8,7 @@ from encoded_codes import codes_of
 from op_laws import check_refuses, check_rows, check_types, examples, run
 
 from edgec.ir.graph import TensorType
-from edgec.neureka.matrix import encode, encode_with_tail, suits, tail_of
+from edgec.neureka.matrix import Split, encode, encode_apart, splits, suits
 from edgec.ops import find
 from edgec.ops.matmul_w4a8 import bits_of, sum_groups
 from edgec.ops.op import Attrs, TypeRuleError
@@ -46,33 +46,42 @@ def test_it_is_the_cores_matmul(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_some_examples_leave_inputs_to_the_cores(name: str) -> None:
-    assert any("w_tail" in example.inputs for _, example in examples(name)) == (not name.endswith("_1x1"))
+def test_some_examples_have_inputs_apart(name: str) -> None:
+    found = [{"w_tail", "w_fold"} & set(example.inputs) for _, example in examples(name)]
+    if name.endswith("_1x1"):
+        assert not any(found)
+    else:
+        assert all(one in found for one in ({"w_tail"}, {"w_fold"}, {"w_tail", "w_fold"}))
 
 
 @pytest.mark.parametrize(
-    ("k", "group_size", "mode", "tail"),
+    ("k", "group_size", "mode", "found"),
     [
-        (256, 256, "3x3", 4),
-        (256, 999, "3x3", 4),
-        (768, 768, "3x3", 12),
-        (504, 504, "3x3", 0),
-        (64, 64, "3x3", 0),  # less than a block
-        (258, 258, "3x3", 0),  # not of whole words
-        (756, 252, "3x3", 0),  # groups of a block
-        (768, 256, "3x3", 4),
-        (512, 128, "3x3", 0),
-        (256, 256, "1x1", 0),
+        (256, 256, "3x3", [(4, 0), (0, 4)]),
+        (256, 999, "3x3", [(4, 0), (0, 4)]),
+        (768, 768, "3x3", [(12, 0), (0, 12)]),
+        (288, 288, "3x3", [(36, 0), (0, 36), (8, 28)]),
+        (280, 280, "3x3", [(28, 0), (0, 28)]),
+        (384, 384, "3x3", [(132, 0), (0, 132)]),  # 20 are not few
+        (260, 260, "3x3", [(8, 0), (0, 8)]),
+        (504, 504, "3x3", []),
+        (64, 64, "3x3", []),  # less than a block
+        (258, 258, "3x3", [(0, 6)]),  # not of whole words
+        (756, 252, "3x3", []),  # groups of a block
+        (768, 256, "3x3", [(4, 0)]),  # several groups
+        (512, 128, "3x3", []),
+        (256, 256, "1x1", []),
     ],
 )
-def test_inputs_behind_whole_blocks(k: int, group_size: int, mode: str, tail: int) -> None:
-    assert tail_of(k, group_size, mode) == tail
+def test_inputs_behind_whole_blocks(k: int, group_size: int, mode: str, found: list[tuple[int, int]]) -> None:
+    assert [tuple(split) for split in splits(k, group_size, mode)] == found
 
 
 def test_the_cores_inputs_are_those_of_the_matrix() -> None:
     op, u = find("matmul_w4a8_neureka"), np.full((3, 260), 9, np.uint8)
-    w, w_tail = encode_with_tail(u, 4, 260, 8)
-    assert w_tail is not None and w_tail.tolist() == [[1] * 8] * 3
+    found = encode_apart(u, 4, 260, Split(8))
+    w, w_tail = found["w"], found["w_tail"]
+    assert w_tail.tolist() == [[1] * 8] * 3 and "w_fold" not in found
     assert w.shape == (3, 128)  # a block of four lines of 32 bytes
     types = {role: TensorType(a.shape, kind) for role, a, kind in (("w", w, "u8"), ("w_tail", w_tail, "i8"))}
     types |= {

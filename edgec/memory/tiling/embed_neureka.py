@@ -7,7 +7,7 @@ from functools import partial
 
 from edgec.memory.plan import Number, rows_of_part
 from edgec.memory.streaming import Load, NoRoom, Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import tail_of_step
+from edgec.memory.tiling.matmul_w4a8_neureka import split_of_step
 from edgec.memory.tiling.step import StepContext
 
 
@@ -24,7 +24,7 @@ def _calls(step: StepContext, workspace: Workspace) -> list[Tile]:
     line, name = step.type("w").row_bytes, step.node.name
     size = step.attr("k") // groups
     scales = Load(step.home("w_scale"), step.type("w_scale").row_bytes, rows, "token", f"{name}.w_scale_rows")
-    tail, tails = tail_of_step(step), None
+    tail, tails = split_of_step(step).tail, None
     if tail:
         tails = Load(step.home("w_tail"), step.type("w_tail").row_bytes, rows, "token", f"{name}.w_tail_rows")
     numbers: dict[str, Number] = {"m": rows, "tail": tail, "factor": float(step.node.attrs.get("factor", 1.0))}

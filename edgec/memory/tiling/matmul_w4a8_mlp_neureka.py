@@ -11,7 +11,7 @@ from functools import partial
 from edgec.cost.neureka_mlp import mlp_cycles
 from edgec.memory.plan import Number
 from edgec.memory.streaming import Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tail_of_step
+from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, folded, split_of_step
 from edgec.memory.tiling.matmul_w4a8_silu_neureka import LOADED
 from edgec.memory.tiling.step import StepContext
 from edgec.neureka.engine import COUT
@@ -41,7 +41,7 @@ def sizes(step: StepContext) -> list[Sizes]:
     for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in (*PARTS_OF_12, 7)}):
         best: list[tuple[float, Sizes]] = []
         for first in sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True):
-            gated = call_numbers(parts_of(name)[0], PARTS * width, k, group_size, tile, first, tail_of_step(step))
+            gated = call_numbers(parts_of(name)[0], PARTS * width, k, group_size, tile, first, split_of_step(step))
             for down in downs:
                 numbers = {**gated, **down, "out_group": out_group}
                 best.append((mlp_cycles(unit, cores, name, {**numbers, "m": 1}), numbers))
@@ -64,5 +64,6 @@ def _call(step: StepContext, numbers: Sizes, workspace: Workspace) -> list[Tile]
         "down_acc": out_groups * n * 4,
     }
     operands |= {role: workspace.allocate(f"{name}.{role}", size, "scratch") for role, size in scratch.items()}
+    operands |= folded(step, 1, workspace)
     call: dict[str, Number] = {**numbers, "m": step.rows("x")}
     return [Tile(step.node.op, operands, call)]

@@ -13,7 +13,8 @@ from functools import partial
 from edgec.cost.neureka import matmul_cycles
 from edgec.memory.streaming import NoRoom, Operand, Tile, Workspace
 from edgec.memory.tiling.step import StepContext
-from edgec.neureka.engine import COUT
+from edgec.neureka.engine import COUT, TAPS
+from edgec.neureka.matrix import Split, split_of
 from edgec.ops.matmul_w4a8_neureka import call_numbers, half, slots
 from edgec.packing import n_groups
 
@@ -32,11 +33,11 @@ def tiles(
     """Channels of tiles and of the first one, of `width`: fastest of m rows first. more: other numbers of the call."""
     unit = step.target.accelerator("neureka")
     assert unit is not None  # else nothing is encoded for it
-    k, group_size, tail = step.attr("k"), step.attr("group_size"), tail_of_step(step)
+    k, group_size, split = step.attr("k"), step.attr("group_size"), split_of_step(step)
     found: list[tuple[float, int, int]] = []
     for tile in sorted({min(width, -(-width * part // (12 * COUT)) * COUT) for part in parts_of_12}):
         firsts = sorted({tile, half(tile), min(tile, 2 * COUT), min(tile, COUT)}, reverse=True)
-        calls = [call_numbers(step.node.op, n, k, group_size, tile, first, tail) for first in firsts]
+        calls = [call_numbers(step.node.op, n, k, group_size, tile, first, split) for first in firsts]
         costs = [matmul_cycles(unit, step.target.engines[0], step.node.op, c | {"m": m} | more) for c in calls]
         best = min(range(len(firsts)), key=costs.__getitem__)
         if not found or costs[best] < found[-1][0]:
@@ -44,9 +45,19 @@ def tiles(
     return [(tile, first) for _, tile, first in reversed(found)]
 
 
-def tail_of_step(step: StepContext) -> int:
-    """A group's inputs that the cores multiply."""
-    return step.type("w_tail").shape[1] // step.type("w_scale").shape[1] if step.has("w_tail") else 0
+def split_of_step(step: StepContext) -> Split:
+    """The inputs apart of its matrix's groups."""
+    apart = (step.type(role) if step.has(role) else None for role in ("w_tail", "w_fold"))
+    return split_of(step.attr("k"), step.attr("group_size"), step.type("w_scale").shape[0], *apart)
+
+
+def folded(step: StepContext, rows: int, workspace: Workspace) -> dict[str, Operand]:
+    """Operands of the job of folded inputs of so many rows, if there are any: weights where they lie, and scratch."""
+    if not step.has("w_fold"):
+        return {"w_fold": None, "fold_acc": None}
+    size = rows * TAPS["3x3"] * step.type("w_fold").shape[0] * 4
+    sums = workspace.allocate(f"{step.node.name}.fold_acc", size, "scratch")
+    return {"w_fold": step.home("w_fold"), "fold_acc": sums}
 
 
 def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> list[Tile]:
@@ -58,5 +69,6 @@ def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> lis
     size = slots(y.shape[1], tile, first) * y.shape[0] * n_groups(k, group_size) * tile * 4
     operands |= {"w": step.home("w"), "y": step.deliver("y")}
     operands["acc"] = workspace.allocate(f"{step.node.name}.acc", size, "scratch")
-    numbers = call_numbers(step.node.op, y.shape[1], k, group_size, tile, first, tail_of_step(step))
+    operands |= folded(step, y.shape[0], workspace)
+    numbers = call_numbers(step.node.op, y.shape[1], k, group_size, tile, first, split_of_step(step))
     return [Tile(step.node.op, operands, {**numbers, "m": step.rows("x")})]

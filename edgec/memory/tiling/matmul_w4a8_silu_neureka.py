@@ -7,7 +7,7 @@ from functools import partial
 
 from edgec.memory.plan import Number
 from edgec.memory.streaming import Operand, Tile, Workspace
-from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, tail_of_step, tiles
+from edgec.memory.tiling.matmul_w4a8_neureka import PARTS_OF_12, folded, split_of_step, tiles
 from edgec.memory.tiling.step import StepContext
 from edgec.ops.matmul_w4a8_neureka import call_numbers, slots
 from edgec.ops.matmul_w4a8_silu_neureka import PARTS
@@ -30,7 +30,8 @@ def _call(step: StepContext, tile: int, first: int, workspace: Workspace) -> lis
     operands |= {role: step.deliver(role) for role in ("q", "scale", "sums")} | {"w": step.home("w")}
     size = slots(width, tile, first) * PARTS * m * n_groups(k, group_size) * tile * 4
     operands["acc"] = workspace.allocate(f"{step.node.name}.acc", size, "scratch")
+    operands |= folded(step, m, workspace)
     operands["y"] = workspace.allocate(f"{step.node.name}.y", m * PARTS * width * 4, "scratch")
-    sizes = call_numbers(step.node.op, PARTS * width, k, group_size, tile, first, tail_of_step(step))
+    sizes = call_numbers(step.node.op, PARTS * width, k, group_size, tile, first, split_of_step(step))
     numbers: dict[str, Number] = {**sizes, "m": step.rows("x"), "out_group": step.attr("out_group")}
     return [Tile(step.node.op, operands, numbers)]

@@ -136,13 +136,13 @@ def split_numbers(types: Types, attrs: Attrs, bits: int) -> dict[str, int]:
     """Those numbers of a call, by its op's types: tail and fold."""
     k, group_size = ints(attrs, "k", "group_size")
     n = types["w_scale"].shape[0]
-    split = split_of(k, group_size, n, types.get("w_tail"), types.get("w_fold"))
+    split = split_of(k, group_size, types.get("w_tail"), types.get("w_fold"))
     return {"tail": split.tail, "fold": folding(n, bits, split.fold)}
 
 
 def checked_split(types: Types, n: int, k: int, group_size: int, bits: int, mode: str) -> Split:
     """The inputs apart of a matrix of n channels, whose w_tail and w_fold must be theirs."""
-    split = split_of(k, group_size, n, types.get("w_tail"), types.get("w_fold"))
+    split = split_of(k, group_size, types.get("w_tail"), types.get("w_fold"))
     try:
         check_split(split, k, group_size, mode)
     except ValueError as e:

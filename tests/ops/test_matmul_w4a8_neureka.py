@@ -91,9 +91,34 @@ def test_the_cores_inputs_are_those_of_the_matrix() -> None:
     }
     attrs: Attrs = {"k": 260, "group_size": 260}
     assert op.infer(types, attrs)["y"].shape == (1, 3)
-    for shape, kind in (((3, 4), "i8"), ((2, 8), "i8"), ((3, 8), "u8")):
-        with pytest.raises(TypeRuleError, match=r"w_tail .* is not i8\[3x8\]"):
+    for shape, kind, message in (
+        ((3, 4), "i8", "0 folded inputs and 4 of the cores, of 260 in groups of 260: it can be 0 and 8, 8 and 0"),
+        ((2, 8), "i8", r"w_tail .* is not i8\[3x8\]"),
+        ((3, 8), "u8", r"w_tail .* is not i8\[3x8\]"),
+    ):
+        with pytest.raises(TypeRuleError, match=message):
             op.infer(types | {"w_tail": TensorType(shape, kind)}, attrs)
+
+
+def test_folded_inputs_are_those_of_the_matrix() -> None:
+    """Of 288 inputs 28 are folded and 8 the cores': a filter of four lines for nine channels."""
+    op, u = find("matmul_w4a8_neureka"), np.full((10, 288), 9, np.uint8)
+    found = encode_apart(u, 4, 288, Split(8, 28))
+    assert found["w"].shape == (10, 128) and found["w_fold"].shape == (2, 128) and found["w_tail"].shape == (10, 8)
+    kinds = {"w": "u8", "w_tail": "i8", "w_fold": "u8"}
+    types = {role: TensorType(a.shape, kinds[role]) for role, a in found.items()}
+    types |= {
+        "x": TensorType((1, 288), "i8"),
+        "x_scale": TensorType((1, 1), "f32"),
+        "w_scale": TensorType((10, 1), "f16"),
+    }
+    attrs: Attrs = {"k": 288, "group_size": 288}
+    assert op.infer(types, attrs)["y"].shape == (1, 10)
+    for shape in ((10, 128), (2, 256)):
+        with pytest.raises(TypeRuleError, match=r"w_fold .* is not u8\[2x128\]"):
+            op.infer(types | {"w_fold": TensorType(shape, "u8")}, attrs)
+    with pytest.raises(TypeRuleError, match="of 288 in groups of 144"):
+        op.infer(types | {"w_scale": TensorType((5, 2), "f16")}, {"k": 288, "group_size": 144})
 
 
 def test_a_known_value() -> None:

@@ -48,7 +48,7 @@ def tiles(
 def split_of_step(step: StepContext) -> Split:
     """The inputs apart of its matrix's groups."""
     apart = (step.type(role) if step.has(role) else None for role in ("w_tail", "w_fold"))
-    return split_of(step.attr("k"), step.attr("group_size"), step.type("w_scale").shape[0], *apart)
+    return split_of(step.attr("k"), step.attr("group_size"), *apart)
 
 
 def folded(step: StepContext, rows: int, workspace: Workspace) -> dict[str, Operand]:

@@ -27,6 +27,15 @@ def logits(model: QuantizedModel, target: Target, context: int) -> list[bytes]:
     return found
 
 
+def apart(model: QuantizedModel, side: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of constants of inputs apart (tail, fold), by the role of a matrix in its layer."""
+    return {
+        name.removesuffix(".weight").rpartition(".")[2].removesuffix("_proj"): getattr(m, side).shape
+        for name, m in model.matrices.items()
+        if getattr(m, side) is not None
+    }
+
+
 def check_plan(
     model: QuantizedModel, graphs: dict[str, Graph], plan: Plan, context: int, prompt: Sequence[int]
 ) -> None:

@@ -43,9 +43,7 @@ class QuantizedTensor:
     places: NDArray[np.uint8] | None = None
     layout: str = ""  # "neureka", "neureka_1x1": packed is as `edgec/passes/to_neureka.py` makes it, for lowering only
     tail: NDArray[np.int8] | None = None  # there: codes less 2^(bits-1) of groups' last inputs, which packed then lacks
-    fold: NDArray[np.uint8] | None = (
-        None  # there: of inputs before those, nine channels in a row; packed lacks them too
-    )
+    fold: NDArray[np.uint8] | None = None  # there: inputs before those, nine channels in a row (`encode_folded`)
 
     def dequantized(self) -> FloatArray:
         """The matrix that the device computes with, float32 [n, k]."""

@@ -128,7 +128,7 @@ def weights(
     bits: of codes in the constant, in 1x1 form 8.
     """
     groups, size = n_groups(k, group_size), min(k, group_size)
-    split = split_of(k, group_size, w_tail, w_fold)
+    split = split_of(k, group_size, w_tail, w_fold, mode)
     inside, middle = size - split.apart, np.int16(2 ** (bits - 1))
     decode = decode_3x3 if mode == "3x3" else decode_1x1
     codes = decode(w.reshape(-1), bits, n, groups * inside, inside).reshape(n, groups, inside)
@@ -141,12 +141,17 @@ def weights(
     return np.concatenate(parts, axis=2)
 
 
-def split_of(k: int, group_size: int, w_tail: Any, w_fold: Any) -> Split:
-    """The inputs apart of a matrix with such constants, arrays or types, or None: all behind whole blocks
-    that are not the cores' are folded, if there are folded ones.
+def split_of(k: int, group_size: int, w_tail: Any, w_fold: Any, mode: str = "3x3") -> Split:
+    """The inputs apart of a matrix that has those constants, arrays or types, or None: there is one way at most.
+
+    ValueError if there is none.
     """
-    tail = 0 if w_tail is None else int(w_tail.shape[1]) // n_groups(k, group_size)
-    return Split(tail, 0 if w_fold is None else min(k, group_size) % BLOCK - tail)
+    found = w_tail is not None, w_fold is not None
+    for split in (WHOLE, *splits(k, group_size, mode)):
+        if (split.tail > 0, split.fold > 0) == found:
+            return split
+    roles = " and ".join(role for role, there in zip(("w_tail", "w_fold"), found, strict=True) if there)
+    raise ValueError(f"no inputs for {roles}, of {k} in groups of {group_size} in {mode} form")
 
 
 def prepare(

@@ -36,7 +36,6 @@ from edgec.neureka.matrix import (
     WHOLE,
     WORD,
     Split,
-    check_split,
     encode_apart,
     fold_shape,
     prepare,
@@ -46,7 +45,7 @@ from edgec.neureka.matrix import (
     suits,
 )
 from edgec.ops.matmul_w4a8 import INT32_MAX, bits_of, ideal, multiply, strided
-from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, Types, Work, ints, require
+from edgec.ops.op import Arrays, Attrs, Example, Kernel, Op, Param, TypeRuleError, Types, Work, ints, require
 from edgec.packing import n_groups
 
 WIDTHS = range(2, 9)
@@ -142,18 +141,17 @@ def split_numbers(types: Types, attrs: Attrs, bits: int) -> dict[str, int]:
 
 def checked_split(types: Types, n: int, k: int, group_size: int, bits: int, mode: str) -> Split:
     """The inputs apart of a matrix of n channels, whose w_tail and w_fold must be theirs."""
-    split = split_of(k, group_size, types.get("w_tail"), types.get("w_fold"))
     try:
-        check_split(split, k, group_size, mode)
+        split = split_of(k, group_size, types.get("w_tail"), types.get("w_fold"), mode)
     except ValueError as e:
-        require(False, str(e))
+        raise TypeRuleError(str(e)) from e
     shapes = {
         "w_tail": TensorType((n, n_groups(k, group_size) * split.tail), "i8"),
         "w_fold": TensorType(fold_shape(n, bits, split.fold), "u8"),
     }
     for role, expected in shapes.items():
         if role in types:
-            require(split.apart > 0 and types[role] == expected, f"{role} {types[role]} is not {expected}")
+            require(types[role] == expected, f"{role} {types[role]} is not {expected}")
     require("w_fold" not in types or n <= FOLD_CHANNELS, f"folded inputs of {n} channels, more than {FOLD_CHANNELS}")
     return split
 

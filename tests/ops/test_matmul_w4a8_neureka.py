@@ -91,12 +91,8 @@ def test_the_cores_inputs_are_those_of_the_matrix() -> None:
     }
     attrs: Attrs = {"k": 260, "group_size": 260}
     assert op.infer(types, attrs)["y"].shape == (1, 3)
-    for shape, kind, message in (
-        ((3, 4), "i8", "0 folded inputs and 4 of the cores, of 260 in groups of 260: it can be 0 and 8, 8 and 0"),
-        ((2, 8), "i8", r"w_tail .* is not i8\[3x8\]"),
-        ((3, 8), "u8", r"w_tail .* is not i8\[3x8\]"),
-    ):
-        with pytest.raises(TypeRuleError, match=message):
+    for shape, kind in (((3, 4), "i8"), ((2, 8), "i8"), ((3, 8), "u8")):
+        with pytest.raises(TypeRuleError, match=r"w_tail .* is not i8\[3x8\]"):
             op.infer(types | {"w_tail": TensorType(shape, kind)}, attrs)
 
 

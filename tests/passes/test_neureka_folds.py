@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
-from whole_models import check_plan, logits
+from whole_models import apart, check_plan, logits
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
@@ -44,22 +44,13 @@ def model() -> QuantizedModel:
     return model_of()
 
 
-def folds(model: QuantizedModel) -> dict[str, tuple[int, ...]]:
-    """Shapes of constants of folded inputs, by the role of a matrix in its layer."""
-    return {
-        name.removesuffix(".weight").rpartition(".")[2].removesuffix("_proj"): m.fold.shape
-        for name, m in model.matrices.items()
-        if m.fold is not None
-    }
-
-
 @pytest.mark.parametrize("bits", [2, 4])
 def test_the_bits_stay(target: Target, bits: int) -> None:
     """48 inputs behind a block take two of the engine's blocks of channels, 96 behind two take four."""
     model = model_of(bits)
     changed = ready(model, target, CONTEXT)
     of_300 = {"qkv": (56, 64 * bits), "o": (34, 64 * bits), "gate_up": (134, 64 * bits)}
-    assert folds(changed).items() >= of_300.items() and folds(changed)["down"] == (34, 128 * bits)
+    assert apart(changed, "fold").items() >= of_300.items() and apart(changed, "fold")["down"] == (34, 128 * bits)
     assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
 
 
@@ -80,8 +71,8 @@ def test_the_report_counts_them(model: QuantizedModel, target: Target) -> None:
     taken = encoding(plan, graphs["decode"], {})
     coded = [m for m in changed.matrices.values() if m.layout]
     assert taken is not None and any(m.fold is not None for m in coded)
-    apart = [part for m in coded for part in (m.tail, m.fold) if part is not None]
-    assert taken["bytes"] == sum(m.packed.nbytes for m in coded) + sum(part.nbytes for part in apart)
+    parts = [part for m in coded for part in (m.tail, m.fold) if part is not None]
+    assert taken["bytes"] == sum(m.packed.nbytes for m in coded) + sum(part.nbytes for part in parts)
     assert sum(encoded_bytes(plan, graphs["decode"]).values()) == sum(map(packed_bytes, coded))
 
 
@@ -107,7 +98,7 @@ def test_a_table_that_is_the_head_is_not_folded(target: Target) -> None:
     model = model_of(tied_embeddings=True, vocab_size=400)
     changed = ready(model, target, CONTEXT)
     table = changed.matrices["model.embed_tokens.weight"]
-    assert table.fold is None and folds(changed)
+    assert table.fold is None and apart(changed, "fold")
     assert logits(changed, target, CONTEXT) == logits(ready(model), target, CONTEXT)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny_models
-from whole_models import check_plan, logits
+from whole_models import apart, check_plan, logits
 
 from edgec.compress.quantized import QuantizedModel
 from edgec.compress.rtn import quantize_model
@@ -46,11 +46,7 @@ def model() -> QuantizedModel:
 
 def tails(model: QuantizedModel) -> dict[str, int]:
     """Inputs of the cores, by the role of a matrix in its layer."""
-    return {
-        name.removesuffix(".weight").rpartition(".")[2].removesuffix("_proj"): m.tail.shape[1]
-        for name, m in model.matrices.items()
-        if m.tail is not None
-    }
+    return {role: shape[1] for role, shape in apart(model, "tail").items()}
 
 
 @pytest.mark.parametrize(("bits", "found"), [(2, TAILS), (4, TAILS), (8, {"lm_head": 4})])

@@ -47,8 +47,8 @@ def tiles(
 
 def split_of_step(step: StepContext) -> Split:
     """The inputs apart of its matrix's groups."""
-    apart = (step.type(role) if step.has(role) else None for role in ("w_tail", "w_fold"))
-    return split_of(step.attr("k"), step.attr("group_size"), *apart)
+    w_tail, w_fold = (step.type(role) if step.has(role) else None for role in ("w_tail", "w_fold"))
+    return split_of(step.attr("k"), step.attr("group_size"), w_tail, w_fold)
 
 
 def folded(step: StepContext, rows: int, workspace: Workspace) -> dict[str, Operand]:
